@@ -1,0 +1,49 @@
+"""Classify trabecular bone structure in lumbar-spine DXA images by TBS range.
+
+Importing the package is cheap: PyTorch is loaded when a classifier is asked for.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0.dev0"
+
+# Public names and the modules that they come from.
+_ORIGIN = {
+    "LumbarCropper": "cropping",
+    "TBSAdHocClassifier": "classifiers",
+    "TBSLabeler": "labels",
+    "TBSPretrainedClassifier": "classifiers",
+    "VariogramFeatures": "texture",
+    "classification_row": "metrics",
+    "format_table": "metrics",
+    "initial_slope": "texture",
+    "load_scans": "datasets",
+    "make_dxa_phantoms": "datasets",
+    "make_texture_classifier": "texture",
+    "read_scan": "images",
+}
+_MODULES = (
+    "classifiers",
+    "cropping",
+    "datasets",
+    "images",
+    "labels",
+    "metrics",
+    "texture",
+)
+
+__all__ = sorted([*_ORIGIN, *_MODULES, "__version__"])
+
+
+def __getattr__(name):
+    if name in _ORIGIN:
+        value = getattr(import_module(f"{__name__}.{_ORIGIN[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

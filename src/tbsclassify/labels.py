@@ -1,0 +1,182 @@
+"""From trabecular bone scores to ordered classes."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+from tbsclassify._validation import check_option
+
+# Borders of the partially degraded range in clinical use; both belong to it.
+TBS_THRESHOLDS = (1.200, 1.350)
+
+_CLASS_NAMES = {
+    "binary": ("normal", "degraded"),
+    "three-class": ("normal", "partially degraded", "degraded"),
+}
+
+
+class TBSLabeler(TransformerMixin, BaseEstimator):
+    """Turn trabecular bone scores into classes ordered by severity.
+
+    A transformer of the *target*: it takes the TBS values that come with the
+    scans and gives the ``y`` of a classifier. In the binary scheme the positive
+    class is 1, degraded, so that ``scoring="f1"`` means what the literature
+    reports.
+
+    Parameters
+    ----------
+    thresholds : tuple of two floats, default=(1.200, 1.350)
+        Borders of the partially degraded range, in TBS units and increasing.
+        Both borders belong to the range: degraded is below the first, normal
+        above the second. The default is the range in clinical use [1]_.
+    scheme : {"binary", "three-class"}, default="binary"
+        ``"binary"`` gives 0 (normal) and 1 (degraded); ``"three-class"`` gives
+        0 (normal), 1 (partially degraded) and 2 (degraded).
+    partially_degraded : {"normal", "degraded"}, default="normal"
+        The class that the binary scheme puts the middle range into. To leave
+        the range out instead, select scans with `partially_degraded_mask`.
+
+    Attributes
+    ----------
+    class_names_ : ndarray of str of shape (n_classes,)
+        Name of each class, at the index that `transform` gives it.
+
+    See Also
+    --------
+    tbsclassify.datasets.load_scans : Reads TBS values together with the scans.
+
+    References
+    ----------
+    .. [1] Silva BC et al., "Trabecular bone score: a noninvasive analytical
+       method based upon the DXA image", J Bone Miner Res 29(3), 2014.
+
+    Examples
+    --------
+    >>> from tbsclassify import TBSLabeler
+    >>> TBSLabeler().fit_transform([1.41, 1.35, 1.27, 1.20, 1.199])
+    array([0, 0, 0, 0, 1])
+    >>> labeler = TBSLabeler(scheme="three-class").fit([1.41, 1.27, 1.10])
+    >>> labeler.class_names_[labeler.transform([1.41, 1.27, 1.10])].tolist()
+    ['normal', 'partially degraded', 'degraded']
+    """
+
+    def __init__(
+        self,
+        thresholds=TBS_THRESHOLDS,
+        scheme="binary",
+        partially_degraded="normal",
+    ):
+        self.thresholds = thresholds
+        self.scheme = scheme
+        self.partially_degraded = partially_degraded
+
+    def fit(self, tbs, y=None):
+        """Check the parameters and the scores.
+
+        Parameters
+        ----------
+        tbs : array-like of shape (n_scans,)
+            Trabecular bone scores.
+        y : None
+            Ignored, there for scikit-learn's convention.
+
+        Returns
+        -------
+        self : TBSLabeler
+            The fitted labeler.
+        """
+        check_option(self.scheme, "scheme", _CLASS_NAMES)
+        check_option(
+            self.partially_degraded, "partially_degraded", ("normal", "degraded")
+        )
+        self._check_thresholds()
+        _check_tbs(tbs)
+        self.class_names_ = np.array(_CLASS_NAMES[self.scheme])
+        return self
+
+    def transform(self, tbs):
+        """Label scores.
+
+        Parameters
+        ----------
+        tbs : array-like of shape (n_scans,)
+            Trabecular bone scores.
+
+        Returns
+        -------
+        y : ndarray of int of shape (n_scans,)
+            Class of each scan, an index into `class_names_`.
+
+        Raises
+        ------
+        ValueError
+            If a score is missing, infinite or not positive; the message names
+            the indices.
+        """
+        check_is_fitted(self)
+        tbs = _check_tbs(tbs)
+        lower, upper = self._check_thresholds()
+        degraded, below_normal = tbs < lower, tbs <= upper
+        if self.scheme == "three-class":
+            return degraded.astype(np.intp) + below_normal
+        if self.partially_degraded == "degraded":
+            return below_normal.astype(np.intp)
+        return degraded.astype(np.intp)
+
+    def partially_degraded_mask(self, tbs):
+        """Tell which scores lie in the partially degraded range.
+
+        Parameters
+        ----------
+        tbs : array-like of shape (n_scans,)
+            Trabecular bone scores.
+
+        Returns
+        -------
+        mask : ndarray of bool of shape (n_scans,)
+            True from the lower to the upper threshold, both included.
+
+        Examples
+        --------
+        >>> from tbsclassify import TBSLabeler
+        >>> TBSLabeler().partially_degraded_mask([1.41, 1.35, 1.20, 1.10])
+        array([False,  True,  True, False])
+        """
+        tbs = _check_tbs(tbs)
+        lower, upper = self._check_thresholds()
+        return (lower <= tbs) & (tbs <= upper)
+
+    def _check_thresholds(self):
+        thresholds = np.asarray(self.thresholds, dtype=float)
+        if (
+            thresholds.shape != (2,)
+            or not np.isfinite(thresholds).all()
+            or not 0 < thresholds[0] < thresholds[1]
+        ):
+            raise ValueError(
+                f"thresholds={self.thresholds!r}, but two increasing positive TBS "
+                "values are wanted, such as (1.200, 1.350)."
+            )
+        return thresholds
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.input_tags.positive_only = True
+        return tags
+
+
+def _check_tbs(tbs):
+    tbs = column_or_1d(tbs, dtype=np.float64)
+    bad = np.flatnonzero(~(np.isfinite(tbs) & (tbs > 0)))
+    if bad.size:
+        shown = ", ".join(f"{i} ({tbs[i]:g})" for i in bad[:10])
+        more = f" and {bad.size - 10} more" if bad.size > 10 else ""
+        raise ValueError(
+            f"tbs holds {bad.size} value(s) that are missing, infinite or not "
+            f"positive, at index {shown}{more}. Leave these scans out, for instance "
+            "with keep = np.isfinite(tbs)."
+        )
+    return tbs

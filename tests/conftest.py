@@ -1,0 +1,60 @@
+"""Data small enough for every test, and the classifiers all of them share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils import Bunch
+
+from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
+
+# Real scans and weights are nobody's to ship: a folder beside the checkout, or
+# one named by this variable, may hold them.
+SHARED = Path(
+    os.environ.get("TBSCLASSIFY_SHARED", Path(__file__).parents[2] / "shared")
+)
+
+
+def shared(*parts):
+    """Return a path in the folder of real material, or skip the test."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"real material is absent: {'/'.join(parts)}")
+    return path
+
+
+def small_adhoc(**parameters):
+    """Make an ad hoc classifier that trains in a fraction of a second."""
+    architecture = {"blocks": 1, "filters": (4,), "fc": (8,)}
+    training = {"lr": 0.01, "batch_size": 8, "max_epochs": 8, "random_state": 0}
+    return TBSAdHocClassifier(**architecture | training | parameters)
+
+
+def small_pretrained(**parameters):
+    """Make a torchvision classifier that trains in about a second."""
+    network = {"backbone": "squeezenet1_1", "weights": None}
+    training = {"max_epochs": 2, "random_state": 0}
+    return TBSPretrainedClassifier(**network | training | parameters)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Networks this small are faster without a second thread."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def spines():
+    """Return 32 images of 16 patients: class 1 is the rougher texture."""
+    rng = np.random.default_rng(0)
+    y = np.tile([0, 1], 16)
+    rough = rng.normal(size=(32, 24, 24))
+    smooth = sum(np.roll(rough, shift, axis=2) for shift in range(4)) / 2
+    images = np.where(y[:, None, None] == 1, rough, smooth) * 25 + 110
+    return Bunch(
+        X=images.clip(0, 255).astype(np.uint8),
+        y=y,
+        patient=np.repeat(np.arange(16), 2),
+    )
