@@ -1,0 +1,310 @@
+"""Crop scans to a square around the vertebrae L1 to L4."""
+
+import math
+import warnings
+
+import numpy as np
+from PIL import Image
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from tbsclassify._validation import (
+    check_number,
+    check_option,
+    check_scan,
+    check_scans_and_boxes,
+)
+from tbsclassify.images import iter_scans
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# A crop may lose this share of L1-L4, some rows of an endplate, without a word.
+_TOLERATED_LOSS = 0.05
+
+
+def crop_square(scan, center, size, *, scale=1.0, resample="bilinear", fill=0):
+    """Cut a square out of a scan, keeping its aspect.
+
+    Parameters
+    ----------
+    scan : ndarray of shape (height, width)
+        Grey levels.
+    center : tuple of two floats
+        Row and column of the crop's centre in pixels of the scan, counted from
+        the outer edge of the first pixel.
+    size : int
+        Side of the crop in pixels.
+    scale : float, default=1.0
+        Pixels of the crop for one pixel of the scan. At 1 pixels are copied,
+        never interpolated: the centre moves by up to half a pixel instead.
+    resample : {"nearest", "box", "bilinear", "bicubic", "lanczos"}, \
+default="bilinear"
+        Pillow's filter for another scale; all but "nearest" smooth before they
+        shrink.
+    fill : int or float, default=0
+        Grey level where the crop reaches beyond the scan.
+
+    Returns
+    -------
+    crop : ndarray of shape (size, size)
+        The crop, in the scan's dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tbsclassify.cropping import crop_square
+    >>> scan = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    >>> crop_square(scan, center=(2, 2), size=2)
+    array([[ 6,  7],
+           [11, 12]], dtype=uint8)
+    """
+    side = size / scale
+    top, left = center[0] - side / 2, center[1] - side / 2
+    if scale == 1:
+        top, left = math.floor(top + 0.5), math.floor(left + 0.5)
+    first = math.floor(top), math.floor(left)
+    last = math.ceil(top + side), math.ceil(left + side)
+    window = _padded_window(scan, first, last, fill)
+    if scale == 1:
+        return window
+    # Pillow interpolates 8-bit levels and floating-point numbers, not 16 bits.
+    source = window if window.dtype == np.uint8 else window.astype(np.float32)
+    top, left = top - first[0], left - first[1]
+    resized = Image.fromarray(source).resize(
+        (size, size), _RESAMPLING[resample], box=(left, top, left + side, top + side)
+    )
+    crop = np.asarray(resized)
+    if np.issubdtype(scan.dtype, np.integer) and crop.dtype != scan.dtype:
+        info = np.iinfo(scan.dtype)
+        crop = np.clip(np.rint(crop), info.min, info.max)
+    return crop.astype(scan.dtype, copy=False)
+
+
+def _padded_window(scan, first, last, fill):
+    """Copy rows and columns `first` to `last`, filled outside the scan."""
+    shape = tuple(stop - start for start, stop in zip(first, last, strict=True))
+    window = np.full(shape, fill, dtype=scan.dtype)
+    source, target = [], []
+    for start, stop, length in zip(first, last, scan.shape, strict=True):
+        begin, end = max(start, 0), min(stop, length)
+        if begin >= end:
+            return window
+        source.append(slice(begin, end))
+        target.append(slice(begin - start, end - start))
+    window[tuple(target)] = scan[tuple(source)]
+    return window
+
+
+class LumbarCropper(TransformerMixin, BaseEstimator):
+    """Crop each scan to a square centred on the vertebrae L1 to L4.
+
+    The crop keeps the aspect of the scan and, at the default `scale`, copies
+    its pixels: the trabecular texture is what is to be classified, and both
+    stretching and interpolation alter it.
+
+    The box of a scan is taken from the argument `boxes` or, so that it travels
+    with the scan through splits and searches, from a DataFrame `X`. A scan
+    without a box is cropped around its own centre.
+
+    Parameters
+    ----------
+    size : int, default=224
+        Side of the crop in pixels, the paper's by default [1]_.
+    scale : float or "fit", default=1.0
+        Pixels of the crop for one pixel of the scan. ``"fit"`` chooses it scan
+        by scan, so that the box (or, without one, the whole scan) and `margin`
+        just fill the crop: sizes become comparable, but the texture is
+        resampled by a factor that depends on the patient's height.
+    margin : float, default=0.1
+        With ``scale="fit"``: border around the box on each side, as a share of
+        the longer side of the box.
+    resample : {"nearest", "box", "bilinear", "bicubic", "lanczos"}, \
+default="bilinear"
+        Pillow's filter where `scale` is not 1.
+    fill : int or float, default=0
+        Grey level where a crop reaches beyond its scan.
+
+    See Also
+    --------
+    crop_square : The same for one scan.
+
+    Notes
+    -----
+    Nothing is learnt: the transformer works without a call of `fit`.
+
+    References
+    ----------
+    .. [1] "Detection of Degraded Bone Structure from DXA Images", IJACSA 15(6),
+       2024, section III.A.
+
+    Examples
+    --------
+    >>> from tbsclassify import LumbarCropper
+    >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(2, random_state=0)
+    >>> LumbarCropper(size=200).fit_transform(scans.images, boxes=scans.boxes).shape
+    (2, 200, 200)
+
+    In a Pipeline the boxes come with the scans, in one table:
+
+    >>> LumbarCropper().transform(scans.frame).shape
+    (2, 224, 224)
+    """
+
+    def __init__(self, size=224, *, scale=1.0, margin=0.1, resample="bilinear", fill=0):
+        self.size = size
+        self.scale = scale
+        self.margin = margin
+        self.resample = resample
+        self.fill = fill
+
+    def fit(self, X, y=None, boxes=None):
+        """Check parameters, form of the scans and boxes; nothing is learnt.
+
+        Parameters
+        ----------
+        X : array, sequence or DataFrame
+            Scans, as in `transform`.
+        y : None
+            Ignored.
+        boxes : array-like, default=None
+            Boxes, as in `transform`.
+
+        Returns
+        -------
+        self : LumbarCropper
+            The cropper itself.
+        """
+        self._check_parameters()
+        check_scans_and_boxes(X, boxes)
+        return self
+
+    def fit_transform(self, X, y=None, boxes=None):
+        """Crop scans; see `transform`.
+
+        Parameters
+        ----------
+        X : array, sequence or DataFrame
+            Scans.
+        y : None
+            Ignored.
+        boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
+default=None
+            Boxes of the vertebrae.
+
+        Returns
+        -------
+        crops : ndarray of shape (n_scans, size, size)
+            The crops.
+        """
+        return self.fit(X, boxes=boxes).transform(X, boxes=boxes)
+
+    def transform(self, X, boxes=None):
+        """Crop scans.
+
+        Parameters
+        ----------
+        X : array of shape (n_scans, height, width), sequence or DataFrame
+            Scans; or a sequence of 2-D arrays of any sizes or of paths; or a
+            DataFrame with arrays or paths in a column ``image`` and optionally
+            boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
+            ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
+            ``bottom``, ``right``. Other columns are not looked at.
+        boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
+default=None
+            Boxes of L1 to L4 as (top, left, bottom, right) in pixels, ends
+            exclusive; the crop is centred on their hull. NaN where unknown.
+
+        Returns
+        -------
+        crops : ndarray of shape (n_scans, size, size)
+            The crops, in the dtype of the scans.
+
+        Warns
+        -----
+        UserWarning
+            If crops lose more than 5 % of their boxes' longer side, or a crop
+            without a box shows less than half of its scan's height.
+        """
+        self._check_parameters()
+        scans, boxes = check_scans_and_boxes(X, boxes)
+        boxes = _hull(boxes)
+        crops, cut_off, narrow = None, 0, 0
+        for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
+            scan = check_scan(scan, i)
+            if crops is None:
+                crops = np.empty((len(boxes), self.size, self.size), scan.dtype)
+            elif scan.dtype != crops.dtype:
+                raise ValueError(
+                    f"X mixes scans of {crops.dtype} and {scan.dtype} (index {i}), "
+                    "whose grey levels cannot be compared. Bring them to one depth."
+                )
+            known = not np.isnan(box).any()
+            region = box if known else np.array([0, 0, *scan.shape], dtype=float)
+            scale = self._scale_for(region, known)
+            reach = self.size / scale
+            longest = (region[2:] - region[:2]).max()
+            cut_off += int(known and reach < (1 - _TOLERATED_LOSS) * longest)
+            narrow += int(not known and scan.shape[0] > 2 * reach)
+            crops[i] = crop_square(
+                scan,
+                (region[:2] + region[2:]) / 2,
+                self.size,
+                scale=scale,
+                resample=self.resample,
+                fill=self.fill,
+            )
+        self._warn(len(boxes), cut_off, narrow)
+        return crops
+
+    def _scale_for(self, region, known):
+        if self.scale != "fit":
+            return float(self.scale)
+        longer = float((region[2:] - region[:2]).max())
+        return self.size / (longer * (1 + 2 * self.margin) if known else longer)
+
+    def _check_parameters(self):
+        check_number(self.size, "size", low=1, integer=True)
+        if self.scale != "fit":
+            check_number(self.scale, "scale", low=0, inclusive=(False, True))
+        check_number(self.margin, "margin", low=0)
+        check_option(self.resample, "resample", _RESAMPLING)
+        check_number(self.fill, "fill")
+
+    def _warn(self, n_scans, cut_off, narrow):
+        remedy = f'Choose a larger size than {self.size}, or scale="fit".'
+        if cut_off:
+            warnings.warn(
+                f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}",
+                UserWarning,
+                stacklevel=3,
+            )
+        if narrow:
+            warnings.warn(
+                f"{narrow} of {n_scans} crops, without a box, show less than half of "
+                f"their scan's height. Give boxes. {remedy}",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = False
+        return tags
+
+
+def _hull(boxes):
+    """Box around all known vertebrae of each scan, shape (n, 4)."""
+    return np.concatenate(
+        [
+            np.fmin.reduce(boxes[..., :2], axis=1),
+            np.fmax.reduce(boxes[..., 2:], axis=1),
+        ],
+        axis=1,
+    )
