@@ -1,0 +1,6 @@
+"""Scans to work on: a user's own by `load_scans`, or phantoms."""
+
+from tbsclassify.datasets._load import load_scans
+from tbsclassify.datasets._phantoms import make_dxa_phantoms
+
+__all__ = ["load_scans", "make_dxa_phantoms"]
