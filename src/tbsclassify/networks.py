@@ -1,0 +1,305 @@
+"""The networks: small ad hoc CNNs and torchvision's with a new head."""
+
+import difflib
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+# Table II of the paper: filters by block, sizes of the hidden fully connected
+# layers, batch size, learning rate, momentum. The output layer is not counted.
+PAPER_MODELS = {
+    "model1": {
+        "blocks": 5,
+        "filters": (8, 16, 32, 64, 128),
+        "fc": (1000, 100),
+        "batch_size": 24,
+        "lr": 0.001,
+        "momentum": 0.6,
+    },
+    "model2": {
+        "blocks": 3,
+        "filters": (8, 16, 32),
+        "fc": (500, 100),
+        "batch_size": 24,
+        "lr": 0.0001,
+        "momentum": 0.7,
+    },
+    "model3": {
+        "blocks": 3,
+        "filters": (8, 16, 32),
+        "fc": (100,),
+        "batch_size": 24,
+        "lr": 0.001,
+        "momentum": 0.9,
+    },
+    "model4": {
+        "blocks": 3,
+        "filters": (8, 28, 36),
+        "fc": (1000,),
+        "batch_size": 48,
+        "lr": 0.0001,
+        "momentum": 0.9,
+    },
+}
+PAPER_BACKBONES = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet1_0")
+
+_KERNEL, _POOL = 3, 2
+_N_IMAGENET_CLASSES = 1000
+
+
+class Standardize(nn.Module):
+    """Bring grey levels of any dtype to zero mean and unit spread.
+
+    The statistics are those of the training scans or of ImageNet. With three of
+    them a grey image becomes the three channels of a colour network, in the
+    batch rather than in the data set.
+    """
+
+    def __init__(self, mean, std):
+        super().__init__()
+        self.register_buffer("mean", _channels(mean))
+        self.register_buffer("std", _channels(std))
+
+    def forward(self, images):
+        """Standardise images of shape (n, channels, height, width)."""
+        images = (images.float() - self.mean) / self.std
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def _channels(values):
+    return torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+
+
+class AdHocCNN(nn.Sequential):
+    """Convolution blocks and fully connected layers of the paper's Figure 3.
+
+    A block is a 3x3 convolution without padding, batch normalisation, ReLU and
+    2x2 max pooling. The paper does not state the activation between fully
+    connected layers, for which ReLU is taken, nor the initial weights, for
+    which PyTorch's defaults are.
+
+    Parameters
+    ----------
+    image_shape : tuple of three ints
+        Channels, height and width.
+    filters : sequence of int
+        Filters of each block.
+    fc : sequence of int
+        Sizes of the hidden fully connected layers.
+    n_outputs : int
+        Number of outputs (logits).
+    """
+
+    def __init__(self, image_shape, filters, fc, n_outputs):
+        channels, *sides = image_shape
+        _check_blocks_fit(sides, len(filters))
+        layers: list[nn.Module] = []
+        for n_filters in filters:
+            kernel, pool = _kernel_and_pool(sides)
+            layers += [
+                nn.Conv2d(channels, n_filters, kernel),
+                nn.BatchNorm2d(n_filters),
+                nn.ReLU(),
+                nn.MaxPool2d(pool),
+            ]
+            channels, sides = n_filters, _sides_after_block(sides)
+        layers.append(nn.Flatten())
+        width = channels * sides[0] * sides[1]
+        for n_units in fc:
+            layers += [nn.Linear(width, n_units), nn.ReLU()]
+            width = n_units
+        super().__init__(*layers, nn.Linear(width, n_outputs))
+
+
+def _kernel_and_pool(sides):
+    """Sizes of a block's filters and pools for a map of these sides."""
+    if sides[0] > 1:
+        return (_KERNEL, _KERNEL), (_POOL, _POOL)
+    # A map one row high, which a row of a table is read as, has no second
+    # dimension to filter along, and may be narrower than a filter.
+    kernel = min(_KERNEL, sides[1])
+    return (1, kernel), (1, min(_POOL, sides[1] - kernel + 1))
+
+
+def _sides_after_block(sides):
+    kernel, pool = _kernel_and_pool(sides)
+    return [(n - k + 1) // p for n, k, p in zip(sides, kernel, pool, strict=True)]
+
+
+def _check_blocks_fit(sides, n_blocks):
+    height, width = sides
+    steps = []
+    for block in range(1, n_blocks + 1):
+        if height > 1:
+            sides = _sides_after_block(sides)
+            steps.append(f"{max(sides[0], 0)} x {max(sides[1], 0)} after block {block}")
+        if min(sides) < 1 or (height > 1 and sides[0] == 1 and block < n_blocks):
+            smallest = 1
+            for _ in range(n_blocks):
+                smallest = _POOL * smallest + _KERNEL - 1
+            raise ValueError(
+                f"X holds images of {height} x {width} pixels, which become "
+                f"{', '.join(steps)}, since a block takes {_KERNEL - 1} pixels and "
+                f"halves the rest. blocks={n_blocks} needs images of at least "
+                f"{smallest} x {smallest} pixels: use larger images or fewer blocks."
+            )
+
+
+class PretrainedNetwork(nn.Module):
+    """A torchvision network whose last classifying layer is made anew.
+
+    Parameters
+    ----------
+    backbone : str
+        Name of a torchvision classification model.
+    image_shape : tuple of three ints
+        Channels, height and width of the images.
+    n_outputs : int
+        Number of outputs (logits) of the new layer.
+    weights : {"imagenet", None}
+        Initial weights: torchvision's or random ones.
+    dropout : float
+        Share of the new layer's inputs dropped in training.
+    head_only : bool
+        Whether to train the new layer alone. All others are then frozen
+        outright: no gradients, and batch normalisation and dropout as in
+        prediction.
+    """
+
+    def __init__(
+        self, backbone, image_shape, n_outputs, *, weights, dropout, head_only
+    ):
+        super().__init__()
+        entry = None if weights is None else imagenet_weights(backbone)
+        self.backbone = _torchvision_model(backbone, entry)
+        _check_images_fit(backbone, self.backbone, *image_shape[1:])
+        self.head_name = _replace_head(self.backbone, n_outputs, dropout)
+        self.head_only = head_only
+        if head_only:
+            self.backbone.requires_grad_(False)
+            self.head.requires_grad_(True)
+
+    @property
+    def head(self):
+        """The new layer."""
+        return self.backbone.get_submodule(self.head_name)
+
+    def train(self, mode=True):
+        """Set training mode, which reaches the new layer only where it is alone."""
+        super().train(mode)
+        if self.head_only:
+            self.backbone.eval()
+            self.head.train(mode)
+        return self
+
+    def forward(self, images):
+        """Return the logits of standardised images of three channels."""
+        return self.backbone(images)
+
+
+def check_backbone(name):
+    """Refuse a name that torchvision has no classification model for."""
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(
+            f"backbone={name!r} is no classification model of torchvision.{hint} The "
+            f"paper's are {', '.join(map(repr, PAPER_BACKBONES))}."
+        )
+
+
+def _check_images_fit(name, model, height, width):
+    """Refuse images in which the network's feature maps would vanish."""
+
+    def fits(rows, columns):
+        try:
+            model(torch.zeros(1, 3, rows, columns))
+        except (AssertionError, RuntimeError, ValueError):
+            return False
+        return True
+
+    model.eval()
+    with torch.inference_mode():
+        if fits(height, width):
+            return
+        smallest = next((side for side in range(1, 300) if fits(side, side)), None)
+    raise ValueError(
+        f"X holds images of {height} x {width} pixels, but backbone={name!r} takes "
+        f"images from {smallest} x {smallest} pixels on. Use larger crops, such as "
+        "LumbarCropper(size=224)."
+    )
+
+
+def imagenet_weights(name):
+    """Torchvision's entry for the default ImageNet weights of a network."""
+    return torchvision.models.get_model_weights(name).DEFAULT
+
+
+def _torchvision_model(name, entry):
+    try:
+        return torchvision.models.get_model(name, weights=entry, progress=False)
+    except OSError as error:
+        url = str(entry.url)
+        folder = Path(torch.hub.get_dir(), "checkpoints")
+        raise OSError(
+            f"The ImageNet weights of {name} are neither in torchvision's cache nor "
+            f"could they be downloaded ({error}). Put the file "
+            f"{url.rsplit('/', 1)[-1]} (from {url}) into {folder}, or start from "
+            "random weights with weights=None."
+        ) from error
+
+
+def _replace_head(model, n_outputs, dropout):
+    """Replace the last layer with 1000 outputs and return the new one's name."""
+    name, old = [
+        (name, module)
+        for name, module in model.named_modules()
+        if getattr(module, "out_features", getattr(module, "out_channels", None))
+        == _N_IMAGENET_CLASSES
+    ][-1]
+    if isinstance(old, nn.Conv2d):
+        new: nn.Module = nn.Conv2d(old.in_channels, n_outputs, kernel_size=1)
+    else:
+        new = nn.Linear(old.in_features, n_outputs)
+    parent_name, _, leaf = name.rpartition(".")
+    parent = model.get_submodule(parent_name)
+    siblings = list(parent.children())
+    before = siblings[siblings.index(old) - 1] if old is not siblings[0] else None
+    if isinstance(parent, nn.Sequential) and isinstance(before, nn.Dropout):
+        before.p = dropout
+    else:
+        new = nn.Sequential(nn.Dropout(dropout), new)
+    setattr(parent, leaf, new)
+    after = siblings[siblings.index(old) + 1 :]
+    if isinstance(parent, nn.Sequential) and after and isinstance(after[0], nn.ReLU):
+        # SqueezeNet's outputs pass a ReLU. With a handful of classes all of them
+        # are easily negative at once, and then nothing is ever learnt.
+        parent[int(leaf) + 1] = nn.Identity()
+    return name
+
+
+def adhoc_network(image_shape, mean, std, filters, fc, n_outputs):
+    """Build an ad hoc CNN that takes raw grey levels."""
+    return nn.Sequential(
+        Standardize(mean, std), AdHocCNN(image_shape, filters, fc, n_outputs)
+    )
+
+
+def pretrained_network(
+    image_shape, mean, std, backbone, n_outputs, weights, dropout, head_only
+):
+    """Build a torchvision network with a new head that takes raw grey levels."""
+    return nn.Sequential(
+        Standardize(mean, std),
+        PretrainedNetwork(
+            backbone,
+            image_shape,
+            n_outputs,
+            weights=weights,
+            dropout=dropout,
+            head_only=head_only,
+        ),
+    )

@@ -1,0 +1,473 @@
+"""What the classifiers promise beyond scikit-learn's own checks."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from conftest import shared, small_adhoc, small_pretrained
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from sklearn.base import clone
+from skorch.callbacks import Callback, EarlyStopping
+
+from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
+from tbsclassify._net import Batches, ImageData
+
+MAKERS = [small_adhoc, small_pretrained]
+both = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+
+
+def test_a_texture_is_learnt(spines):
+    model = small_adhoc(max_epochs=30).fit(spines.X[:20], spines.y[:20])
+    assert model.score(spines.X[20:], spines.y[20:]) > 0.9
+
+
+# --- Repeatability -----------------------------------------------------------
+
+
+@both
+def test_one_seed_gives_the_same_bits_whatever_happens_between(make, spines):
+    first = make().fit(spines.X, spines.y).predict_proba(spines.X)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    make(random_state=5).fit(spines.X[:12], spines.y[:12])
+    assert_array_equal(make().fit(spines.X, spines.y).predict_proba(spines.X), first)
+
+
+@both
+def test_other_seeds_give_other_probabilities(make, spines):
+    probabilities = [
+        make(random_state=seed).fit(spines.X, spines.y).predict_proba(spines.X)
+        for seed in (0, 1)
+    ]
+    assert not np.array_equal(*probabilities)
+
+
+@both
+@pytest.mark.parametrize("seed", [0, None])
+def test_global_random_states_are_left_as_found(make, seed, spines):
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    make(random_state=seed).fit(spines.X, spines.y).predict(spines.X)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+@both
+def test_a_refit_starts_from_the_beginning(make, spines):
+    model = make().fit(spines.X, spines.y)
+    once = model.predict_proba(spines.X)
+    assert_array_equal(model.fit(spines.X, spines.y).predict_proba(spines.X), once)
+
+
+# --- Forms of X and y --------------------------------------------------------
+
+
+@both
+def test_all_forms_of_the_same_images_give_the_same_result(make, spines, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(len(spines.X))]
+    for path, image in zip(paths, spines.X, strict=True):
+        Image.fromarray(image).save(path)
+    objects = np.empty(len(spines.X), dtype=object)
+    objects[:] = list(spines.X)
+    expected = make().fit(spines.X, spines.y).predict_proba(spines.X)
+    for X in (spines.X[:, None], list(spines.X), objects, paths):
+        model = make().fit(X, spines.y)
+        assert_array_equal(model.predict_proba(X), expected)
+
+
+def test_grey_levels_of_any_depth_carry_the_same_texture(spines):
+    expected = small_adhoc().fit(spines.X, spines.y).predict_proba(spines.X)
+    for X in (spines.X.astype(np.uint16) * 257, spines.X / 255):
+        proba = small_adhoc().fit(X, spines.y).predict_proba(X)
+        assert_allclose(proba, expected, atol=1e-3)
+
+
+def test_another_depth_at_prediction_is_refused(spines):
+    model = small_adhoc(max_epochs=1).fit(spines.X, spines.y)
+    with pytest.raises(ValueError, match=r"holds float32 images.*fitted on uint8"):
+        model.predict(spines.X / 255)
+
+
+def test_another_size_at_prediction_is_refused(spines):
+    model = small_adhoc(max_epochs=1).fit(spines.X, spines.y)
+    with pytest.raises(ValueError, match=r"\(1, 24, 20\).*fitted on \(1, 24, 24\)"):
+        model.predict(spines.X[..., :20])
+
+
+def test_images_of_unequal_sizes_point_to_the_cropper(spines):
+    X = [*spines.X[:-1], spines.X[-1][:20]]
+    with pytest.raises(ValueError, match="LumbarCropper"):
+        small_adhoc().fit(X, spines.y)
+
+
+@both
+@pytest.mark.parametrize(
+    "labels", [["normal", "degraded"], [3, 1], [True, False]], ids=str
+)
+def test_labels_of_any_kind_come_back(make, labels, spines):
+    y = np.array(labels)[spines.y]
+    model = make().fit(spines.X, y)
+    assert_array_equal(model.classes_, np.unique(labels))
+    assert set(model.predict(spines.X)) <= set(labels)
+
+
+@both
+def test_three_classes_have_probabilities_that_sum_to_one(make, spines):
+    y = np.arange(len(spines.X)) % 3
+    model = make().fit(spines.X, y)
+    proba = model.predict_proba(spines.X)
+    assert proba.shape == (32, 3)
+    assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
+    assert_array_equal(
+        model.decision_function(spines.X).argmax(axis=1), proba.argmax(axis=1)
+    )
+
+
+@both
+def test_the_decision_function_is_the_log_odds(make, spines):
+    model = make().fit(spines.X, spines.y)
+    proba = model.predict_proba(spines.X)
+    assert_allclose(
+        model.decision_function(spines.X),
+        np.log(proba[:, 1] / proba[:, 0]),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.zeros(32, int), "one class only"),
+        (np.arange(32) == 0, "has one scan only"),
+        (np.linspace(0, 1, 32), "Unknown label type"),
+    ],
+)
+def test_labels_that_cannot_be_learnt_are_refused(y, message, spines):
+    with pytest.raises(ValueError, match=message):
+        small_adhoc().fit(spines.X, y)
+
+
+@both
+def test_a_missing_grey_level_is_refused(make, spines):
+    X = spines.X.astype(float)
+    X[3, 5, 5] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        make().fit(X, spines.y)
+
+
+# --- Training ----------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.integers(2, 60), st.integers(1, 12), st.booleans())
+def test_every_image_is_in_one_batch_and_none_is_alone(n, batch_size, shuffle):
+    data = ImageData(np.arange(n, dtype=np.uint8)[:, None])
+    generator = torch.Generator().manual_seed(0) if shuffle else None
+    batches = Batches(data, batch_size, generator)
+    sizes, seen = [], []
+    for batch, _ in batches:
+        sizes.append(len(batch["images"]))
+        seen += batch["images"][:, 0].tolist()
+    assert sorted(seen) == list(range(n))
+    assert len(batches) == len(sizes)
+    assert max(sizes) <= batch_size + 1
+    assert min(sizes) > 1 or batch_size == 1
+
+
+def test_a_last_batch_of_one_image_is_trained_on(spines):
+    """Batch normalisation of a 1 x 1 map refuses a batch of one."""
+    model = small_pretrained(backbone="resnet18", batch_size=8)
+    assert model.fit(spines.X[:9], spines.y[:9]).n_epochs_ == 2
+
+
+def test_early_stopping_ends_and_restores_the_best_epoch(spines):
+    rng = np.random.default_rng(0)
+    y = rng.permutation(spines.y)  # nothing to learn: validation gets worse
+    model = small_adhoc(max_epochs=100, patience=3).fit(spines.X, y)
+    assert model.n_epochs_ == model.best_epoch_ + 3
+    best = model.history_["valid_loss"].argmin() + 1
+    assert model.best_epoch_ == best
+    shorter = small_adhoc(max_epochs=int(best), patience=100).fit(spines.X, y)
+    assert_array_equal(model.predict_proba(spines.X), shorter.predict_proba(spines.X))
+
+
+def test_patients_do_not_straddle_the_internal_split(spines):
+    model = small_adhoc(validation_fraction=0.25).fit(
+        spines.X, spines.y, groups=spines.patient
+    )
+    train, valid = model._split(spines.y, spines.patient, seed=0)
+    assert not set(spines.patient[train]) & set(spines.patient[valid])
+    assert len(valid) == pytest.approx(8, abs=2)
+
+
+def test_groups_change_what_is_validated_on(spines):
+    models = [
+        small_adhoc().fit(spines.X, spines.y, groups=groups)
+        for groups in (None, spines.patient)
+    ]
+    losses = [model.history_["valid_loss"][0] for model in models]
+    assert losses[0] != losses[1]
+
+
+def test_a_class_of_one_patient_cannot_be_split(spines):
+    patient = np.where(spines.y == 1, 0, np.arange(32) + 1)
+    with pytest.raises(ValueError, match="Class 1 has one patient only"):
+        small_adhoc().fit(spines.X, spines.y, groups=patient)
+
+
+@both
+def test_weights_of_zero_take_scans_out_of_the_loss(make, spines):
+    """A class of no weight is not learnt: all go to the other one."""
+    weight = (spines.y == 0).astype(float)
+    model = make(max_epochs=5, lr=0.05).fit(spines.X, spines.y, sample_weight=weight)
+    assert model.predict_proba(spines.X)[:, 0].mean() > 0.5
+
+
+def test_class_weights_are_sample_weights_by_label(spines):
+    y = np.array(["normal", "degraded"])[spines.y]
+    weight = np.where(y == "degraded", 3.0, 1.0)
+    by_class = small_adhoc(class_weight={"degraded": 3, "normal": 1}).fit(spines.X, y)
+    by_sample = small_adhoc().fit(spines.X, y, sample_weight=weight)
+    assert_array_equal(
+        by_class.predict_proba(spines.X), by_sample.predict_proba(spines.X)
+    )
+
+
+def test_balanced_weights_move_predictions_to_the_rare_class(spines):
+    rare = np.flatnonzero((spines.y == 0) | (np.arange(32) < 12))
+    X, y = spines.X[rare], spines.y[rare]
+    plain, balanced = (
+        small_adhoc(max_epochs=2, class_weight=weight).fit(X, y).predict_proba(X)[:, 1]
+        for weight in (None, "balanced")
+    )
+    assert balanced.mean() > plain.mean()
+
+
+@both
+def test_a_loss_that_explodes_is_reported_with_its_epoch(make, spines):
+    model = make(lr=1e30, early_stopping=False, max_epochs=20)
+    with pytest.raises(FloatingPointError, match=r"NaN or infinite in epoch \d+"):
+        model.fit(spines.X, spines.y)
+
+
+class _Interrupt(Callback):
+    def on_batch_begin(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@both
+def test_ctrl_c_is_raised_and_leaves_no_half_trained_model(make, spines):
+    model = make(callbacks=[_Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(spines.X, spines.y)
+    assert not hasattr(model, "net_")
+
+
+def test_a_callback_can_end_the_training(spines):
+    stopper = EarlyStopping(monitor="train_loss", threshold=10.0, patience=2)
+    model = small_adhoc(callbacks=[stopper], early_stopping=False)
+    assert model.fit(spines.X, spines.y).n_epochs_ < 8
+
+
+class _Counter(Callback):
+    def initialize(self):
+        self.epochs_ = 0
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        self.epochs_ += 1
+        net.history.record("counted", self.epochs_)
+
+
+def test_callbacks_are_called_copied_and_may_add_to_the_history(spines):
+    counter = _Counter()
+    model = small_adhoc(callbacks=[counter], max_epochs=3).fit(spines.X, spines.y)
+    assert model.history_["counted"].tolist() == [1, 2, 3]
+    assert not hasattr(counter, "epochs_")
+
+
+def test_the_history_holds_an_entry_an_epoch(spines):
+    model = small_adhoc(max_epochs=4).fit(spines.X, spines.y)
+    assert set(model.history_) == {"epoch", "seconds", "train_loss", "valid_loss"}
+    assert all(len(values) == 4 for values in model.history_.values())
+    assert (model.history_["seconds"] > 0).all()
+
+
+def test_training_is_silent_by_default_and_a_line_an_epoch_on_request(spines, capsys):
+    small_adhoc(max_epochs=2).fit(spines.X, spines.y)
+    assert capsys.readouterr().out == ""
+    small_adhoc(max_epochs=2, verbose=1).fit(spines.X, spines.y)
+    assert "train_loss" in capsys.readouterr().out
+
+
+def test_head_mode_trains_the_head_alone(spines):
+    model = small_pretrained(mode="head", lr=0.1).fit(spines.X, spines.y)
+    network = model.net_.module_[1]
+    fresh = small_pretrained(mode="head", lr=1e-12, max_epochs=1).fit(
+        spines.X, spines.y
+    )
+    start = dict(fresh.net_.module_[1].named_parameters())
+    changed = {
+        name
+        for name, value in network.named_parameters()
+        if not torch.allclose(value, start[name])
+    }
+    assert changed == {"backbone.classifier.1.weight", "backbone.classifier.1.bias"}
+
+
+@pytest.mark.parametrize(("mode", "epochs"), [("full", 50), ("head", 20)])
+def test_epochs_default_to_the_papers_by_mode(mode, epochs):
+    assert TBSPretrainedClassifier(mode=mode)._resolve_max_epochs() == epochs
+
+
+# --- Parameters --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "lr", "momentum"),
+    [
+        ("model1", 24, 0.001, 0.6),
+        ("model2", 24, 0.0001, 0.7),
+        ("model3", 24, 0.001, 0.9),
+        ("model4", 48, 0.0001, 0.9),
+    ],
+)
+def test_the_papers_models_have_its_hyperparameters(name, batch_size, lr, momentum):
+    model = TBSAdHocClassifier.from_paper(name, random_state=7)
+    assert (model.batch_size, model.lr, model.momentum) == (batch_size, lr, momentum)
+    assert (model.max_epochs, model.patience, model.random_state) == (200, 15, 7)
+
+
+def test_an_unknown_paper_model_lists_the_known_ones():
+    with pytest.raises(ValueError, match="'model1', 'model2', 'model3', 'model4'"):
+        TBSAdHocClassifier.from_paper("model5")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"filters": (8, 8)}, ValueError, "filters of 2 blocks, but blocks=1"),
+        ({"filters": 8}, TypeError, "filters=8, but a sequence"),
+        ({"fc": (0,)}, ValueError, r"fc\[0\]=0"),
+        ({"lr": 0}, ValueError, "lr=0"),
+        ({"batch_size": 1.5}, TypeError, "batch_size=1.5"),
+        ({"momentum": 1.0}, ValueError, "momentum=1.0"),
+        ({"precision": "float16"}, ValueError, "precision='float16'"),
+        ({"device": "gpu"}, ValueError, "device='gpu' cannot be used"),
+        ({"random_state": -1}, ValueError, "random_state=-1"),
+        ({"validation_fraction": 1.0}, ValueError, "validation_fraction=1.0"),
+    ],
+)
+def test_bad_parameters_are_named_at_fit(parameters, error, message, spines):
+    with pytest.raises(error, match=message):
+        small_adhoc(**parameters).fit(spines.X, spines.y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"backbone": "resnet19"}, "backbone='resnet19'"),
+        ({"mode": "both"}, "mode='both'"),
+        ({"weights": "cifar"}, "weights='cifar'"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+    ],
+)
+def test_bad_backbone_parameters_are_named_at_fit(parameters, message, spines):
+    with pytest.raises(ValueError, match=message):
+        small_pretrained(**parameters).fit(spines.X, spines.y)
+
+
+# --- What is left after fitting ----------------------------------------------
+
+
+@both
+def test_a_pickle_predicts_alike(make, spines):
+    model = make().fit(spines.X, spines.y)
+    copied = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copied.predict_proba(spines.X), model.predict_proba(spines.X))
+    assert copied.device_ == "cpu"
+
+
+@both
+def test_a_pickle_carries_little_more_than_the_weights(make, spines):
+    model = make(callbacks=[_Counter()], max_epochs=5).fit(spines.X, spines.y)
+    weights = io.BytesIO()
+    torch.save(model.net_.module_.state_dict(), weights)
+    assert len(pickle.dumps(model)) < len(weights.getvalue()) + 60_000
+
+
+def test_a_clone_of_a_fitted_model_is_unfitted_and_has_no_weights(spines):
+    model = clone(small_adhoc().fit(spines.X, spines.y))
+    assert not hasattr(model, "net_")
+
+
+@both
+def test_prediction_leaves_the_model_as_it_is(make, spines):
+    model = make().fit(spines.X, spines.y)
+    before = {k: v.clone() for k, v in model.net_.module_.state_dict().items()}
+    model.predict(spines.X)
+    after = model.net_.module_.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+# --- Weights, precision, devices ---------------------------------------------
+
+
+def test_random_weights_are_fed_standardised_scans(spines):
+    model = small_pretrained().fit(spines.X, spines.y)
+    assert_allclose(model.intensity_mean_, spines.X.mean())
+    assert_allclose(model.intensity_std_, spines.X.std())
+
+
+def test_imagenet_weights_are_fed_what_they_were_trained_on(spines, monkeypatch):
+    model = TBSPretrainedClassifier("resnet18")
+    model._fit_normalization(spines.X[:, None])
+    assert_allclose(model.intensity_mean_ / 255, [0.485, 0.456, 0.406])
+    assert_allclose(model.intensity_std_ / 255, [0.229, 0.224, 0.225])
+    deep = spines.X[:, None].astype(np.uint16) * 16  # 12 bits in a 16-bit array
+    model._fit_normalization(deep)
+    width = float(deep.max()) - float(deep.min())
+    assert_allclose((model.intensity_mean_[0] - deep.min()) / width, 0.485)
+
+
+def test_bfloat16_predicts_nearly_as_float32(spines):
+    probabilities = [
+        small_adhoc(precision=precision).fit(spines.X, spines.y).predict_proba(spines.X)
+        for precision in ("float32", "bfloat16")
+    ]
+    assert not np.array_equal(*probabilities)
+    assert_allclose(*probabilities, atol=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@both
+def test_a_gpu_is_used_where_there_is_one(make, spines):
+    model = make().fit(spines.X, spines.y)
+    assert model.device_.startswith("cuda")
+    copied = pickle.loads(pickle.dumps(model))
+    assert_allclose(copied.predict_proba(spines.X), model.predict_proba(spines.X))
+
+
+def test_real_scans_are_classified():
+    """Bone density classes, not TBS: that it runs, not that it is right."""
+    from tbsclassify import LumbarCropper
+    from tbsclassify.datasets import load_scans
+
+    folder = shared("data", "spine-dxa-bone-density")
+    scans = load_scans(
+        folder / "scans.csv",
+        folder / "images",
+        patient_column="subject",
+        tbs_column=None,
+    )
+    keep = np.flatnonzero(scans.frame["bone_density_class"] != "osteopenia")[::4]
+    y = scans.frame["bone_density_class"].to_numpy()[keep]
+    X = LumbarCropper(160).transform(scans.frame.iloc[keep])
+    model = small_adhoc().fit(X, y, groups=scans.patient[keep])
+    assert model.predict_proba(X).shape == (len(keep), 2)
