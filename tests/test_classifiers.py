@@ -4,6 +4,7 @@ import io
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import shared, small_adhoc, small_pretrained
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, EarlyStopping
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
@@ -76,7 +78,8 @@ def test_all_forms_of_the_same_images_give_the_same_result(make, spines, tmp_pat
     objects = np.empty(len(spines.X), dtype=object)
     objects[:] = list(spines.X)
     expected = make().fit(spines.X, spines.y).predict_proba(spines.X)
-    for X in (spines.X[:, None], list(spines.X), objects, paths):
+    table = pd.DataFrame({"image": objects})
+    for X in (spines.X[:, None], list(spines.X), objects, paths, table):
         model = make().fit(X, spines.y)
         assert_array_equal(model.predict_proba(X), expected)
 
@@ -263,10 +266,11 @@ class _Interrupt(Callback):
 
 @both
 def test_ctrl_c_is_raised_and_leaves_no_half_trained_model(make, spines):
-    model = make(callbacks=[_Interrupt()])
+    model = make().fit(spines.X, spines.y).set_params(callbacks=[_Interrupt()])
     with pytest.raises(KeyboardInterrupt):
         model.fit(spines.X, spines.y)
-    assert not hasattr(model, "net_")
+    with pytest.raises(NotFittedError):
+        model.predict(spines.X)
 
 
 def test_a_callback_can_end_the_training(spines):

@@ -103,7 +103,7 @@ class TBSNet(NeuralNetClassifier):
 
     def _check_losses(self):
         epoch = self.history[-1]
-        for part in ("train", "valid"):
+        for part, loss in {"train": "training", "valid": "validation"}.items():
             losses = [
                 batch[f"{part}_loss"]
                 for batch in epoch["batches"]
@@ -111,7 +111,7 @@ class TBSNet(NeuralNetClassifier):
             ]
             if not np.isfinite(losses).all():
                 raise NonFiniteLossError(
-                    f"The {part}ing loss became NaN or infinite in epoch "
+                    f"The {loss} loss became NaN or infinite in epoch "
                     f"{epoch['epoch']}. Lower lr={self.lr} (by a factor of 10, say)."
                 )
 

@@ -68,8 +68,9 @@ class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         X : array of shape (n_scans, height, width) or (n_scans, channels, \
 height, width), or sequence
             Scans of one size: uint8, uint16 or floating-point grey levels. Or a
-            sequence of such 2-D arrays or of paths. An array of shape
-            (n_samples, n_features) is read as images one row high.
+            sequence of such 2-D arrays or of paths, or a table with these in a
+            column ``image``. An array of shape (n_samples, n_features) is read as
+            images one row high.
         y : array-like of shape (n_scans,)
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
@@ -96,6 +97,7 @@ height, width), or sequence
             If the loss becomes NaN or infinite; the message names the epoch.
         """
         self._check_parameters()
+        vars(self).pop("net_", None)  # so that a failing refit leaves it unfitted
         images, y = self._check_images(X, y, reset=True)
         codes = self._encode(y)
         weight = self._combine_weights(y, codes, sample_weight, images)
@@ -445,9 +447,9 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     --------
     >>> from tbsclassify import LumbarCropper, TBSLabeler, TBSPretrainedClassifier
     >>> from tbsclassify.datasets import make_dxa_phantoms
-    >>> scans = make_dxa_phantoms(8, random_state=0)
-    >>> crops = LumbarCropper(size=64).fit_transform(scans.images)
-    >>> y = [0, 1] * 4
+    >>> scans = make_dxa_phantoms(8, class_shares=(1, 0, 1), random_state=0)
+    >>> y = TBSLabeler().fit_transform(scans.tbs)
+    >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
     >>> model = TBSPretrainedClassifier(
     ...     "squeezenet1_0", mode="head", weights=None, max_epochs=2, random_state=0
     ... )
@@ -636,9 +638,9 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     --------
     >>> from tbsclassify import LumbarCropper, TBSAdHocClassifier, TBSLabeler
     >>> from tbsclassify.datasets import make_dxa_phantoms
-    >>> scans = make_dxa_phantoms(24, random_state=0)
-    >>> crops = LumbarCropper(size=64).fit_transform(scans.images)
-    >>> y = [0, 1] * 12
+    >>> scans = make_dxa_phantoms(24, class_shares=(1, 0, 1), random_state=0)
+    >>> y = TBSLabeler().fit_transform(scans.tbs)
+    >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
     >>> model = TBSAdHocClassifier(
     ...     blocks=2, filters=(4, 8), fc=(16,), max_epochs=3, random_state=0
     ... )

@@ -139,8 +139,7 @@ default="bilinear"
 
     References
     ----------
-    .. [1] "Detection of Degraded Bone Structure from DXA Images", IJACSA 15(6),
-       2024, section III.A.
+    .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., section III.A.
 
     Examples
     --------

@@ -155,15 +155,18 @@ def iter_scans(X):
 
 
 def stack_scans(X):
-    """Return `X` as one array where it is a sequence of images or paths.
+    """Return `X` as one array where it holds images or paths one by one.
 
-    Anything else (arrays of numbers, tables) comes back as it is.
+    These may be a sequence or a table's column ``image``. Anything else (arrays
+    and tables of numbers) comes back as it is.
 
     Raises
     ------
     ValueError
         If the images are not all of one size.
     """
+    if "image" in getattr(X, "columns", ()):
+        X = X["image"]
     if not is_sequence_of_scans(X):
         return X
     scans = [np.asarray(scan) for scan in iter_scans(X)]

@@ -89,8 +89,7 @@ def classification_row(
 
     References
     ----------
-    .. [1] "Detection of Degraded Bone Structure from DXA Images", IJACSA 15(6),
-       2024, Tables III-V.
+    .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., Tables III-V.
     .. [2] Efron B, Tibshirani RJ, "An Introduction to the Bootstrap", chapter
        13, 1993.
 
@@ -102,7 +101,7 @@ def classification_row(
     ... )
     >>> row[["tp", "fp", "tn", "fn"]].astype(int).tolist()
     [1, 1, 2, 1]
-    >>> round(row["roc_auc"], 3)
+    >>> print(f"{row['roc_auc']:.3f}")
     0.833
     """
     positive, score = _check_scores(y_true, y_score, pos_label)
