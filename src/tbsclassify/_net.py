@@ -31,8 +31,12 @@ class ImageData(torch.utils.data.Dataset):
         return len(self.images)
 
     def __getitem__(self, index):
-        batch = {"images": self.images[index], "weight": self.weight[index]}
-        return batch, self.codes[index]
+        images = self.images
+        if images.dtype == torch.uint16:  # which not every PyTorch can index
+            images = images.view(torch.int16)[index].view(torch.uint16)
+        else:
+            images = images[index]
+        return {"images": images, "weight": self.weight[index]}, self.codes[index]
 
 
 class Batches:
