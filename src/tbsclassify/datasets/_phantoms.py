@@ -191,8 +191,8 @@ def make_dxa_phantoms(
     [1]_ [2]_ [3]_ [4]_ [5]_; noise, `h_gain` and `decouple` were set so that a
     small network separates the classes about as well as published networks do.
     Agreement with such figures is therefore no finding. Age, BMI and BMD alone
-    tell degraded bone with an area under the curve near 0.79: report that
-    baseline as well.
+    tell degraded bone with an area under the curve near 0.80 (0.799 in
+    ``benchmarks/phantoms.py 1000 0``): report that baseline as well.
 
     *Texture.* Inside a body, a von Karman field with Hurst exponent H is added,
     of which the variogram rises as the lag to the power 2H. The vendor's TBS
