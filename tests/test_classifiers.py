@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
 from tbsclassify._net import Batches, ImageData
@@ -294,6 +294,18 @@ def test_callbacks_are_called_copied_and_may_add_to_the_history(spines):
     model = small_adhoc(callbacks=[counter], max_epochs=3).fit(spines.X, spines.y)
     assert model.history_["counted"].tolist() == [1, 2, 3]
     assert not hasattr(counter, "epochs_")
+
+
+@both
+def test_skorchs_own_callbacks_work_inside(make, spines):
+    callbacks = [
+        LRScheduler("CosineAnnealingLR", T_max=10),
+        EpochScoring("roc_auc", lower_is_better=False, name="valid_auc"),
+    ]
+    model = make(callbacks=callbacks, early_stopping=True, max_epochs=3)
+    aucs = model.fit(spines.X, spines.y).history_["valid_auc"]
+    assert ((aucs >= 0) & (aucs <= 1)).all()
+    assert len(aucs) == 3
 
 
 def test_the_history_holds_an_entry_an_epoch(spines):
