@@ -154,10 +154,10 @@ def initial_slope(
     the patient. On ``make_dxa_phantoms(240, random_state=0)`` with ``boxes`` it
     is about 1.26 with a standard deviation of 0.13, repeats within 2 %,
     correlates with the BMI by -0.7 and shares some 15 % of its variance with
-    the TBS that the phantoms started from (10 % with ``random_state=1``); with
-    ``noise=0`` it shares 60 % (65 %). The robust slope shares 45 % in all these
-    cases. ``benchmarks/texture.py`` makes these figures. They are of phantoms,
-    not of patients.
+    the TBS that the phantoms started from (9 % with ``random_state=1``); with
+    ``noise=0`` it shares 59 % in both. The robust slope shares 42 to 46 % in all
+    these cases. ``benchmarks/texture.py`` makes these figures. They are of
+    phantoms, not of patients.
 
     References
     ----------
