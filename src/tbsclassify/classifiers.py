@@ -51,6 +51,7 @@ class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     """
 
     image_shape_: tuple[int, ...]
+    net_: TBSNet
 
     @abstractmethod
     def _check_architecture(self):
@@ -97,7 +98,8 @@ height, width), or sequence
             If the loss becomes NaN or infinite; the message names the epoch.
         """
         self._check_parameters()
-        vars(self).pop("net_", None)  # so that a failing refit leaves it unfitted
+        if hasattr(self, "net_"):
+            del self.net_  # so that a failing refit leaves the model unfitted
         images, y = self._check_images(X, y, reset=True)
         codes = self._encode(y)
         weight = self._combine_weights(y, codes, sample_weight, images)
