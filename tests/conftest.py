@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.utils import Bunch
 
-from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
+from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier, load_scans
 
 # Real scans and weights are nobody's to ship: a folder beside the checkout, or
 # one named by this variable, may hold them.
@@ -23,6 +23,17 @@ def shared(*parts):
     if not path.exists():
         pytest.skip(f"real material is absent: {'/'.join(parts)}")
     return path
+
+
+def load_real_scans():
+    """Load the real scans with bone density classes, or skip the test."""
+    folder = shared("data", "spine-dxa-bone-density")
+    return load_scans(
+        folder / "scans.csv",
+        folder / "images",
+        patient_column="subject",
+        tbs_column=None,
+    )
 
 
 def small_adhoc(**parameters):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import shared, small_adhoc, small_pretrained
+from conftest import load_real_scans, small_adhoc, small_pretrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
-from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
+from tbsclassify import LumbarCropper, TBSAdHocClassifier, TBSPretrainedClassifier
 from tbsclassify._net import Batches, ImageData
 
 MAKERS = [small_adhoc, small_pretrained]
@@ -472,16 +472,7 @@ def test_a_gpu_is_used_where_there_is_one(make, spines):
 
 def test_real_scans_are_classified():
     """Bone density classes, not TBS: that it runs, not that it is right."""
-    from tbsclassify import LumbarCropper
-    from tbsclassify.datasets import load_scans
-
-    folder = shared("data", "spine-dxa-bone-density")
-    scans = load_scans(
-        folder / "scans.csv",
-        folder / "images",
-        patient_column="subject",
-        tbs_column=None,
-    )
+    scans = load_real_scans()
     keep = np.flatnonzero(scans.frame["bone_density_class"] != "osteopenia")[::4]
     y = scans.frame["bone_density_class"].to_numpy()[keep]
     X = LumbarCropper(160).transform(scans.frame.iloc[keep])

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shared
+from conftest import load_real_scans
 from numpy.testing import assert_array_equal
 from PIL import Image
 
@@ -164,13 +164,7 @@ def test_threads_change_nothing(folder):
 
 
 def test_real_scans_load_with_their_boxes():
-    folder = shared("data", "spine-dxa-bone-density")
-    scans = load_scans(
-        folder / "scans.csv",
-        folder / "images",
-        patient_column="subject",
-        tbs_column=None,
-    )
+    scans = load_real_scans()
     assert all(image.ndim == 2 for image in scans.images)
     assert len(scans.images) == 94
     assert (~np.isnan(scans.boxes).any(axis=(1, 2))).sum() == 80

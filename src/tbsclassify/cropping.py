@@ -201,7 +201,7 @@ default=None
         crops : ndarray of shape (n_scans, size, size)
             The crops.
         """
-        return self.fit(X, boxes=boxes).transform(X, boxes=boxes)
+        return self.transform(X, boxes=boxes)
 
     def transform(self, X, boxes=None):
         """Crop scans.
