@@ -1,20 +1,29 @@
-"""Time training: ours, plain skorch and bare PyTorch on the same scans.
+"""Time the paper's nine networks: ours, plain skorch and bare PyTorch.
 
-Run ``python benchmarks/training.py [n_scans] [n_epochs]`` on an idle machine. For
-SqueezeNet 1.0 and Model 4 of the paper it prints images per second, the median
-over epochs after the first, of
+Run ``python benchmarks/training.py [NETWORK ...]`` on an idle machine (25 minutes on
+two cores for all). It prints the fourteen rows of the paper's Tables III to V: seconds
+for 10 epochs on the paper's 1915 training images, and peak memory, of
 
 - ours: the classifier as a user makes it, 8-bit scans in;
-- plain skorch: a NeuralNetClassifier with torchvision's network, its own
-  DataLoader, and scans normalised to float32 beforehand, as its user would do;
-- bare torch: a loop over slices of the same float32 tensor.
+- skorch: a NeuralNetClassifier with the same network, its own DataLoader, and scans
+  normalised to float32 beforehand, as its user would do;
+- torch: a loop over shuffled slices of the same float32 tensor.
 
-All train in float32 on the same device, with the same batch size, optimiser and
-number of scans, from random weights; scans are random numbers. Contenders take
-turns, epoch by epoch of separate fits, so that a busy minute hits all alike.
+All train in float32 on the same device from random weights with the paper's batch
+size and optimiser; scans are random numbers. Head mode freezes all but the new layer.
+Each contender runs in a process of its own, on a few batches (``N_BATCHES``), of which
+the first epoch is not counted. Seconds are extrapolated from them in proportion to the
+number of images. What head mode spends once, on features and on building the network,
+is measured by fits on two numbers of images.
+
+The last lines are the geometric means of how many times faster ours is; those of head
+mode are for its 20 epochs.
 """
 
+import json
+import resource
 import statistics
+import subprocess
 import sys
 import time
 
@@ -25,65 +34,128 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
+from tbsclassify.networks import PAPER_BACKBONES, PAPER_MODELS
 
 SIDE = 224
-ROUNDS = 3
+N_IMAGES = 1915
+N_EPOCHS = 4
+N_BATCHES = {"vgg16": 1, "densenet121": 2}
+CONTENDERS = ("ours", "skorch", "torch")
+# Seconds per 10 epochs on a GeForce GTX 1070, Tables III to V of the paper.
+PAPER_SECONDS = {
+    ("resnet18", "full"): 83.69,
+    ("alexnet", "full"): 60.49,
+    ("vgg16", "full"): 400.03,
+    ("densenet121", "full"): 220.43,
+    ("squeezenet1_0", "full"): 86.18,
+    ("resnet18", "head"): 39.25,
+    ("alexnet", "head"): 28.14,
+    ("vgg16", "head"): 148.2,
+    ("densenet121", "head"): 93.59,
+    ("squeezenet1_0", "head"): 44.73,
+    ("model1", "ad hoc"): 41.00,
+    ("model2", "ad hoc"): 44.62,
+    ("model3", "ad hoc"): 36.80,
+    ("model4", "ad hoc"): 55.61,
+}
 
 
-def squeezenet():
-    network = torchvision.models.squeezenet1_0(weights=None)
-    network.classifier[0].p = 0.4
-    network.classifier[1] = nn.Conv2d(512, 2, kernel_size=1)
+def build(name, mode):
+    """Make the network that a user of plain PyTorch would."""
+    if mode == "ad hoc":
+        return build_ad_hoc(**PAPER_MODELS[name])
+    network = torchvision.models.get_model(name, weights=None)
+    network.requires_grad_(mode == "full")
+    if name == "squeezenet1_0":
+        network.classifier[0].p = 0.4
+        network.classifier[1] = nn.Conv2d(512, 2, kernel_size=1)
+        network.classifier[2] = nn.Identity()
+        return network
+    attribute = "fc" if hasattr(network, "fc") else "classifier"
+    head = getattr(network, attribute)
+    last = head[-1] if isinstance(head, nn.Sequential) else head
+    new = nn.Sequential(nn.Dropout(0.4), nn.Linear(last.in_features, 2))
+    if isinstance(head, nn.Sequential):
+        head[-1] = new
+    else:
+        setattr(network, attribute, new)
     return network
 
 
-def model4():
-    layers, channels = [], 1
-    for filters in (8, 28, 36):
+def build_ad_hoc(filters, fc, **_):
+    layers, channels, side = [], 1, SIDE
+    for n_filters in filters:
         layers += [
-            nn.Conv2d(channels, filters, 3),
-            nn.BatchNorm2d(filters),
+            nn.Conv2d(channels, n_filters, 3),
+            nn.BatchNorm2d(n_filters),
             nn.ReLU(),
             nn.MaxPool2d(2),
         ]
-        channels = filters
-    return nn.Sequential(
-        *layers,
-        nn.Flatten(),
-        nn.Linear(36 * 26**2, 1000),
-        nn.ReLU(),
-        nn.Linear(1000, 2),
+        channels, side = n_filters, (side - 2) // 2
+    layers.append(nn.Flatten())
+    width = channels * side**2
+    for n_units in fc:
+        layers += [nn.Linear(width, n_units), nn.ReLU()]
+        width = n_units
+    return nn.Sequential(*layers, nn.Linear(width, 2))
+
+
+def make_ours(name, mode, n_epochs):
+    if mode == "ad hoc":
+        return TBSAdHocClassifier.from_paper(
+            name, early_stopping=False, precision="float32", max_epochs=n_epochs
+        )
+    return TBSPretrainedClassifier(
+        name, mode, weights=None, precision="float32", max_epochs=n_epochs
     )
 
 
-def time_ours(classifier, images, y, n_epochs):
-    return classifier.set_params(max_epochs=n_epochs).fit(images, y).history_["seconds"]
+def time_ours(name, mode, scans, y):
+    """Return the seconds per image spent once, and in an epoch, and those at the start.
+
+    Only head mode spends any time on an image but in epochs.
+    """
+    if mode != "head":
+        model = make_ours(name, mode, N_EPOCHS).fit(scans, y)
+        return 0.0, statistics.median(model.history_["seconds"][1:]) / len(scans), 0.0
+    few = len(scans) // 3
+    make_ours(name, mode, 1).fit(scans[:few], y[:few])  # warms up
+    spent = []
+    for n in (few, len(scans)):
+        start = time.perf_counter()
+        model = make_ours(name, mode, 20).fit(scans[:n], y[:n])
+        spent.append(time.perf_counter() - start)
+        epoch = statistics.median(model.history_["seconds"])
+        spent[-1] -= 20 * epoch
+    once = (spent[1] - spent[0]) / (len(scans) - few)
+    return once, epoch / len(scans), max(0.0, spent[0] - once * few)
 
 
-def time_skorch(make_module, images, y, batch_size, n_epochs, device):
+def time_skorch(name, mode, images, y, batch_size, momentum, device):
     net = NeuralNetClassifier(
-        make_module,
+        build(name, mode),
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.SGD,
-        optimizer__momentum=0.9,
+        optimizer__momentum=momentum,
         lr=1e-4,
         batch_size=batch_size,
-        max_epochs=n_epochs,
+        max_epochs=N_EPOCHS,
         iterator_train__shuffle=True,
         train_split=None,
         device=device,
         verbose=0,
     ).fit(images, y)
-    return net.history[:, "dur"]
+    return statistics.median(net.history[1:, "dur"]) / len(images)
 
 
-def time_torch(make_module, images, y, batch_size, n_epochs, device):
-    network = make_module().to(device).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+def time_torch(name, mode, images, y, batch_size, momentum, device):
+    network = build(name, mode).to(device).train()
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-4, momentum=momentum)
     images = torch.from_numpy(images).to(device)
     y = torch.from_numpy(y).to(device)
     seconds = []
-    for _ in range(n_epochs):
+    for _ in range(N_EPOCHS):
         start = time.perf_counter()
         order = torch.randperm(len(images), device=device)
         for batch in order.split(batch_size):
@@ -93,52 +165,84 @@ def time_torch(make_module, images, y, batch_size, n_epochs, device):
             optimizer.step()
             loss.item()
         seconds.append(time.perf_counter() - start)
-    return seconds
+    return statistics.median(seconds[1:]) / len(images)
 
 
-def main(n_scans=96, n_epochs=3):
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def measure(name, mode, contender):
+    """Print one contender's figures, in a process of its own, as JSON."""
+    model = PAPER_MODELS.get(name, {"batch_size": 24, "momentum": 0.9})
+    batch_size = model["batch_size"]
+    n_batches = N_BATCHES.get(name, 3) if mode == "full" else 3
+    n = batch_size * n_batches
     rng = np.random.default_rng(0)
-    scans = rng.integers(0, 256, (n_scans, SIDE, SIDE)).astype(np.uint8)
-    y = np.arange(n_scans) % 2
-    grey = ((scans - scans.mean()) / scans.std()).astype(np.float32)[:, None]
-    cases = {
-        "SqueezeNet 1.0": (
-            TBSPretrainedClassifier("squeezenet1_0", weights=None, precision="float32"),
-            squeezenet,
-            np.repeat(grey, 3, axis=1),
-            24,
-        ),
-        "Model 4": (
-            TBSAdHocClassifier.from_paper(
-                "model4", early_stopping=False, precision="float32"
-            ),
-            model4,
-            grey,
-            48,
-        ),
+    scans = rng.integers(0, 256, (n, SIDE, SIDE)).astype(np.uint8)
+    y = np.arange(n) % 2
+    once = start = 0.0
+    if contender == "ours":
+        once, epoch, start = time_ours(name, mode, scans, y)
+    else:
+        images = ((scans - scans.mean()) / scans.std()).astype(np.float32)[:, None]
+        if mode != "ad hoc":
+            images = np.repeat(images, 3, axis=1)
+        time_epoch = time_skorch if contender == "skorch" else time_torch
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        epoch = time_epoch(name, mode, images, y, batch_size, model["momentum"], device)
+    seconds = {
+        n_epochs: start + N_IMAGES * (once + n_epochs * epoch) for n_epochs in (10, 20)
     }
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated() / 2**30
+    print(json.dumps([seconds[10], seconds[20], peak]))
+
+
+def geometric_mean(values):
+    return statistics.geometric_mean(values) if values else float("nan")
+
+
+def main(*names):
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(
-        f"{n_scans} scans of {SIDE}x{SIDE}, {device}, {torch.get_num_threads()} "
-        f"threads, torch {torch.__version__}, float32"
+        f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"float32; seconds per 10 epochs on {N_IMAGES} images, peak memory in GiB"
     )
-    header = ["ours", "skorch", "torch", "ours/skorch", "ours/torch"]
-    print("images per second", *(f"{name:>11s}" for name in header))
-    for name, (classifier, make_module, images, batch_size) in cases.items():
-        seconds = {"ours": [], "skorch": [], "torch": []}
-        for _ in range(ROUNDS):
-            arguments = (make_module, images, y, batch_size, n_epochs, device)
-            seconds["ours"] += list(time_ours(classifier, scans, y, n_epochs))[1:]
-            seconds["skorch"] += time_skorch(*arguments)[1:]
-            seconds["torch"] += time_torch(*arguments)[1:]
-        speed = {k: n_scans / statistics.median(v) for k, v in seconds.items()}
-        ratios = [speed["ours"] / speed[other] for other in ("skorch", "torch")]
-        print(
-            f"{name:17s}",
-            *(f"{value:11.1f}" for value in speed.values()),
-            *(f"{value:11.2f}" for value in ratios),
-        )
+    columns = [*CONTENDERS, "GTX 1070", "skorch/ours", "torch/ours", *CONTENDERS]
+    print(f"{'':22s}", *(f"{column:>11s}" for column in columns), flush=True)
+    ratios = {}
+    for mode, networks in (
+        ("full", PAPER_BACKBONES),
+        ("head", PAPER_BACKBONES),
+        ("ad hoc", PAPER_MODELS),
+    ):
+        for name in networks:
+            if names and name not in names:
+                continue
+            figures = {}
+            for contender in CONTENDERS:
+                command = [sys.executable, __file__, "--one", name, mode, contender]
+                done = subprocess.run(command, capture_output=True, check=True)
+                figures[contender] = json.loads(done.stdout)
+            column = 1 if mode == "head" else 0
+            row = [
+                figures[other][column] / figures["ours"][column]
+                for other in ("skorch", "torch")
+            ]
+            ratios.setdefault(mode, []).append(row)
+            print(
+                f"{name + ' ' + mode:22s}",
+                *(f"{figures[contender][0]:11.1f}" for contender in CONTENDERS),
+                f"{PAPER_SECONDS[name, mode]:11.1f}",
+                *(f"{ratio:11.2f}" for ratio in row),
+                *(f"{figures[contender][2]:11.2f}" for contender in CONTENDERS),
+                flush=True,
+            )
+    for mode, rows in ratios.items():
+        skorch, bare = (geometric_mean(values) for values in zip(*rows, strict=True))
+        print(f"{mode}: {skorch:.2f} x plain skorch, {bare:.2f} x bare torch")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if sys.argv[1:2] == ["--one"]:
+        measure(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

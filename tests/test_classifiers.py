@@ -14,10 +14,18 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
-from tbsclassify import LumbarCropper, TBSAdHocClassifier, TBSPretrainedClassifier
-from tbsclassify._net import Batches, ImageData
+from tbsclassify import (
+    LumbarCropper,
+    TBSAdHocClassifier,
+    TBSPretrainedClassifier,
+    classifiers,
+)
+from tbsclassify._net import Batches, ImageData, TBSNet
+from tbsclassify.augmentation import RandomAugmentation
+from tbsclassify.networks import PretrainedNetwork
 
 MAKERS = [small_adhoc, small_pretrained]
 both = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
@@ -170,7 +178,8 @@ def test_a_missing_grey_level_is_refused(make, spines):
 @settings(deadline=None)
 @given(st.integers(2, 60), st.integers(1, 12), st.booleans())
 def test_every_image_is_in_one_batch_and_none_is_alone(n, batch_size, shuffle):
-    data = ImageData(np.arange(n, dtype=np.uint8)[:, None])
+    images = np.arange(n, dtype=np.uint8)[:, None]
+    data = ImageData(images, np.zeros(n), np.ones(n), "cpu")
     generator = torch.Generator().manual_seed(0) if shuffle else None
     batches = Batches(data, batch_size, generator)
     sizes, seen = [], []
@@ -324,22 +333,147 @@ def test_training_is_silent_by_default_and_a_line_an_epoch_on_request(spines, ca
 
 def test_head_mode_trains_the_head_alone(spines):
     model = small_pretrained(mode="head", lr=0.1).fit(spines.X, spines.y)
-    network = model.net_.module_[1]
+    network = model.net_.module_
     fresh = small_pretrained(mode="head", lr=1e-12, max_epochs=1).fit(
         spines.X, spines.y
     )
-    start = dict(fresh.net_.module_[1].named_parameters())
+    start = dict(fresh.net_.module_.named_parameters())
     changed = {
         name
         for name, value in network.named_parameters()
         if not torch.allclose(value, start[name])
     }
-    assert changed == {"backbone.classifier.1.weight", "backbone.classifier.1.bias"}
+    assert changed == {"head.1.weight", "head.1.bias"}
+
+
+@pytest.mark.parametrize("backbone", ["squeezenet1_1", "resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_features_computed_once_train_the_same_head(
+    backbone, early_stopping, spines, monkeypatch
+):
+    """Dropout of the head included: the long way draws the same."""
+
+    def fit():
+        model = small_pretrained(
+            backbone=backbone,
+            mode="head",
+            lr=0.1,
+            batch_size=8,
+            max_epochs=4,
+            early_stopping=early_stopping,
+        )
+        return model.fit(spines.X, spines.y)
+
+    short = fit()
+    monkeypatch.setattr(TBSNet, "_precompute", lambda self, data: data)
+    long = fit()
+    for part in ("train_loss", "valid_loss")[: 1 + early_stopping]:
+        assert_allclose(short.history_[part], long.history_[part], rtol=1e-4)
+    assert_allclose(
+        short.predict_proba(spines.X), long.predict_proba(spines.X), atol=1e-4
+    )
+
+
+def test_head_mode_passes_each_scan_through_the_backbone_once(spines, monkeypatch):
+    seen = []
+    features = PretrainedNetwork.features
+
+    def count(self, images):
+        seen.append(len(images))
+        return features(self, images)
+
+    monkeypatch.setattr(PretrainedNetwork, "features", count)
+    small_pretrained(mode="head", max_epochs=5).fit(spines.X, spines.y)
+    assert sum(seen) == len(spines.X)
 
 
 @pytest.mark.parametrize(("mode", "epochs"), [("full", 50), ("head", 20)])
 def test_epochs_default_to_the_papers_by_mode(mode, epochs):
     assert TBSPretrainedClassifier(mode=mode)._resolve_max_epochs() == epochs
+
+
+# --- Augmentation ------------------------------------------------------------
+
+
+@both
+def test_augmentation_reaches_the_training_scans_and_no_others(
+    make, spines, monkeypatch
+):
+    n_images = []
+    apply = RandomAugmentation.apply
+
+    def count(images, draws):
+        n_images.append(len(images))
+        return apply(images, draws)
+
+    monkeypatch.setattr(RandomAugmentation, "apply", staticmethod(count))
+    model = make(
+        augmentation=RandomAugmentation(),
+        early_stopping=True,
+        validation_fraction=0.25,
+        max_epochs=2,
+    )
+    model.fit(spines.X, spines.y).predict(spines.X)
+    assert sum(n_images) == 2 * 24
+
+
+@both
+def test_augmentation_of_no_strength_changes_nothing(make, spines):
+    off = RandomAugmentation(0, rotation=0, brightness=None)
+    plain, augmented = (
+        make(augmentation=augmentation).fit(spines.X, spines.y)
+        for augmentation in (None, off)
+    )
+    assert_array_equal(plain.predict_proba(spines.X), augmented.predict_proba(spines.X))
+
+
+@both
+def test_augmented_training_is_repeatable(make, spines):
+    model = make(augmentation=RandomAugmentation(), max_epochs=2)
+    first = model.fit(spines.X, spines.y).predict_proba(spines.X)
+    assert_array_equal(model.fit(spines.X, spines.y).predict_proba(spines.X), first)
+    plain = make(max_epochs=2).fit(spines.X, spines.y).predict_proba(spines.X)
+    assert not np.array_equal(plain, first)
+
+
+def test_augmentation_is_drawn_anew_in_every_epoch(spines, monkeypatch):
+    angles = []
+    draw = RandomAugmentation.draw
+
+    def keep(self, n_images, generator):
+        draws = draw(self, n_images, generator)
+        angles.append(draws.angle)
+        return draws
+
+    monkeypatch.setattr(RandomAugmentation, "draw", keep)
+    small_adhoc(
+        augmentation=RandomAugmentation(),
+        early_stopping=False,
+        batch_size=32,
+        max_epochs=3,
+    ).fit(spines.X, spines.y)
+    assert len(torch.stack(angles).unique(dim=0)) == 3
+
+
+def test_a_frozen_backbone_sees_augmented_scans(spines):
+    """Features are then not computed once, but for every epoch."""
+    plain, augmented = (
+        small_pretrained(mode="head", augmentation=augmentation, max_epochs=3)
+        .fit(spines.X, spines.y)
+        .history_["train_loss"]
+        for augmentation in (None, RandomAugmentation())
+    )
+    assert not np.allclose(plain, augmented, rtol=1e-4)
+
+
+def test_settings_of_the_augmentation_can_be_searched(spines):
+    search = GridSearchCV(
+        small_adhoc(augmentation=RandomAugmentation(), max_epochs=1),
+        {"augmentation__rotation": [0, 20]},
+        cv=2,
+    ).fit(spines.X, spines.y)
+    rotations = [p["augmentation__rotation"] for p in search.cv_results_["params"]]
+    assert rotations == [0, 20]
 
 
 # --- Parameters --------------------------------------------------------------
@@ -374,6 +508,7 @@ def test_an_unknown_paper_model_lists_the_known_ones():
         ({"lr": 0}, ValueError, "lr=0"),
         ({"batch_size": 1.5}, TypeError, "batch_size=1.5"),
         ({"momentum": 1.0}, ValueError, "momentum=1.0"),
+        ({"augmentation": True}, TypeError, "augmentation=True"),
         ({"precision": "float16"}, ValueError, "precision='float16'"),
         ({"device": "gpu"}, ValueError, "device='gpu' cannot be used"),
         ({"random_state": -1}, ValueError, "random_state=-1"),
@@ -421,6 +556,21 @@ def test_a_pickle_carries_little_more_than_the_weights(make, spines):
 def test_a_clone_of_a_fitted_model_is_unfitted_and_has_no_weights(spines):
     model = clone(small_adhoc().fit(spines.X, spines.y))
     assert not hasattr(model, "net_")
+
+
+@pytest.mark.parametrize("form", [np.asarray, list], ids=["array", "list"])
+def test_large_data_are_predicted_in_several_batches(form, spines, monkeypatch):
+    model = small_adhoc(max_epochs=2).fit(spines.X, spines.y)
+    at_once = model.predict_proba(spines.X)
+    monkeypatch.setattr(classifiers, "_PIXELS_PER_BATCH", (5 * 24 * 24,) * 2)
+    assert_allclose(model.predict_proba(form(spines.X)), at_once, atol=1e-6)
+
+
+def test_an_error_in_a_later_batch_is_raised(spines, monkeypatch):
+    model = small_adhoc(max_epochs=1).fit(spines.X, spines.y)
+    monkeypatch.setattr(classifiers, "_PIXELS_PER_BATCH", (5 * 24 * 24,) * 2)
+    with pytest.raises(ValueError, match=r"\(1, 20, 24\).*fitted on \(1, 24, 24\)"):
+        model.predict([*spines.X[:10], *spines.X[10:, :20]])
 
 
 @both

@@ -6,8 +6,14 @@ from conftest import shared
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from tbsclassify import read_scan
-from tbsclassify.images import UnreadableScanError, stack_scans, unscanned_mask
+from tbsclassify import images, read_scan
+from tbsclassify.images import (
+    UnreadableScanError,
+    iter_batches,
+    iter_scans,
+    stack_scans,
+    unscanned_mask,
+)
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
 DEEP = np.random.default_rng(0).integers(0, 65536, (40, 50)).astype(np.uint16)
@@ -209,3 +215,47 @@ def test_real_scans_are_read_as_eight_bit_grey():
     for path in sorted(folder.iterdir())[:10]:
         scan = read_scan(path)
         assert (scan.shape, scan.dtype) == ((224, 224), np.uint8)
+
+
+# --- Many scans --------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return the paths of 100 scans, each of one grey level: its number."""
+    return [
+        save(tmp_path / f"{i}.png", np.full((8, 8), i, dtype=np.uint8))
+        for i in range(100)
+    ]
+
+
+def test_files_come_in_their_order_mixed_with_arrays(files):
+    mixed = [np.full((8, 8), 200), *files]
+    assert [int(scan[0, 0]) for scan in iter_scans(mixed)] == [200, *range(100)]
+
+
+def test_files_are_read_when_they_are_needed_or_a_little_ahead(files, monkeypatch):
+    read = []
+
+    def count(path):
+        read.append(path)
+        return read_scan(path)
+
+    monkeypatch.setattr(images, "read_scan", count)
+    batches = iter_batches(files, 10)
+    assert read == []
+    assert [int(scan[0, 0]) for scan in next(batches)] == list(range(10))
+    assert len(read) <= 10 + images._N_AHEAD + 1
+    batches.close()
+
+
+def test_a_damaged_file_is_reported_by_the_reader_of_many(files):
+    files[50].write_bytes(b"nothing")
+    with pytest.raises(UnreadableScanError, match=r"50\.png"):
+        list(iter_scans(files))
+
+
+@pytest.mark.parametrize("n", [0, 1, 10, 11])
+def test_batches_hold_every_row_once(n):
+    X = np.arange(n * 6).reshape(n, 2, 3)
+    assert_array_equal(np.concatenate(list(iter_batches(X, 5))), X)

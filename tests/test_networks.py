@@ -29,7 +29,9 @@ def n_trainable(module):
 def make_backbone(name, *, device="meta", side=224, **parameters):
     defaults = {"weights": None, "dropout": 0.4, "head_only": False}
     with torch.device(device):
-        return PretrainedNetwork(name, (1, side, side), 2, **defaults | parameters)
+        return PretrainedNetwork(
+            name, (1, side, side), [0.0] * 3, [1.0] * 3, 2, **defaults | parameters
+        )
 
 
 @pytest.mark.parametrize(
@@ -57,10 +59,10 @@ def test_backbones_have_the_papers_number_of_parameters(name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_dropout_of_the_asked_share_stands_right_before_the_head(name):
     network = make_backbone(name, dropout=0.25)
-    layers = [m for m in network.modules() if not list(m.children())]
-    last = max(i for i, m in enumerate(layers) if isinstance(m, nn.Linear | nn.Conv2d))
-    assert isinstance(layers[last - 1], nn.Dropout)
-    assert layers[last - 1].p == 0.25
+    dropout, layer = network.head[:2]
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    assert isinstance(dropout, nn.Dropout)
+    assert dropout.p == 0.25
 
 
 def test_a_frozen_backbone_keeps_its_statistics_and_draws_no_dropout():
@@ -69,7 +71,7 @@ def test_a_frozen_backbone_keeps_its_statistics_and_draws_no_dropout():
     before = {
         name: value.clone()
         for name, value in network.state_dict().items()
-        if "fc." not in name
+        if "head." not in name
     }
     network(torch.randn(4, 3, 64, 64))
     after = network.state_dict()

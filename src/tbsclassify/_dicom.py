@@ -1,6 +1,7 @@
 """DICOM densitometry images to grey levels, without anything of the patient."""
 
 import re
+import threading
 import warnings
 
 import numpy as np
@@ -49,6 +50,9 @@ class UnreadableScanError(ValueError):
     """A file that is no readable scan; the message says which and why."""
 
 
+_FILTERING = threading.Lock()
+
+
 def looks_like_dicom(path):
     """Tell whether a file is DICOM by its magic number, or else by its name."""
     with open(path, "rb") as file:
@@ -67,7 +71,8 @@ def read_dicom(path, max_pixels):
     import pydicom
 
     # What pydicom warns of quotes values of the header, which may be identity.
-    with warnings.catch_warnings():
+    # Filters of warnings are common to all threads: one file at a time.
+    with _FILTERING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             dataset = pydicom.dcmread(path, specific_tags=_TAGS, force=True)

@@ -1,29 +1,39 @@
 """The skorch net that the classifiers hold: batches, loss, precision, seeds."""
 
+import tempfile
+import time
 import warnings
 from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
+from skorch.helper import predefined_split
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from tbsclassify._heap import reused_memory
+
+# More than this stays off the GPU, and is brought there batch by batch.
+_RESIDENT_BYTES = 2**32
 
 
 class ImageData(torch.utils.data.Dataset):
     """Images, class codes and weights as tensors from which batches are sliced.
 
     Images keep their dtype: a uint8 data set takes a quarter of the memory of
-    float32, and a batch is converted when it enters the network.
+    float32, and a batch is converted when it enters the network. What a frozen
+    backbone made of the images may stand in their place, and is then called
+    "features".
     """
 
-    def __init__(self, images, codes=None, weight=None, device="cpu"):
-        n_images = len(images)
-        codes = np.zeros(n_images, dtype=np.int64) if codes is None else codes
-        weight = np.ones(n_images) if weight is None else weight
-        with warnings.catch_warnings():
-            # Memory-mapped images are read-only, and nothing here writes to them.
-            warnings.filterwarnings("ignore", message=".*not writable")
-            self.images = torch.from_numpy(images).to(device)
+    def __init__(self, images, codes, weight, device, *, kind="images"):
+        self.kind = kind
+        self.device = device
+        self.images = as_tensor(images)
+        if images.nbytes <= _RESIDENT_BYTES:
+            self.images = self.images.to(device)
+        else:
+            device = "cpu"
         self.codes = torch.as_tensor(codes, dtype=torch.int64, device=device)
         self.weight = torch.as_tensor(weight, dtype=torch.float32, device=device)
 
@@ -36,7 +46,15 @@ class ImageData(torch.utils.data.Dataset):
             images = images.view(torch.int16)[index].view(torch.uint16)
         else:
             images = images[index]
-        return {"images": images, "weight": self.weight[index]}, self.codes[index]
+        return {self.kind: images, "weight": self.weight[index]}, self.codes[index]
+
+
+def as_tensor(images):
+    """Return an array as a tensor that shares its memory."""
+    with warnings.catch_warnings():
+        # Memory-mapped images are read-only, and nothing here writes to them.
+        warnings.filterwarnings("ignore", message=".*not writable")
+        return torch.from_numpy(images)
 
 
 class Batches:
@@ -76,27 +94,93 @@ class TBSNet(NeuralNetClassifier):
     """A skorch classifier net fed by slices and stopped by real problems.
 
     The module returns logits: one for two classes (sigmoid) or one a class
-    (softmax).
+    (softmax). With `precompute_features` all but the module's head is frozen, and
+    computed once for each image.
     """
 
-    def __init__(self, module, *args, autocast_dtype=None, shuffle_seed=0, **kwargs):
+    def __init__(
+        self,
+        module,
+        *args,
+        augmentation=None,
+        autocast_dtype=None,
+        precompute_features=False,
+        shuffle_seed=0,
+        **kwargs,
+    ):
         super().__init__(module, *args, **kwargs)
+        self.augmentation = augmentation
         self.autocast_dtype = autocast_dtype
+        self.precompute_features = precompute_features
         self.shuffle_seed = shuffle_seed
 
-    def train(self, data):
+    def train(self, data, valid=None):
         """Train on `data`; unlike skorch's `fit`, let Ctrl-C through."""
         self.initialize()
-        self.notify("on_train_begin", X=data, y=None)
-        with suppress(_StopTrainingError):
-            self.fit_loop(data)
-        self.notify("on_train_end", X=data, y=None)
+        self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
+        self.seconds_before_epochs_ = 0.0
+        with reused_memory():
+            if self.precompute_features:
+                start = time.perf_counter()
+                data = self._precompute(data)
+                valid = None if valid is None else self._precompute(valid)
+                self.seconds_before_epochs_ = time.perf_counter() - start
+            if valid is not None:
+                self.train_split = predefined_split(valid)
+            self.notify("on_train_begin", X=data, y=None)
+            with suppress(_StopTrainingError):
+                self.fit_loop(data)
+            self.notify("on_train_end", X=data, y=None)
         return self
+
+    def _precompute(self, data):
+        """Replace images by what the head gets of them, which is always the same.
+
+        The features, which for SqueezeNet take 0.3 MB an image, pass through a
+        temporary file, so that memory stays bounded.
+        """
+        self.module_.eval()
+        with tempfile.TemporaryFile() as file:
+            with torch.inference_mode():
+                for x, _ in Batches(data, self.batch_size):
+                    with self._autocast():
+                        features = self.module_.features(x["images"].to(self.device))
+                    file.write(features.float().contiguous().cpu().numpy().data)
+            file.flush()
+            shape = (len(data), *features.shape[1:])
+            stored = np.memmap(file, np.float32, mode="r", shape=shape)
+        return ImageData(stored, data.codes, data.weight, data.device, kind="features")
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run through the batches, and fetch their losses once at the end.
+
+        On a GPU each loss that is fetched would wait for all work before it.
+        """
+        if iterator is None:
+            return
+        records = []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
+            self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
+            records.append(self.history[-1]["batches"][-1])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        losses = torch.stack([record[f"{prefix}_loss"] for record in records]).tolist()
+        for record, loss in zip(records, losses, strict=True):
+            record[f"{prefix}_loss"] = loss
+        self.history.record(f"{prefix}_batch_count", len(records))
+        if not np.isfinite(losses).all():
+            part = {"train": "training", "valid": "validation"}[prefix]
+            raise NonFiniteLossError(
+                f"The {part} loss became NaN or infinite in epoch "
+                f"{self.history[-1, 'epoch']}. Lower lr={self.lr} (by a factor of 10, "
+                "say)."
+            )
 
     def notify(self, method_name, **cb_kwargs):
         """Pass an event on; tell a callback's wish to stop from Ctrl-C."""
         if method_name == "on_epoch_end":
-            self._check_losses()
             try:
                 super().notify(method_name, **cb_kwargs)
             except KeyboardInterrupt:
@@ -105,20 +189,6 @@ class TBSNet(NeuralNetClassifier):
         else:
             super().notify(method_name, **cb_kwargs)
 
-    def _check_losses(self):
-        epoch = self.history[-1]
-        for part, loss in {"train": "training", "valid": "validation"}.items():
-            losses = [
-                batch[f"{part}_loss"]
-                for batch in epoch["batches"]
-                if f"{part}_loss" in batch
-            ]
-            if not np.isfinite(losses).all():
-                raise NonFiniteLossError(
-                    f"The {loss} loss became NaN or infinite in epoch "
-                    f"{epoch['epoch']}. Lower lr={self.lr} (by a factor of 10, say)."
-                )
-
     def get_iterator(self, dataset, training=False):
         """Slice batches, shuffled in training, in place of a DataLoader."""
         if not training:
@@ -126,15 +196,35 @@ class TBSNet(NeuralNetClassifier):
         generator = torch.Generator().manual_seed(self.shuffle_seed)
         return Batches(dataset, self.batch_size, generator)
 
+    def train_step(self, batch, **fit_params):
+        """Take one step on a batch, whose images are augmented first."""
+        if self.augmentation is not None:
+            x, codes = batch
+            draws = self.augmentation.draw(len(codes), self.augmentation_generator_)
+            images = self.augmentation.apply(x["images"].to(self.device), draws)
+            batch = x | {"images": images}, codes
+        return super().train_step(batch, **fit_params)
+
     def infer(self, x, **fit_params):
         """Compute the logits of a batch, in float32."""
-        images = x["images"].to(self.device, non_blocking=True)
-        with torch.autocast(
+        with self._autocast():
+            if "features" in x:
+                return self.module_.classify(x["features"].to(self.device)).float()
+            return self.module_(x["images"].to(self.device)).float()
+
+    def _autocast(self):
+        return torch.autocast(
             torch.device(self.device).type,
             dtype=self.autocast_dtype,
             enabled=self.autocast_dtype is not None,
-        ):
-            return self.module_(images).float()
+        )
+
+    def logits(self, batches):
+        """Compute the logits of arrays of images one by one, as they come."""
+        self.module_.eval()
+        with torch.inference_mode(), reused_memory():
+            logits = [self.infer({"images": as_tensor(batch)}) for batch in batches]
+            return torch.cat(logits).cpu()
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean loss, weighted by the weight of each image."""
@@ -149,7 +239,8 @@ class TBSNet(NeuralNetClassifier):
         return (losses * weight).sum() / torch.where(total > 0, total, 1)
 
     def release(self):
-        """Let go of what only training needs: data, optimiser, batch records."""
+        """Let go of what only training needs, and lay weights out for prediction."""
+        self.module_.to(memory_format=torch.channels_last)
         self.callbacks, self.callbacks_ = None, []
         self.train_split = None
         self.optimizer_.state.clear()

@@ -1,8 +1,11 @@
 """Scikit-learn classifiers around PyTorch networks for scans of the spine."""
 
 import copy
+import math
+import os
 from abc import ABCMeta, abstractmethod
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +19,6 @@ from sklearn.utils.validation import (
     validate_data,
 )
 from skorch.callbacks import EarlyStopping
-from skorch.helper import predefined_split
 
 from tbsclassify._net import (
     ImageData,
@@ -32,14 +34,17 @@ from tbsclassify._validation import (
     check_option,
     check_random_seed,
 )
-from tbsclassify.images import stack_scans
+from tbsclassify._weights import imagenet_weights
+from tbsclassify.images import iter_batches, stack_scans
 from tbsclassify.networks import (
     PAPER_MODELS,
+    PretrainedNetwork,
     adhoc_network,
     check_backbone,
-    imagenet_weights,
-    pretrained_network,
 )
+
+# Pixels predicted at once, on a CPU and on a GPU.
+_PIXELS_PER_BATCH = (2**20, 2**24)
 
 
 class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
@@ -115,10 +120,8 @@ height, width), or sequence
             return ImageData(images[part], codes[part], weight[part], device)
 
         net = self._make_net(device, shuffle_seed)
-        if valid is not None:
-            net.set_params(train_split=predefined_split(data(valid)))
         with seeded(torch_seed, device):
-            net.train(data(train))
+            net.train(data(train), None if valid is None else data(valid))
         self._read_history(net)
         net.release()
         self.net_ = net
@@ -184,8 +187,12 @@ height, width), or sequence
 
     def _logits(self, X):
         check_is_fitted(self, "net_")
-        images, _ = self._check_images(X, reset=False)
-        return self.net_.forward(ImageData(images))
+        pixels = _PIXELS_PER_BATCH[torch.device(self.device_).type == "cuda"]
+        batch_size = max(1, pixels // math.prod(self.image_shape_[1:]))
+        return self.net_.logits(
+            self._check_images(batch, reset=False)[0]
+            for batch in iter_batches(X, batch_size)
+        )
 
     def _check_parameters(self):
         check_number(self.lr, "lr", low=0, inclusive=(False, True))
@@ -202,6 +209,11 @@ height, width), or sequence
         )
         check_number(self.patience, "patience", low=1, integer=True)
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        if not (self.augmentation is None or hasattr(self.augmentation, "draw")):
+            raise TypeError(
+                f"augmentation={self.augmentation!r}, but a RandomAugmentation or None "
+                "is wanted."
+            )
         self._check_architecture()
 
     def _check_images(self, X, y="no_validation", *, reset):
@@ -315,6 +327,7 @@ height, width), or sequence
             self._make_module(len(self.classes_)),
             optimizer=torch.optim.SGD,
             optimizer__momentum=self.momentum,
+            optimizer__fused=True,
             lr=self.lr,
             max_epochs=self._resolve_max_epochs(),
             batch_size=self.batch_size,
@@ -326,11 +339,17 @@ height, width), or sequence
             device=device,
             verbose=self.verbose,
             autocast_dtype=resolve_precision(self.precision, device),
+            augmentation=self.augmentation,
+            precompute_features=self._head_only() and self.augmentation is None,
             shuffle_seed=shuffle_seed,
         )
 
     def _resolve_max_epochs(self):
         return self.max_epochs
+
+    def _head_only(self):
+        """Whether all but the network's head is frozen."""
+        return False
 
     def _read_history(self, net):
         names = {
@@ -342,6 +361,7 @@ height, width), or sequence
             new: np.array([epoch.get(old, np.nan) for epoch in net.history])
             for old, new in names.items()
         }
+        self.history_["seconds"][0] += net.seconds_before_epochs_
         self.n_epochs_ = len(net.history)
         stopping = dict(net.callbacks_).get("tbs_early_stopping")
         self.best_epoch_ = stopping.best_epoch_ if stopping else self.n_epochs_
@@ -363,9 +383,11 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     mode : {"full", "head"}, default="full"
         Train all layers, or the new layer alone with everything else frozen,
         batch normalisation and dropout included.
-    weights : {"imagenet", None}, default="imagenet"
+    weights : {"imagenet", None} or path-like, default="imagenet"
         Initial weights. ImageNet's come from torchvision, which downloads them
-        once into its cache; None starts from random weights.
+        once into its cache; None starts from random weights. A path names a
+        state dict with torchvision's keys, ``.safetensors`` or written by
+        ``torch.save``, of the whole network or of its backbone alone.
     dropout : float, default=0.4
         Share of the new layer's inputs dropped in training.
     lr : float, default=0.0001
@@ -387,6 +409,9 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
+    augmentation : RandomAugmentation, default=None
+        Random changes made to the scans of each training batch, anew in every
+        epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
         Callbacks to call in training, besides the early stopping. They are
         copied first, so that the ones passed are never changed.
@@ -408,8 +433,9 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     history_ : dict of str to ndarray of shape (n_epochs,)
-        ``epoch``, ``train_loss``, ``seconds``, ``valid_loss`` with early
-        stopping, and what callbacks record.
+        ``epoch``, ``train_loss``, ``seconds`` (the first with what a frozen
+        backbone is computed in), ``valid_loss`` with early stopping, and what
+        callbacks record.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
@@ -434,12 +460,21 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
 
     Notes
     -----
-    With ImageNet weights grey levels are normalised as the weights were trained:
-    the range of the depth is mapped to 0-1, and ImageNet's mean and deviation
-    follow. 8-bit scans have the range 0-255; for 16-bit and floating-point
-    scans, which rarely fill theirs, it is the range of the training scans. With
-    random weights the mean and deviation of the training scans are taken. Grey
-    scans become three equal channels in the batch.
+    With ImageNet weights, and with those of a file, grey levels are normalised
+    as torchvision's networks expect them: the range of the depth is mapped to
+    0-1, and ImageNet's mean and deviation follow. 8-bit scans have the range
+    0-255; for 16-bit and floating-point scans, which rarely fill theirs, it is
+    the range of the training scans. With random weights the mean and deviation
+    of the training scans are taken. Grey scans become three equal channels in
+    the batch.
+
+    With ``mode="head"`` what the frozen layers make of a scan never changes. It is
+    computed once, and kept in a temporary file in which the new layer finds it in
+    every epoch: 20 epochs cost little more than one prediction. With
+    `augmentation`, which changes the scans, every epoch takes the long way.
+
+    The ReLU that SqueezeNet has behind its last layer is left out, since with few
+    classes all outputs are easily negative at once, where nothing is learnt.
 
     References
     ----------
@@ -474,6 +509,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         validation_fraction=0.125,
         patience=15,
         class_weight=None,
+        augmentation=None,
         callbacks=None,
         device="auto",
         precision="auto",
@@ -492,6 +528,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.class_weight = class_weight
+        self.augmentation = augmentation
         self.callbacks = callbacks
         self.device = device
         self.precision = precision
@@ -501,14 +538,24 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     def _check_architecture(self):
         check_backbone(self.backbone)
         check_option(self.mode, "mode", ("full", "head"))
-        if self.weights is not None:
-            check_option(self.weights, "weights", ("imagenet",))
+        is_file = isinstance(self.weights, str | os.PathLike) and (
+            self.weights == "imagenet" or Path(self.weights).is_file()
+        )
+        if self.weights is not None and not is_file:
+            raise ValueError(
+                f'weights={self.weights!r} is neither "imagenet", None nor a file. '
+                "Give the path of a .safetensors file or of a state dict that "
+                "torch.save wrote."
+            )
         check_number(self.dropout, "dropout", low=0, high=1, inclusive=(True, False))
 
     def _resolve_max_epochs(self):
         if self.max_epochs is None:
             return 50 if self.mode == "full" else 20
         return self.max_epochs
+
+    def _head_only(self):
+        return self.mode == "head"
 
     def _fit_normalization(self, images):
         channels = images.shape[1]
@@ -533,15 +580,15 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
 
     def _make_module(self, n_classes):
         return partial(
-            pretrained_network,
+            PretrainedNetwork,
+            self.backbone,
             self.image_shape_,
             self.intensity_mean_,
             self.intensity_std_,
-            self.backbone,
             n_classes,
-            self.weights,
-            self.dropout,
-            self.mode == "head",
+            weights=self.weights,
+            dropout=self.dropout,
+            head_only=self._head_only(),
         )
 
 
@@ -580,6 +627,9 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
+    augmentation : RandomAugmentation, default=None
+        Random changes made to the scans of each training batch, anew in every
+        epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
         Callbacks to call in training, besides the early stopping. They are
         copied first, so that the ones passed are never changed.
@@ -664,6 +714,7 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         validation_fraction=0.125,
         patience=15,
         class_weight=None,
+        augmentation=None,
         callbacks=None,
         device="auto",
         precision="auto",
@@ -681,6 +732,7 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.class_weight = class_weight
+        self.augmentation = augmentation
         self.callbacks = callbacks
         self.device = device
         self.precision = precision

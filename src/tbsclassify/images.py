@@ -1,12 +1,17 @@
 """Read scans: PNG, JPEG, BMP, TIFF and DICOM files to grey-level arrays."""
 
+import itertools
 import os
 import warnings
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import joblib
 import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
+from sklearn.utils.validation import _num_samples
 
 from tbsclassify._dicom import UnreadableScanError, looks_like_dicom, read_dicom
 from tbsclassify._validation import is_sequence_of_scans
@@ -16,6 +21,8 @@ __all__ = ["UnreadableScanError", "read_scan", "unscanned_mask"]
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 # A lumbar DXA export has about 0.1 to 0.6 million pixels, a plain chest film 8.
 _MAX_PIXELS = 64_000_000
+# Files read ahead of the one that is worked on.
+_N_AHEAD = 32
 # Channels of a grey JPEG may differ by some levels where it stores chroma.
 _COLOUR_SPREAD = 32
 
@@ -145,13 +152,42 @@ def unscanned_mask(scan, *, value=None, block=8):
 def iter_scans(X):
     """Yield the images of `X`, reading those that are given as paths.
 
+    Threads read a few files ahead, while the caller works on what it has got.
+
     Parameters
     ----------
     X : array of shape (n, h, w) or (n, c, h, w), or sequence
         Images, or a sequence of 2-D arrays of any sizes, or of paths.
     """
-    for scan in X:
-        yield read_scan(scan) if isinstance(scan, str | os.PathLike) else scan
+    if not any(map(_is_path, X)):
+        yield from X
+        return
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        pending: deque[Future] = deque()
+        for scan in X:
+            pending.append(pool.submit(_read, scan))
+            if len(pending) > _N_AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def iter_batches(X, batch_size):
+    """Yield `X`, in any of its forms, in parts of `batch_size` scans.
+
+    Files are read as the parts are asked for. An `X` without rows is one part.
+    """
+    X = _image_column(X)
+    if is_sequence_of_scans(X):
+        scans = iter_scans(X)
+        while batch := list(itertools.islice(scans, batch_size)):
+            yield batch
+        return
+    if not hasattr(X, "__getitem__"):
+        X = np.asarray(X)
+    rows = getattr(X, "iloc", X)
+    for start in range(0, max(1, _num_samples(X)), batch_size):
+        yield rows[start : start + batch_size]
 
 
 def stack_scans(X):
@@ -165,8 +201,7 @@ def stack_scans(X):
     ValueError
         If the images are not all of one size.
     """
-    if "image" in getattr(X, "columns", ()):
-        X = X["image"]
+    X = _image_column(X)
     if not is_sequence_of_scans(X):
         return X
     scans = [np.asarray(scan) for scan in iter_scans(X)]
@@ -179,6 +214,18 @@ def stack_scans(X):
             "them to one size first: make_pipeline(LumbarCropper(), classifier)."
         )
     return np.stack(scans)
+
+
+def _is_path(scan):
+    return isinstance(scan, str | os.PathLike)
+
+
+def _read(scan):
+    return read_scan(scan) if _is_path(scan) else scan
+
+
+def _image_column(X):
+    return X["image"] if "image" in getattr(X, "columns", ()) else X
 
 
 def _read_raster(path, max_pixels):

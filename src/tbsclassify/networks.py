@@ -1,11 +1,13 @@
 """The networks: small ad hoc CNNs and torchvision's with a new head."""
 
 import difflib
-from pathlib import Path
+import itertools
 
 import torch
 import torchvision
 from torch import nn
+
+from tbsclassify._weights import torchvision_model
 
 # Table II of the paper: filters by block, sizes of the hidden fully connected
 # layers, batch size, learning rate, momentum. The output layer is not counted.
@@ -64,8 +66,7 @@ class Standardize(nn.Module):
 
     def forward(self, images):
         """Standardise images of shape (n, channels, height, width)."""
-        images = (images.float() - self.mean) / self.std
-        return images.contiguous(memory_format=torch.channels_last)
+        return (images.float() - self.mean) / self.std
 
 
 def _channels(values):
@@ -156,10 +157,13 @@ class PretrainedNetwork(nn.Module):
         Name of a torchvision classification model.
     image_shape : tuple of three ints
         Channels, height and width of the images.
+    mean, std : array-like of shape (3,)
+        Grey level that becomes 0 at the backbone's input, and the one that
+        becomes 1 more.
     n_outputs : int
         Number of outputs (logits) of the new layer.
-    weights : {"imagenet", None}
-        Initial weights: torchvision's or random ones.
+    weights : {"imagenet", None} or path-like
+        Initial weights: torchvision's, random ones, or those of a file.
     dropout : float
         Share of the new layer's inputs dropped in training.
     head_only : bool
@@ -169,34 +173,50 @@ class PretrainedNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone, image_shape, n_outputs, *, weights, dropout, head_only
+        self,
+        backbone,
+        image_shape,
+        mean,
+        std,
+        n_outputs,
+        *,
+        weights,
+        dropout,
+        head_only,
     ):
         super().__init__()
-        entry = None if weights is None else imagenet_weights(backbone)
-        self.backbone = _torchvision_model(backbone, entry)
-        _check_images_fit(backbone, self.backbone, *image_shape[1:])
-        self.head_name = _replace_head(self.backbone, n_outputs, dropout)
+        model = torchvision_model(backbone, weights)
+        _check_images_fit(backbone, model, *image_shape[1:])
+        self.standardize = Standardize(mean, std)
+        self.backbone, self.head = _replace_head(model, n_outputs, dropout)
         self.head_only = head_only
         if head_only:
             self.backbone.requires_grad_(False)
-            self.head.requires_grad_(True)
-
-    @property
-    def head(self):
-        """The new layer."""
-        return self.backbone.get_submodule(self.head_name)
+        if head_only or not backbone.startswith("vgg"):
+            # Faster on CPUs and GPUs, but for gradients of VGG's large maps.
+            self.backbone.to(memory_format=torch.channels_last)
 
     def train(self, mode=True):
         """Set training mode, which reaches the new layer only where it is alone."""
         super().train(mode)
         if self.head_only:
             self.backbone.eval()
-            self.head.train(mode)
         return self
 
+    def features(self, images):
+        """Return what the new layer gets of raw images."""
+        return self.backbone(self.standardize(images))
+
+    def classify(self, features):
+        """Return the logits of what `features` gave."""
+        if features.ndim == 4:
+            # Dropout is drawn in the order of memory, as the backbone leaves it.
+            features = features.contiguous(memory_format=torch.channels_last)
+        return self.head(features)
+
     def forward(self, images):
-        """Return the logits of standardised images of three channels."""
-        return self.backbone(images)
+        """Return the logits of raw images of one or three channels."""
+        return self.classify(self.features(images))
 
 
 def check_backbone(name):
@@ -233,27 +253,8 @@ def _check_images_fit(name, model, height, width):
     )
 
 
-def imagenet_weights(name):
-    """Torchvision's entry for the default ImageNet weights of a network."""
-    return torchvision.models.get_model_weights(name).DEFAULT
-
-
-def _torchvision_model(name, entry):
-    try:
-        return torchvision.models.get_model(name, weights=entry, progress=False)
-    except OSError as error:
-        url = str(entry.url)
-        folder = Path(torch.hub.get_dir(), "checkpoints")
-        raise OSError(
-            f"The ImageNet weights of {name} are neither in torchvision's cache nor "
-            f"could they be downloaded ({error}). Put the file "
-            f"{url.rsplit('/', 1)[-1]} (from {url}) into {folder}, or start from "
-            "random weights with weights=None."
-        ) from error
-
-
 def _replace_head(model, n_outputs, dropout):
-    """Replace the last layer with 1000 outputs and return the new one's name."""
+    """Part a network in all but its last classifying layer, and a new such layer."""
     name, old = [
         (name, module)
         for name, module in model.named_modules()
@@ -261,45 +262,29 @@ def _replace_head(model, n_outputs, dropout):
         == _N_IMAGENET_CLASSES
     ][-1]
     if isinstance(old, nn.Conv2d):
-        new: nn.Module = nn.Conv2d(old.in_channels, n_outputs, kernel_size=1)
-    else:
-        new = nn.Linear(old.in_features, n_outputs)
+        # SqueezeNet pools after its last layer. The ReLU between them is left out:
+        # with a handful of classes all outputs are easily negative at once, and
+        # then nothing is ever learnt.
+        return model.features, nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Conv2d(old.in_channels, n_outputs, kernel_size=1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
     parent_name, _, leaf = name.rpartition(".")
     parent = model.get_submodule(parent_name)
-    siblings = list(parent.children())
-    before = siblings[siblings.index(old) - 1] if old is not siblings[0] else None
-    if isinstance(parent, nn.Sequential) and isinstance(before, nn.Dropout):
-        before.p = dropout
-    else:
-        new = nn.Sequential(nn.Dropout(dropout), new)
-    setattr(parent, leaf, new)
-    after = siblings[siblings.index(old) + 1 :]
-    if isinstance(parent, nn.Sequential) and after and isinstance(after[0], nn.ReLU):
-        # SqueezeNet's outputs pass a ReLU. With a handful of classes all of them
-        # are easily negative at once, and then nothing is ever learnt.
-        parent[int(leaf) + 1] = nn.Identity()
-    return name
+    siblings = list(parent.named_children())
+    for (before, module), (after, _) in itertools.pairwise(siblings):
+        if after == leaf and isinstance(module, nn.Dropout):
+            setattr(parent, before, nn.Identity())
+    setattr(parent, leaf, nn.Identity())
+    return model, nn.Sequential(
+        nn.Dropout(dropout), nn.Linear(old.in_features, n_outputs)
+    )
 
 
 def adhoc_network(image_shape, mean, std, filters, fc, n_outputs):
     """Build an ad hoc CNN that takes raw grey levels."""
     return nn.Sequential(
         Standardize(mean, std), AdHocCNN(image_shape, filters, fc, n_outputs)
-    )
-
-
-def pretrained_network(
-    image_shape, mean, std, backbone, n_outputs, weights, dropout, head_only
-):
-    """Build a torchvision network with a new head that takes raw grey levels."""
-    return nn.Sequential(
-        Standardize(mean, std),
-        PretrainedNetwork(
-            backbone,
-            image_shape,
-            n_outputs,
-            weights=weights,
-            dropout=dropout,
-            head_only=head_only,
-        ),
     )

@@ -1,0 +1,181 @@
+"""Torchvision's networks with the weights that a user names."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+
+import torch
+import torchvision
+
+# Torchvision's networks with auxiliary classifiers, which warn unless told how to
+# draw their initial weights.
+_AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+# Files of DenseNet written before 2018 have a point in some names.
+_OLD_DENSENET = re.compile(r"\.(norm|conv)\.([12])\.")
+
+
+def torchvision_model(name, weights):
+    """Build a network of torchvision with its head of 1000 classes.
+
+    Parameters
+    ----------
+    name : str
+        Torchvision's name of the network.
+    weights : {"imagenet", None} or path-like
+        Torchvision's default ImageNet weights, random ones, or a file for
+        `load_weights`.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        The network, without auxiliary classifiers.
+
+    Raises
+    ------
+    OSError
+        If ImageNet weights are neither cached nor can be downloaded.
+    ValueError
+        If a file does not fit the network.
+    """
+    if isinstance(weights, str) and weights == "imagenet":
+        model = _imagenet_model(name)
+    else:
+        random = {"init_weights": True} if name in _AUXILIARY else {}
+        model = torchvision.models.get_model(name, weights=None, **random)
+        if weights is not None:
+            load_weights(model, weights)
+    if name in _AUXILIARY:
+        model.aux_logits = False
+        for attribute in _AUXILIARY[name]:
+            setattr(model, attribute, None)
+    return model
+
+
+def imagenet_weights(name):
+    """Torchvision's entry for the default ImageNet weights of a network."""
+    return torchvision.models.get_model_weights(name).DEFAULT
+
+
+def _imagenet_model(name):
+    entry = imagenet_weights(name)
+    try:
+        return torchvision.models.get_model(name, weights=entry, progress=False)
+    except OSError as error:
+        url = str(entry.url)
+        folder = Path(torch.hub.get_dir(), "checkpoints")
+        raise OSError(
+            f"The ImageNet weights of {name} are neither in torchvision's cache nor "
+            f"could they be downloaded ({error}). Put the file "
+            f"{url.rsplit('/', 1)[-1]} (from {url}) into {folder}, name a file of "
+            "weights by weights=PATH, or start from random weights with weights=None."
+        ) from error
+
+
+def load_weights(model, path):
+    """Load a state dict from a file into a network, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A network of torchvision.
+    path : path-like
+        A ``.safetensors`` file, or one that ``torch.save`` wrote, which is read
+        without unpickling code. Keys are torchvision's; half precision is
+        converted. Keys may be missing, as in a file of the backbone alone; what
+        they name keeps its random weights, which is warned of.
+
+    Raises
+    ------
+    ValueError
+        If the file is no state dict, or a key or shape in it does not fit.
+
+    Warns
+    -----
+    UserWarning
+        If layers other than the last one keep random weights; if statistics of
+        batch normalisation were folded into other weights.
+    """
+    file = Path(path)
+    wanted = model.state_dict()
+    state = {
+        key if key in wanted else _OLD_DENSENET.sub(r".\1\2.", key): value
+        for key, value in _read_state(file).items()
+    }
+    last_layer = list(wanted)[-1].rpartition(".")[0] + "."
+    for key, value in state.items():
+        if key not in wanted:
+            raise ValueError(
+                f"weights={file.name!r} holds {key!r}, which {type(model).__name__} "
+                f"has not (its first key is {next(iter(wanted))!r}). Choose the "
+                "backbone that the file was saved from; keys are torchvision's."
+            )
+        if value.shape != wanted[key].shape and not key.startswith(last_layer):
+            raise ValueError(
+                f"weights={file.name!r} holds {key!r} of shape {tuple(value.shape)}, "
+                f"but {type(model).__name__} takes {tuple(wanted[key].shape)}. Choose "
+                "the backbone that the file was saved from."
+            )
+    state = {k: v for k, v in state.items() if v.shape == wanted[k].shape}
+    missing = [
+        key
+        for key in wanted
+        if key not in state
+        and not key.startswith(last_layer)
+        and not key.endswith("num_batches_tracked")
+    ]
+    if missing:
+        warnings.warn(
+            f"{file.name} holds no weights for {len(missing)} of the {len(wanted)} "
+            f"entries of {type(model).__name__}, {missing[0]!r} the first, which "
+            "start from random values.",
+            UserWarning,
+            stacklevel=2,
+        )
+    _warn_of_folded_statistics(state, file.name)
+    model.load_state_dict(state, strict=False)
+
+
+def _read_state(file):
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # Both readers raise many kinds of error on files of other formats.
+        raise ValueError(
+            f"weights={os.fspath(file)!r} is not a readable .safetensors file or "
+            f"state dict of torch.save ({type(error).__name__}). Save one with "
+            "torch.save(network.state_dict(), file)."
+        ) from error
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
+        raise ValueError(
+            f"weights={os.fspath(file)!r} holds no state dict, a mapping of names to "
+            "tensors. Save one with torch.save(network.state_dict(), file)."
+        )
+    return state
+
+
+def _warn_of_folded_statistics(state, name):
+    means = [v for k, v in state.items() if k.endswith("running_mean")]
+    variances = [v for k, v in state.items() if k.endswith("running_var")]
+    if not means or any(mean.any() for mean in means):
+        return
+    if all((variance == variance.flatten()[0]).all() for variance in variances):
+        warnings.warn(
+            f"The statistics of batch normalisation in {name} are those of an "
+            "untrained network. Where they were folded into the other weights, the "
+            'network predicts well but loses what it knows in training: use mode="head"'
+            " or a file with its statistics.",
+            UserWarning,
+            stacklevel=3,
+        )

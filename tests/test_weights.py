@@ -1,0 +1,185 @@
+"""Weights from files, and what happens to those that do not fit."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import shared, small_pretrained
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_sample_image
+
+from tbsclassify._weights import load_weights, torchvision_model
+
+
+@pytest.fixture(scope="module")
+def squeezenet_state():
+    torch.manual_seed(1)
+    return torchvision.models.squeezenet1_1(weights=None).state_dict()
+
+
+def save(state, folder, name):
+    file = folder / name
+    (save_file if file.suffix == ".safetensors" else torch.save)(state, file)
+    return file
+
+
+@pytest.mark.parametrize("name", ["whole.safetensors", "whole.pth"])
+def test_a_state_dict_is_loaded_whole(name, squeezenet_state, tmp_path):
+    model = torchvision_model("squeezenet1_1", save(squeezenet_state, tmp_path, name))
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in squeezenet_state.items())
+
+
+def test_half_precision_becomes_single(squeezenet_state, tmp_path):
+    half = {key: value.half() for key, value in squeezenet_state.items()}
+    model = torchvision_model("squeezenet1_1", save(half, tmp_path, "half.safetensors"))
+    weight = model.features[0].weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, half["features.0.weight"].float())
+
+
+def test_a_backbone_alone_is_enough(squeezenet_state, tmp_path, recwarn):
+    backbone = {k: v for k, v in squeezenet_state.items() if k.startswith("features.")}
+    file = save(backbone, tmp_path, "backbone.pth")
+    model = torchvision_model("squeezenet1_1", file)
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in backbone.items())
+    assert not recwarn.list
+
+
+def test_a_head_of_other_classes_is_passed_over(squeezenet_state, tmp_path):
+    head = {
+        "classifier.1.weight": torch.zeros(7, 512, 1, 1),
+        "classifier.1.bias": torch.zeros(7),
+    }
+    file = save(squeezenet_state | head, tmp_path, "seven.pth")
+    model = torchvision_model("squeezenet1_1", file)
+    assert model.classifier[1].out_channels == 1000
+
+
+def test_layers_left_at_random_are_warned_of(squeezenet_state, tmp_path):
+    state = dict(squeezenet_state)
+    del state["features.0.weight"]
+    file = save(state, tmp_path, "partial.pth")
+    with pytest.warns(UserWarning, match=r"for 1 of the 52 .*'features.0.weight'"):
+        torchvision_model("squeezenet1_1", file)
+
+
+def test_the_first_shape_that_does_not_fit_is_named_with_both(
+    squeezenet_state, tmp_path
+):
+    state = dict(squeezenet_state)
+    state["features.0.weight"] = torch.zeros(96, 3, 7, 7)
+    file = save(state, tmp_path, "other.pth")
+    message = r"'features.0.weight' of shape \(96, 3, 7, 7\).*\(64, 3, 3, 3\)"
+    with pytest.raises(ValueError, match=message):
+        torchvision_model("squeezenet1_1", file)
+
+
+def test_a_key_of_another_network_is_named(squeezenet_state, tmp_path):
+    file = save(squeezenet_state, tmp_path, "squeezenet.pth")
+    with pytest.raises(ValueError, match=r"'features.0.weight', which ResNet has not"):
+        torchvision_model("resnet18", file)
+
+
+def test_old_names_in_files_of_densenet_are_understood(tmp_path):
+    torch.manual_seed(0)
+    model = torchvision.models.densenet121(weights=None)
+    state = model.state_dict()
+    old = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
+        for key, value in state.items()
+    }
+    assert old.keys() != state.keys()
+    with pytest.warns(UserWarning, match="untrained network"):  # which it is
+        loaded = torchvision_model("densenet121", save(old, tmp_path, "old.pth"))
+    loaded = loaded.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+
+def test_trained_statistics_of_batch_normalisation_raise_no_warning(tmp_path):
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    state["bn1.running_mean"] = torch.randn(64)
+    torchvision_model("resnet18", save(state, tmp_path, "trained.pth"))
+
+
+class _Code:
+    def __reduce__(self):
+        return (print, ("code of the file ran",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [pickle.dumps(_Code()), b"", b"not weights", np.zeros(3).tobytes()],
+    ids=["pickled code", "empty", "text", "numbers"],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_other_files_are_refused_and_no_code_is_run(content, suffix, tmp_path, capsys):
+    file = tmp_path / f"weights{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a readable"):
+        torchvision_model("squeezenet1_1", file)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("content", [{}, [torch.zeros(2)], {"epoch": 3}])
+def test_what_is_no_state_dict_is_refused(content, tmp_path):
+    file = tmp_path / "checkpoint.pth"
+    torch.save(content, file)
+    with pytest.raises(ValueError, match="holds no state dict"):
+        torchvision_model("squeezenet1_1", file)
+
+
+def test_a_classifier_starts_from_the_weights_of_a_file(
+    squeezenet_state, tmp_path, spines
+):
+    file = save(squeezenet_state, tmp_path, "weights.safetensors")
+    model = small_pretrained(weights=file, mode="head", max_epochs=1)
+    model.fit(spines.X, spines.y)
+    backbone = model.net_.module_.backbone.state_dict()
+    assert torch.equal(backbone["0.weight"], squeezenet_state["features.0.weight"])
+    assert model.intensity_mean_[0] == pytest.approx(255 * 0.485)
+
+
+# --- Real weights ------------------------------------------------------------
+
+
+def classify(name, photograph):
+    """Return the names of the five likeliest of the 1000 classes."""
+    model = getattr(torchvision.models, name)(weights=None)
+    load_weights(model, shared("weights", f"{name}.safetensors"))
+    entry = torchvision.models.get_model_weights(name).DEFAULT
+    image = entry.transforms()(Image.fromarray(photograph))[None]
+    with torch.inference_mode():
+        best = model.eval()(image)[0].topk(5).indices
+    return [entry.meta["categories"][i] for i in best]
+
+
+def test_a_photograph_of_an_officer_shows_a_military_uniform():
+    matplotlib = pytest.importorskip("matplotlib")
+    folder = f"{matplotlib.get_data_path()}/sample_data"
+    with Image.open(f"{folder}/grace_hopper.jpg") as photograph:
+        assert classify("resnet18", np.array(photograph))[0] == "military uniform"
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "squeezenet1_1", "resnet18"])
+def test_a_photograph_of_a_chinese_tower_shows_a_place_of_worship_or_rule(name):
+    seen = classify(name, load_sample_image("china.jpg"))
+    assert seen[0] in ("bell cote", "monastery", "palace", "stupa")
+
+
+@pytest.mark.parametrize(
+    ("name", "n_random"),
+    [("squeezenet1_0", 0), ("alexnet", 4), ("vgg16", 4)],
+)
+def test_real_backbones_are_loaded(name, n_random, recwarn):
+    file = shared("weights", f"{name}_features.safetensors")
+    model = torchvision_model(name, file)
+    state = load_file(file)
+    assert all(torch.equal(model.state_dict()[k], v.float()) for k, v in state.items())
+    counted = [str(w.message) for w in recwarn.list]
+    assert len(counted) == (n_random > 0)
+    assert all(f"no weights for {n_random} of" in text for text in counted)
