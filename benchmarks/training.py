@@ -38,7 +38,7 @@ from tbsclassify.networks import PAPER_BACKBONES, PAPER_MODELS
 
 SIDE = 224
 N_IMAGES = 1915
-N_EPOCHS = 4
+N_EPOCHS = 3
 N_BATCHES = {"vgg16": 1, "densenet121": 2}
 CONTENDERS = ("ours", "skorch", "torch")
 # Seconds per 10 epochs on a GeForce GTX 1070, Tables III to V of the paper.

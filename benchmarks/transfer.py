@@ -30,7 +30,7 @@ FILES = {
     "resnet18": "resnet18.safetensors",
 }
 CASES = [("squeezenet1_0", "head"), ("resnet18", "head"), ("squeezenet1_0", "full")]
-SEEDS = range(3)
+N_SEEDS = {"head": 3, "full": 2}
 # Epochs by data and mode: what hours on two cores allow.
 EPOCHS = {
     ("phantoms", "head"): 20,
@@ -93,7 +93,7 @@ def main(weights_folder, scans_folder=None):
         runs = {
             start: [
                 out_of_fold(name, data[name], network, mode, weights, seed)
-                for seed in SEEDS
+                for seed in range(N_SEEDS[mode])
             ]
             for start, weights in (("imagenet", file), ("random", None))
         }

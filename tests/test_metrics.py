@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from tbsclassify import classification_row, format_table
-from tbsclassify.metrics import MEASURES
+from tbsclassify.metrics import MEASURES, difference_row, multiclass_table
 
 
 def draw_scores(n=120, seed=0, shift=1.0):
@@ -140,3 +140,171 @@ def test_a_formatted_table_shows_every_measure_with_its_interval():
     assert table.loc["model", "f1"] == (
         f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
     )
+
+
+# --- folds, thresholds of one's own, more classes, differences
+
+
+def draw_three_classes(n=120, seed=0, strength=1.0):
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % 3)
+    logits = rng.normal(size=(n, 3)) + strength * np.eye(3)[y]
+    return y, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_brier_score_is_that_of_scikit_learn(seed):
+    y, score = draw_scores(60, seed)
+    row = classification_row(y, score, n_bootstrap=0)
+    assert row["brier_score"] == pytest.approx(sk.brier_score_loss(y, score))
+
+
+def test_scores_that_are_no_probabilities_have_no_brier_score():
+    row = classification_row([0, 1, 1], [-1.0, 0.2, 3.0], random_state=0)
+    assert np.isnan([row["brier_score"], row["brier_score_low"]]).all()
+    assert row["roc_auc"] == 1
+
+
+def test_each_scan_may_have_a_threshold_of_its_own():
+    row = classification_row(
+        [0, 1, 0, 1], [0.3, 0.3, 0.6, 0.6], threshold=[0.4, 0.2, 0.7, 0.5]
+    )
+    assert row["accuracy"] == 1
+
+
+def test_scores_of_different_folds_are_not_compared():
+    y, score = draw_scores(90)
+    fold = np.arange(90) % 3
+    shifted = (score + fold) / 3
+    row = classification_row(y, shifted, folds=fold, random_state=0)
+    plain = classification_row(y, score, folds=fold, random_state=0)
+    assert row[["roc_auc", "roc_auc_low"]].equals(plain[["roc_auc", "roc_auc_low"]])
+    areas = [sk.roc_auc_score(y[fold == k], score[fold == k]) for k in range(3)]
+    pairs = [(y[fold == k] == 1).sum() * (y[fold == k] == 0).sum() for k in range(3)]
+    assert row["roc_auc"] == pytest.approx(np.average(areas, weights=pairs))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_macro_row_is_scikit_learn_s(seed):
+    y, proba = draw_three_classes(60, seed)
+    table = multiclass_table(y, proba, n_bootstrap=0)
+    winner = proba.argmax(axis=1)
+    expected = {
+        "accuracy": sk.accuracy_score(y, winner),
+        "sensitivity": sk.recall_score(y, winner, average="macro"),
+        "f1": sk.f1_score(y, winner, average="macro"),
+        "roc_auc": sk.roc_auc_score(y, proba, multi_class="ovr"),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, winner),
+        "brier_score": sk.brier_score_loss(y, proba),
+    }
+    for name, value in expected.items():
+        assert table.loc["macro", name] == pytest.approx(value), name
+    assert table.loc["macro", "tp"] == (y == winner).sum()
+
+
+def test_the_row_of_a_class_is_that_class_against_the_rest():
+    y, proba = draw_three_classes()
+    table = multiclass_table(y, proba, random_state=0)
+    row = classification_row(y == 1, proba[:, 1], random_state=0)
+    for name in ("roc_auc", "roc_auc_low", "roc_auc_high", "brier_score_low"):
+        assert table.loc[1, name] == pytest.approx(row[name]), name
+    assert table.loc[1, "sensitivity"] == sk.recall_score(
+        y, proba.argmax(axis=1), labels=[1], average="macro"
+    )
+
+
+def test_intervals_of_three_classes_hold_their_values_and_draw_patients():
+    y, proba = draw_three_classes()
+    table = multiclass_table(y, proba, random_state=0)
+    repeated = multiclass_table(
+        np.repeat(y, 3),
+        np.repeat(proba, 3, axis=0),
+        groups=np.repeat(np.arange(len(y)), 3),
+        random_state=0,
+    )
+    for name in MEASURES:
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[name] <= table[f"{name}_high"]).all()
+        np.testing.assert_allclose(repeated[f"{name}_low"], table[f"{name}_low"])
+
+
+def test_a_class_that_no_scan_has_makes_its_measures_nan_and_warns_of_nothing():
+    table = multiclass_table(
+        ["a", "b"], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]], classes=["a", "b", "c"]
+    )
+    assert np.isnan(table.loc["c", "sensitivity"])
+    assert table.loc["macro", "accuracy"] == 1
+
+
+def test_a_table_of_three_classes_can_be_formatted():
+    table = multiclass_table(*draw_three_classes(), random_state=0)
+    shown = format_table(dict(table.iterrows()))
+    assert shown.loc["macro", "tp"] == str(table.loc["macro", "tp"])
+    assert shown.loc[2, "f1"].startswith(f"{table.loc[2, 'f1']:.3f} [")
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "message"),
+    [
+        ([0, 1], None, r"shape \(2, 3\) for 2 true labels and 2 classes"),
+        ([0, 5], [0, 1, 2], "y_true holds classes that are not in"),
+    ],
+)
+def test_probabilities_that_fit_no_classes_are_refused(y, classes, message):
+    with pytest.raises(ValueError, match=message):
+        multiclass_table(y, [[0.2, 0.3, 0.5]] * 2, classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": [0.5, 0.5]}, r"threshold has shape \(2,\) for 3 scans"),
+        ({"folds": [0, 1]}, "folds has 2 entries for 3 scans"),
+    ],
+)
+def test_options_a_scan_of_another_length_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        classification_row([0, 1, 1], [0.1, 0.2, 0.3], **options)
+
+
+def test_a_difference_is_that_of_the_rows():
+    y, score = draw_scores()
+    other = draw_scores(seed=1)[1]
+    row = difference_row(y, score, other, thresholds=(0.5, 0.4), n_bootstrap=0)
+    ours = classification_row(y, score, n_bootstrap=0)
+    theirs = classification_row(y, other, threshold=0.4, n_bootstrap=0)
+    for name in MEASURES:
+        assert row[name] == pytest.approx(ours[name] - theirs[name])
+
+
+def test_a_difference_is_on_the_same_draws_for_both():
+    y, score = draw_scores()
+    row = difference_row(y, score, score**2, random_state=0)
+    assert row["roc_auc_low"] == row["roc_auc_high"] == 0
+    nearly = difference_row(y, score, score + 0.02 * y, random_state=0)
+    alone = classification_row(y, score, random_state=0)
+    width = nearly["roc_auc_high"] - nearly["roc_auc_low"]
+    assert width < 0.3 * (alone["roc_auc_high"] - alone["roc_auc_low"])
+
+
+def test_an_interval_of_a_difference_covers_the_truth_about_as_often_as_it_says():
+    covered = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        y = np.arange(100) % 2
+        common = rng.normal(size=100)
+        scores = [common + rng.normal(size=100) + y for _ in range(2)]
+        row = difference_row(y, *scores, n_bootstrap=200, random_state=seed)
+        covered += row["roc_auc_low"] <= 0 <= row["roc_auc_high"]
+    assert covered >= 88
+
+
+def test_three_classes_have_differences_too():
+    y, proba = draw_three_classes(strength=2)
+    weak = draw_three_classes(strength=0, seed=0)[1]
+    row = difference_row(y, proba, weak, random_state=0)
+    tables = [multiclass_table(y, p, n_bootstrap=0).loc["macro"] for p in (proba, weak)]
+    assert row["f1"] == pytest.approx(tables[0]["f1"] - tables[1]["f1"])
+    assert row["roc_auc_low"] > 0

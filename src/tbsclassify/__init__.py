@@ -9,26 +9,36 @@ __version__ = "0.1.0.dev0"
 
 # Public names and the modules that they come from.
 _ORIGIN = {
+    "AugmentationSampler": "augmentation",
     "LumbarCropper": "cropping",
+    "RandomAugmentation": "augmentation",
     "TBSAdHocClassifier": "classifiers",
     "TBSLabeler": "labels",
     "TBSPretrainedClassifier": "classifiers",
     "VariogramFeatures": "texture",
     "classification_row": "metrics",
+    "compare_models": "comparison",
     "format_table": "metrics",
     "initial_slope": "texture",
     "load_scans": "datasets",
     "make_dxa_phantoms": "datasets",
     "make_texture_classifier": "texture",
+    "paper_models": "comparison",
+    "paper_split": "splitting",
     "read_scan": "images",
+    "train_validation_test_split": "splitting",
 }
 _MODULES = (
+    "augmentation",
     "classifiers",
+    "comparison",
     "cropping",
     "datasets",
     "images",
     "labels",
     "metrics",
+    "plotting",
+    "splitting",
     "texture",
 )
 

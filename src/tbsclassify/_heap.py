@@ -8,6 +8,7 @@ from contextlib import contextmanager
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _DEFAULTS = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 2**25, _TRIM_THRESHOLD: 2**26}
 _NEVER = 2**31 - 1
+_LIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 @contextmanager
@@ -19,15 +20,14 @@ def reused_memory():
     clears every page before it hands it out again: a quarter of the time of a
     training step. With another C library the block does nothing.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if _LIBC is None:
         yield
         return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_MAX, 0)
-    libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+    _LIBC.mallopt(_MMAP_MAX, 0)
+    _LIBC.mallopt(_TRIM_THRESHOLD, _NEVER)
     try:
         yield
     finally:
         for parameter, value in _DEFAULTS.items():
-            libc.mallopt(parameter, value)
-        libc.malloc_trim(0)
+            _LIBC.mallopt(parameter, value)
+        _LIBC.malloc_trim(0)

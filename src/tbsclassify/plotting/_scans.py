@@ -1,0 +1,284 @@
+"""Contact sheets: scans with what is cropped of them, and augmented scans."""
+
+import math
+
+import numpy as np
+
+from tbsclassify._validation import (
+    LEVELS,
+    check_number,
+    check_random_seed,
+    check_scan,
+    check_scans_and_boxes,
+)
+from tbsclassify.cropping import LumbarCropper
+from tbsclassify.images import iter_scans
+from tbsclassify.plotting._style import LABEL_SIZE, load_pyplot, outlined
+
+_BOX_LOOK = {"color": "#F0E442", "linewidth": 1.0}
+_SQUARE_LOOK = {"color": "#56B4E9", "linewidth": 1.4, "linestyle": (0, (4, 2))}
+_TILE_WIDTH = 1.9  # inches
+
+
+class ContactSheetDisplay:
+    """Images side by side, with vertebrae and crops drawn in.
+
+    All images of a sheet share one grey scale: black is 0, and white the brightest
+    level of the images' depth (of floating-point images, their darkest and
+    brightest level).
+
+    Parameters
+    ----------
+    images : sequence of ndarray of shape (height, width)
+        Images.
+    titles : sequence of str
+        Title of each image.
+    boxes : ndarray of shape (n_images, n_vertebrae, 4), default=None
+        Boxes as (top, left, bottom, right) in pixels, NaN where unknown.
+    squares : ndarray of shape (n_images, 4), default=None
+        What is cropped, in the same form.
+
+    Attributes
+    ----------
+    axes_ : list of matplotlib.axes.Axes
+        Axes of each image.
+    figure_ : matplotlib.figure.Figure
+        Figure drawn on.
+
+    Examples
+    --------
+    >>> from tbsclassify import make_dxa_phantoms
+    >>> from tbsclassify.plotting import ContactSheetDisplay
+    >>> scans = make_dxa_phantoms(2, random_state=0)
+    >>> display = ContactSheetDisplay.from_scans(scans.frame)
+    >>> [title.split()[0] for title in display.titles]
+    ['TBS', 'TBS']
+    >>> display.squares[0, 2:] - display.squares[0, :2]
+    array([224., 224.])
+    """
+
+    def __init__(self, images, titles, boxes=None, squares=None):
+        self.images = images
+        self.titles = titles
+        self.boxes = boxes
+        self.squares = squares
+
+    @classmethod
+    def from_scans(cls, X, y=None, *, boxes=None, tbs=None, cropper=None, **options):
+        """Draw scans with their L1-L4 boxes and what a cropper takes of them.
+
+        Parameters
+        ----------
+        X : array, sequence or DataFrame
+            Scans, as in `LumbarCropper.transform`. A DataFrame may have the TBS of
+            each in a column ``tbs``. No other column is shown.
+        y : array-like of shape (n_scans,), default=None
+            Class of each scan, for the title: names read better than numbers.
+        boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
+default=None
+            Boxes, which take the place of those in a DataFrame.
+        tbs : array-like of shape (n_scans,), default=None
+            Trabecular bone scores, which take the place of those in a DataFrame.
+        cropper : LumbarCropper, default=None
+            Cropper whose square is drawn; None stands for ``LumbarCropper()``.
+        **options : dict
+            As in `plot`.
+
+        Returns
+        -------
+        display : ContactSheetDisplay
+            The display, drawn.
+        """
+        cropper = LumbarCropper() if cropper is None else cropper
+        cropper.fit(X, boxes=boxes)  # checks its parameters
+        if tbs is None and "tbs" in getattr(X, "columns", ()):
+            tbs = X["tbs"]
+        scans, boxes = check_scans_and_boxes(X, boxes)
+        images = [check_scan(scan, i) for i, scan in enumerate(iter_scans(scans))]
+        titles: list[list[str]] = [[] for _ in images]
+        if tbs is not None:
+            for title, score in zip(titles, np.asarray(tbs, float), strict=True):
+                title += [] if np.isnan(score) else [f"TBS {score:.3f}"]
+        if y is not None:
+            for title, label in zip(titles, y, strict=True):
+                title.append(str(label))
+        squares = np.array(
+            [
+                _cropped_square(cropper, image, box)
+                for image, box in zip(images, boxes, strict=True)
+            ]
+        )
+        display = cls(images, [", ".join(title) for title in titles], boxes, squares)
+        return display.plot(**options)
+
+    @classmethod
+    def from_augmentation(
+        cls, augmentation, image, *, n_versions=7, random_state=None, **options
+    ):
+        """Draw an image and randomly augmented versions of it.
+
+        Parameters
+        ----------
+        augmentation : RandomAugmentation
+            The augmentation.
+        image : ndarray of shape (height, width)
+            Grey levels of a scan or a crop.
+        n_versions : int, default=7
+            Number of augmented versions.
+        random_state : int, RandomState or None, default=None
+            Seed of the augmentation.
+        **options : dict
+            As in `plot`.
+
+        Returns
+        -------
+        display : ContactSheetDisplay
+            The display, drawn.
+        """
+        import torch
+
+        check_number(n_versions, "n_versions", low=1, integer=True)
+        image = check_scan(image, 0)
+        generator = torch.Generator().manual_seed(check_random_seed(random_state))
+        batch = torch.from_numpy(np.stack([image[np.newaxis]] * n_versions))
+        draws = augmentation.draw(n_versions, generator)
+        versions = augmentation.apply(batch, draws).numpy()[:, 0]
+        titles = ["Original", *map(_describe, *draws)]
+        return cls([image, *versions], titles).plot(**options)
+
+    def plot(self, *, n_columns=4, figure=None):
+        """Draw the images.
+
+        Parameters
+        ----------
+        n_columns : int, default=4
+            Images in a row.
+        figure : matplotlib.figure.Figure or SubFigure, default=None
+            Empty figure to draw on; None makes one.
+
+        Returns
+        -------
+        display : ContactSheetDisplay
+            The display itself.
+        """
+        check_number(n_columns, "n_columns", low=1, integer=True)
+        plt = load_pyplot()
+        views = self._views()
+        n_columns = min(n_columns, len(self.images))
+        n_rows = math.ceil(len(self.images) / n_columns)
+        if figure is None:
+            tallest = max(
+                (bottom - top) / (right - left) for top, left, bottom, right in views
+            )
+            tile_height = _TILE_WIDTH * tallest + 0.3
+            figure = plt.figure(
+                figsize=(n_columns * _TILE_WIDTH, n_rows * tile_height + 0.3),
+                layout="constrained",
+            )
+        self.figure_ = figure
+        grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+        self.axes_ = [*grid[: len(self.images)]]
+        for ax in grid:
+            ax.set_axis_off()
+        black, white = _grey_range(self.images)
+        for ax, image, title, (top, left, bottom, right) in zip(
+            self.axes_, self.images, self.titles, views, strict=True
+        ):
+            height, width = image.shape
+            # Pixels lie between whole numbers, as the corners of boxes want it.
+            extent = (0, width, height, 0)
+            ax.imshow(image, cmap="gray", vmin=black, vmax=white, extent=extent)
+            ax.set(xlim=(left, right), ylim=(bottom, top))
+            ax.set_title(title, size=LABEL_SIZE)
+        self._draw_rectangles()
+        return self
+
+    def _views(self):
+        """Region that each axes shows: the image and the square, a little wider."""
+        views = np.array([[0, 0, *image.shape] for image in self.images], float)
+        if self.squares is not None:
+            reach = self.squares + np.array([-2, -2, 2, 2])
+            views[:, :2] = np.minimum(views[:, :2], reach[:, :2])
+            views[:, 2:] = np.maximum(views[:, 2:], reach[:, 2:])
+        return views
+
+    def _draw_rectangles(self):
+        handles = []
+        if self.boxes is not None and not np.isnan(self.boxes).all():
+            for ax, boxes in zip(self.axes_, self.boxes, strict=True):
+                names = LEVELS if len(boxes) == len(LEVELS) else [""] * len(boxes)
+                for name, box in zip(names, boxes, strict=True):
+                    if not np.isnan(box).any():
+                        vertebra = _draw_rectangle(ax, box, _BOX_LOOK)
+                        _write_level(ax, box, name)
+            handles.append((vertebra, "L1-L4"))
+        if self.squares is not None:
+            for ax, square in zip(self.axes_, self.squares, strict=True):
+                cropped = _draw_rectangle(ax, square, _SQUARE_LOOK)
+            handles.append((cropped, "Crop"))
+        if handles:
+            self.figure_.legend(
+                *zip(*handles, strict=True),
+                loc="outside lower center",
+                ncols=2,
+                frameon=False,
+                fontsize=LABEL_SIZE,
+            )
+
+
+def _cropped_square(cropper, image, boxes):
+    """Square that a cropper takes of a scan, (top, left, bottom, right)."""
+    known = not np.isnan(boxes).all()
+    region = np.array([0, 0, *image.shape], float)
+    if known:
+        region = np.concatenate(
+            [np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)]
+        )
+    scale = cropper._scale_for(region, known)
+    corner = (region[:2] + region[2:]) / 2 - cropper.size / scale / 2
+    if scale == 1:
+        corner = np.floor(corner + 0.5)
+    return np.concatenate([corner, corner + cropper.size / scale])
+
+
+def _describe(flip, angle, brightness):
+    """Say what an augmentation does to an image."""
+    flipped = "flipped, " if flip else ""
+    sign = "\N{MINUS SIGN}" if angle < 0 else "+"
+    return f"{flipped}{sign}{abs(angle):.1f}°, \N{MULTIPLICATION SIGN} {brightness:.2f}"
+
+
+def _grey_range(images):
+    """Grey levels shown black and white."""
+    brightest = max(image.max() for image in images)
+    if all(image.dtype.kind in "bui" for image in images):
+        return 0, 2 ** max(8, int(brightest).bit_length()) - 1
+    return min(image.min() for image in images), brightest
+
+
+def _draw_rectangle(ax, box, look):
+    from matplotlib.patches import Rectangle
+
+    top, left, bottom, right = box
+    rectangle = Rectangle(
+        (left, top),
+        right - left,
+        bottom - top,
+        fill=False,
+        path_effects=outlined("black", look["linewidth"] + 1),
+        **look,
+    )
+    return ax.add_patch(rectangle)
+
+
+def _write_level(ax, box, level):
+    ax.text(
+        box[1] - 3,
+        (box[0] + box[2]) / 2,
+        level,
+        color=_BOX_LOOK["color"],
+        size=LABEL_SIZE - 1,
+        ha="right",
+        va="center",
+        path_effects=outlined("black", 1.5),
+    )

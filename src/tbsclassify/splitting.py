@@ -1,0 +1,207 @@
+"""Split scans into training, validation and test sets by patient."""
+
+import numpy as np
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from tbsclassify._validation import check_groups, check_number, check_random_seed
+
+# Scans that the paper trained on, validated on and tested on, of 1469 in all.
+PAPER_SIZES = (1127, 161, 181)
+_PARTS = ("train", "validation", "test")
+
+
+def train_validation_test_split(y, groups=None, *, sizes, random_state=None):
+    """Split scans into three parts of like class shares, each patient in one.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_scans,)
+        Class of each scan.
+    groups : array-like of shape (n_scans,), default=None
+        Patient of each scan. None takes each scan for a patient of its own.
+    sizes : tuple of three ints or three floats
+        Numbers of scans to train on, to validate on and to test on, which add
+        up to the number of scans; or their shares, which add up to 1.
+    random_state : int, RandomState or None, default=None
+        Seed of the split.
+
+    Returns
+    -------
+    train, validation, test : ndarray of int
+        Indices of the scans of each part, increasing.
+
+    Raises
+    ------
+    ValueError
+        If `sizes` do not add up, a class has fewer than three patients, or a
+        part cannot hold or does not get scans of every class; the message says
+        what is possible.
+
+    See Also
+    --------
+    paper_split : The same in the proportions of the paper.
+    sklearn.model_selection.StratifiedGroupKFold : Folds of a cross-validation.
+
+    Notes
+    -----
+    Every scan is in one part. With one scan a patient the sizes are met exactly,
+    and each part has its share of each of two classes to within one scan, as
+    long as that share is a scan or more. Patients with several scans are kept
+    whole: a size is then missed by less than the scans of the largest patient,
+    and not at all where enough patients with one scan are left to fill up with.
+
+    Patients are dealt out class by class, the rarest first, the largest first
+    within a class, in random order otherwise, each to the part that has the
+    least of its share of the class so far (the method of Webster and
+    Sainte-Laguë for seats in a parliament) and room for the patient.
+
+    Examples
+    --------
+    >>> from tbsclassify import TBSLabeler
+    >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> from tbsclassify.splitting import train_validation_test_split
+    >>> scans = make_dxa_phantoms(40, random_state=0)
+    >>> y = TBSLabeler().fit_transform(scans.tbs)
+    >>> train, validation, test = train_validation_test_split(
+    ...     y, scans.patient, sizes=(0.7, 0.1, 0.2), random_state=0
+    ... )
+    >>> len(train), len(validation), len(test)
+    (28, 4, 8)
+    """
+    y = column_or_1d(y)
+    check_classification_targets(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    patient, n_patients = check_groups(groups, len(y))
+    sizes = _check_sizes(sizes, len(y), classes)
+    # Scans of each class that a patient has, shape (n_patients, n_classes).
+    scans = np.zeros((n_patients, len(classes)), dtype=int)
+    np.add.at(scans, (patient, codes), 1)
+    _check_patients_suffice(scans, classes, groups)
+
+    rng = np.random.default_rng(check_random_seed(random_state))
+    part = _deal(scans, sizes, rng)[patient]
+    held = np.zeros((len(_PARTS), len(classes)), dtype=int)
+    np.add.at(held, (part, codes), 1)
+    if not held.all():
+        k, c = np.argwhere(held == 0)[0]
+        raise ValueError(
+            f"The {_PARTS[k]} part, {sizes[k]} of {len(y)} scans, came out without a "
+            f"scan of class {classes[c]}, since patients are kept whole (the largest "
+            f"has {scans.sum(axis=1).max()} scans). Make sizes more equal."
+        )
+    return tuple(np.flatnonzero(part == k) for k in range(len(_PARTS)))
+
+
+def paper_split(y, groups=None, *, random_state=None):
+    """Split scans in the proportions of the paper.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_scans,)
+        Class of each scan.
+    groups : array-like of shape (n_scans,), default=None
+        Patient of each scan. None takes each scan for a patient of its own.
+    random_state : int, RandomState or None, default=None
+        Seed of the split.
+
+    Returns
+    -------
+    train, validation, test : ndarray of int
+        Indices of the scans of each part: 1127, 161 and 181 of 1469 scans, the
+        same shares of other numbers.
+
+    See Also
+    --------
+    train_validation_test_split : Split in any proportions.
+
+    Notes
+    -----
+    Class shares are alike in all parts. In the paper they are not: 13 % of its
+    training and validation scans, but 23 % of its test scans are degraded [1]_.
+
+    References
+    ----------
+    .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., Table I.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tbsclassify.splitting import paper_split
+    >>> y = np.repeat([0, 1], [1258, 211])
+    >>> [len(part) for part in paper_split(y, random_state=0)]
+    [1127, 161, 181]
+    """
+    sizes = tuple(size / sum(PAPER_SIZES) for size in PAPER_SIZES)
+    return train_validation_test_split(
+        y, groups, sizes=sizes, random_state=random_state
+    )
+
+
+def _check_sizes(sizes, n_scans, classes):
+    """Return the number of scans of each part."""
+    if np.shape(sizes) != (len(_PARTS),):
+        raise ValueError(
+            f"sizes={sizes!r}, but three numbers of scans or three shares are wanted: "
+            "to train on, to validate on and to test on, such as (0.7, 0.1, 0.2)."
+        )
+    counted = all(isinstance(size, int | np.integer) for size in sizes)
+    for size in sizes:
+        check_number(size, "sizes", low=0, integer=counted, inclusive=(False, True))
+    if counted:
+        if sum(sizes) != n_scans:
+            raise ValueError(
+                f"sizes={sizes!r} add up to {sum(sizes)}, but y has {n_scans} scans. "
+                "Give sizes that add up to it, or shares that add up to 1."
+            )
+        numbers = np.array(sizes)
+    else:
+        if abs(sum(sizes) - 1) > 1e-6:
+            raise ValueError(
+                f"sizes={sizes!r} add up to {sum(sizes):g}, but shares add up to 1, "
+                "and numbers of scans are integers."
+            )
+        exact = np.asarray(sizes) * n_scans
+        numbers = np.floor(exact + 1e-9).astype(int)
+        short = n_scans - numbers.sum()
+        numbers[np.argsort(numbers - exact, kind="stable")[:short]] += 1
+    if numbers.min() < len(classes):
+        k = numbers.argmin()
+        raise ValueError(
+            f"sizes={sizes!r} give the {_PARTS[k]} part {numbers[k]} of {n_scans} "
+            f"scans, too few for the {len(classes)} classes of y. Make it "
+            f"{len(classes)} scans or more."
+        )
+    return numbers
+
+
+def _check_patients_suffice(scans, classes, groups):
+    n_patients = (scans > 0).sum(axis=0)
+    c = n_patients.argmin()
+    if n_patients[c] < len(_PARTS):
+        who = "scan" if groups is None else "patient"
+        raise ValueError(
+            f"Class {classes[c]} has {n_patients[c]} {who}(s), but each of the three "
+            "parts needs one. Add scans, or merge the class with another."
+        )
+
+
+def _deal(scans, sizes, rng):
+    """Deal patients out to the parts; returns the part of each patient."""
+    n_scans = scans.sum(axis=1)
+    share = np.outer(sizes, scans.sum(axis=0)) / scans.sum()
+    held, room = np.zeros(share.shape, dtype=int), np.array(sizes)
+    part = np.full(len(scans), -1)
+    shuffled = rng.permutation(len(scans))
+    shuffled = shuffled[np.argsort(-n_scans[shuffled], kind="stable")]
+    order = np.argsort(scans.sum(axis=0), kind="stable")
+    for i, c in enumerate(order):
+        for patient in shuffled[(scans[shuffled, c] > 0) & (part[shuffled] < 0)]:
+            filled = np.where(held[:, c] == 0, 0, held[:, c] + 0.5) / share[:, c]
+            kept_free = np.sum(held[:, order[i + 1 :]] == 0, axis=1)
+            fits = room - kept_free >= n_scans[patient]
+            k = np.where(fits, filled, np.inf).argmin() if fits.any() else room.argmax()
+            part[patient] = k
+            held[k] += scans[patient]
+            room[k] -= n_scans[patient]
+    return part

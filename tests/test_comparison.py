@@ -1,0 +1,546 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import small_adhoc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joblib import parallel_config
+from numpy.testing import assert_array_equal
+from pandas.testing import assert_frame_equal
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import auc, balanced_accuracy_score, f1_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import Bunch
+
+from tbsclassify._trials import best_threshold, permute_labels
+from tbsclassify.comparison import compare_models, paper_models
+from tbsclassify.metrics import MEASURES, classification_row, multiclass_table
+from tbsclassify.splitting import paper_split
+
+FAST = {"n_bootstrap": 200, "random_state": 0}
+SECONDS = ["seconds_per_10_epochs", "fit_seconds"]
+
+
+def make_table(n_patients=60, n_classes=2, shift=1.0, seed=0):
+    """Two scans of each patient; the first feature tells the classes apart."""
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(n_patients), 2)
+    y = (np.arange(n_patients) % n_classes)[patient]
+    X = rng.normal(size=(len(y), 4))
+    X[:, 0] += shift * y
+    return Bunch(X=X, y=y, patient=patient)
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return make_table()
+
+
+def plain_models():
+    return {"good": GaussianNB(), "poor": DummyClassifier()}
+
+
+class Failing(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        raise RuntimeError("no luck today")
+
+
+class Seeded(ClassifierMixin, BaseEstimator):
+    """Predict a random probability for each scan, by the seed."""
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        positive = np.random.default_rng(self.random_state).random(len(X))
+        return np.stack([1 - positive, positive], axis=1)
+
+
+class Recorder(Seeded):
+    """Note the groups of every fit."""
+
+    seen: list = []  # noqa: RUF012
+
+    def fit(self, X, y, groups=None):
+        self.seen.append(groups)
+        return super().fit(X, y)
+
+
+class Remembering(ClassifierMixin, BaseEstimator):
+    """Know the labels of all earlier fits, as a model does that is never reset."""
+
+    memory: dict = {}  # noqa: RUF012
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.memory |= dict(zip(X[:, 1].tolist(), y.tolist(), strict=True))
+        return self
+
+    def predict_proba(self, X):
+        positive = np.array([self.memory.get(key, 0.5) for key in X[:, 1].tolist()])
+        return np.stack([1 - positive, positive], axis=1)
+
+
+# --- what the table says
+
+
+def test_a_row_is_that_of_the_pooled_predictions(scans):
+    result = compare_models(
+        plain_models(), scans.X, scans.y, scans.patient, n_repeats=2, **FAST
+    )
+    tested = result.predictions.query("model == 'good'")
+    row = classification_row(
+        tested["y_true"],
+        tested["proba_1"],
+        groups=tested["patient"],
+        folds=tested["repeat"] * 5 + tested["fold"],
+        n_bootstrap=0,
+    )
+    assert (
+        result.table.loc["good", list(MEASURES)].tolist()
+        == row[list(MEASURES)].tolist()
+    )
+    assert len(tested) == 2 * len(scans.y)
+
+
+def test_a_model_that_knows_nothing_has_half_the_area(scans):
+    result = compare_models(plain_models(), scans.X, scans.y, scans.patient, **FAST)
+    assert result.table.loc["poor", "roc_auc"] == 0.5
+
+
+def test_every_scan_is_tested_once_a_repeat_and_no_patient_in_two_folds(scans):
+    result = compare_models(
+        plain_models(), scans.X, scans.y, scans.patient, n_repeats=3, **FAST
+    )
+    for _, tested in result.predictions.groupby(["model", "repeat"]):
+        assert sorted(tested["scan"]) == list(range(len(scans.y)))
+        assert tested.groupby("patient")["fold"].nunique().max() == 1
+    folds = result.predictions.query("model == 'good'").pivot(
+        index="scan", columns="repeat", values="fold"
+    )
+    assert not folds[0].equals(folds[1])
+
+
+def test_a_fixed_test_set_is_tested_and_nothing_else(scans):
+    train, validation, test = paper_split(scans.y, scans.patient, random_state=0)
+    pair = (np.concatenate([train, validation]), test)
+    result = compare_models(
+        plain_models(), scans.X, scans.y, scans.patient, cv=[pair], **FAST
+    )
+    tested = result.predictions.query("model == 'good'")
+    assert_array_equal(tested["scan"], test)
+    fitted = GaussianNB().fit(scans.X[pair[0]], scans.y[pair[0]])
+    assert_array_equal(tested["proba_1"], fitted.predict_proba(scans.X[test])[:, 1])
+
+
+def test_a_model_that_fails_is_a_row_with_its_error_and_the_others_go_on(scans):
+    models = plain_models() | {"failing": Failing()}
+    result = compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    assert result.table["error"].tolist() == ["", "", "RuntimeError: no luck today"]
+    assert np.isnan(result.table.loc["failing", "roc_auc"])
+    assert set(result.predictions["model"]) == {"good", "poor"}
+    assert "failing failed: RuntimeError: no luck today" in result.to_text()
+
+
+def test_a_table_of_failures_alone_can_be_read():
+    scans = make_table(20)
+    result = compare_models({"failing": Failing()}, scans.X, scans.y, **FAST)
+    assert result.table["roc_auc"].isna().all()
+    assert result.differences().empty
+    assert "failing failed" in result.to_text()
+
+
+def test_three_classes_work_all_the_way():
+    scans = make_table(90, n_classes=3, shift=2.0)
+    result = compare_models(
+        plain_models(), scans.X, scans.y, scans.patient, check="permuted", **FAST
+    )
+    tested = result.predictions.query("model == 'good'")
+    expected = multiclass_table(
+        tested["y_true"],
+        tested[["proba_0", "proba_1", "proba_2"]],
+        groups=tested["patient"],
+        folds=tested["fold"],
+        n_bootstrap=0,
+    )
+    by_class = result.by_class("good")
+    assert by_class.index.tolist() == ["macro", 0, 1, 2]
+    for measure in MEASURES:
+        assert result.table.loc["good", measure] == expected.loc["macro", measure]
+        assert_array_equal(by_class[measure], expected[measure])
+    assert result.differences().loc["poor", "differs"]
+    assert set(result.roc_points("good", label=2)["fold"]) == set(range(5))
+    with pytest.raises(ValueError, match=r"label=None, but one of \[0, 1, 2\]"):
+        result.roc_points("good")
+
+
+def test_the_area_under_the_roc_points_is_the_table_s(scans):
+    train, validation, test = paper_split(scans.y, scans.patient, random_state=0)
+    result = compare_models(
+        plain_models(), scans.X, scans.y, cv=[(np.r_[train, validation], test)], **FAST
+    )
+    points = result.roc_points("good")
+    area = auc(points["fpr"], points["tpr"])
+    assert area == pytest.approx(result.table.loc["good", "roc_auc"])
+
+
+def test_the_positive_class_may_be_a_string(scans):
+    names = np.array(["normal", "degraded"])[scans.y]
+    result = compare_models(
+        plain_models(), scans.X, names, scans.patient, pos_label="degraded", **FAST
+    )
+    plain = compare_models(plain_models(), scans.X, scans.y, scans.patient, **FAST)
+    shown = ["tp", "fp", "tn", "fn", "roc_auc"]
+    assert_frame_equal(result.table[shown], plain.table[shown])
+
+
+# --- who is better
+
+
+def test_models_are_told_apart_only_where_the_interval_excludes_zero(scans):
+    models = {"bayes": GaussianNB(), "lda": LinearDiscriminantAnalysis()}
+    models["poor"] = DummyClassifier()
+    result = compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    differences = result.differences("roc_auc")
+    best = result.table["roc_auc"].idxmax()
+    other = ({"bayes", "lda"} - {best}).pop()
+    assert list(differences.index) == [name for name in models if name != best]
+    assert differences["differs"].to_dict() == {other: False, "poor": True}
+    assert f"Not told apart: {other}." in result.to_text()
+
+
+def test_the_best_brier_score_is_the_smallest(scans):
+    result = compare_models(plain_models(), scans.X, scans.y, scans.patient, **FAST)
+    assert list(result.differences("brier_score").index) == ["poor"]
+
+
+# --- the same again
+
+
+def test_the_same_seed_gives_the_same_table_whatever_n_jobs(scans):
+    models = {"sgd": SGDClassifier(loss="log_loss"), "bayes": GaussianNB()}
+    options = {"n_repeats": 2, "threshold": "f1", **FAST}
+    first = compare_models(models, scans.X, scans.y, scans.patient, **options)
+    side_by_side = compare_models(
+        models, scans.X, scans.y, scans.patient, n_jobs=2, **options
+    )
+    with parallel_config(backend="threading", n_jobs=2):
+        threads = compare_models(models, scans.X, scans.y, scans.patient, **options)
+    for other in (side_by_side, threads):
+        assert_frame_equal(first.predictions, other.predictions)
+        assert_frame_equal(
+            first.table.drop(columns=SECONDS), other.table.drop(columns=SECONDS)
+        )
+
+
+def test_a_model_s_figures_do_not_depend_on_the_other_models(scans):
+    alone = compare_models({"seeded": Seeded()}, scans.X, scans.y, **FAST)
+    models = plain_models() | {"seeded": Seeded()}
+    among = compare_models(models, scans.X, scans.y, **FAST)
+    assert alone.table.loc["seeded", "f1"] == among.table.loc["seeded", "f1"]
+
+
+def test_seeds_differ_from_fit_to_fit_and_a_user_s_own_seed_stays(scans):
+    models = {"free": Seeded(), "other": Seeded(), "own": Seeded(random_state=7)}
+    result = compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    first = result.predictions.groupby(["model", "fold"])["proba_1"].first()
+    assert first.loc[["free", "other"]].nunique() == 10
+    assert first.loc["own"].nunique() == 1
+    assert models["free"].random_state is None
+
+
+def test_global_random_states_are_left_alone(scans):
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    compare_models({"sgd": SGDClassifier(loss="log_loss")}, scans.X, scans.y, **FAST)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+# --- patients
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: model,
+        lambda model: make_pipeline(FunctionTransformer(), model),
+    ],
+)
+def test_fit_gets_the_patients_of_its_scans_where_it_takes_them(scans, wrap):
+    Recorder.seen.clear()
+    compare_models({"model": wrap(Recorder())}, scans.X, scans.y, scans.patient, **FAST)
+    assert [len(groups) for groups in Recorder.seen] == [96] * 5
+
+
+def test_fit_gets_no_patients_where_none_are_given(scans):
+    Recorder.seen.clear()
+    compare_models({"model": Recorder()}, scans.X, scans.y, **FAST)
+    assert Recorder.seen == [None] * 5
+
+
+def test_a_search_splits_by_patient_inside(scans):
+    search = GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9]}, cv=GroupKFold(3))
+    result = compare_models({"m": search}, scans.X, scans.y, scans.patient, **FAST)
+    assert result.table.loc["m", "error"] == ""
+
+
+def test_a_split_of_patients_over_both_sides_is_refused(scans):
+    pair = (np.arange(0, 120, 2), np.arange(1, 120, 2))
+    with pytest.raises(ValueError, match=r"60 patient\(s\) on both sides of split 0"):
+        compare_models(plain_models(), scans.X, scans.y, scans.patient, cv=[pair])
+
+
+# --- the threshold
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 1000), st.sampled_from(["f1", "balanced_accuracy"]))
+def test_no_other_threshold_is_better_on_the_scans_it_was_chosen_on(seed, measure):
+    rng = np.random.default_rng(seed)
+    positive = rng.permutation(np.arange(30) % 3 == 0)
+    score = (rng.random(30) + 0.3 * positive).round(1) / 2
+    metric = f1_score if measure == "f1" else balanced_accuracy_score
+    chosen = metric(positive, score > best_threshold(positive, score, measure))
+    assert chosen >= max(metric(positive, score > cut) for cut in score[score < 0.65])
+
+
+def test_the_threshold_is_chosen_without_the_test_scans(scans):
+    train, validation, test = paper_split(scans.y, scans.patient, random_state=0)
+    options = {"cv": [(np.r_[train, validation], test)], "threshold": "f1", **FAST}
+    models = {"m": GaussianNB()}
+    one = compare_models(models, scans.X, scans.y, scans.patient, **options)
+    X, y = scans.X.copy(), scans.y.copy()
+    X[test], y[test] = 100 - X[test], 1 - y[test]
+    other = compare_models(models, X, y, scans.patient, **options)
+    assert one.predictions["threshold"][0] == other.predictions["threshold"][0] != 0.5
+
+
+# --- the negative control
+
+
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=12), st.integers(0, 99))
+def test_shuffled_labels_move_from_patient_to_patient_as_a_whole(n_scans, seed):
+    patient = np.repeat(np.arange(len(n_scans)), n_scans)
+    labels = permute_labels(patient * 10, patient, seed)
+    given = [set(labels[patient == p].tolist()) for p in range(len(n_scans))]
+    assert all(len(each) == 1 for each in given)
+    assert {one for each in given for one in each} == {*(patient * 10).tolist()}
+
+
+def test_honest_models_find_nothing_in_shuffled_labels(scans):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = compare_models(
+            plain_models(), scans.X, scans.y, scans.patient, check="permuted", **FAST
+        )
+    assert result.table.loc["good", "roc_auc_low"] > 0.6
+    control = result.control.loc["good"]
+    assert control["roc_auc_low"] <= 0.5 <= control["roc_auc_high"]
+
+
+def test_a_model_that_outlives_its_fits_is_found_out(scans):
+    Remembering.memory.clear()
+    models = {"honest": GaussianNB(), "leaky": Remembering()}
+    with pytest.warns(UserWarning, match=r"not 0\.5 for leaky \("):
+        compare_models(
+            models, scans.X, scans.y, scans.patient, check="permuted", **FAST
+        )
+
+
+# --- killed and called again
+
+RUN = """
+import sys, time
+import numpy as np
+from sklearn.naive_bayes import GaussianNB
+from tbsclassify.comparison import compare_models
+
+class Counting(GaussianNB):
+    def fit(self, X, y):
+        with open(sys.argv[1], "a") as file:
+            file.write("fit\\n")
+        time.sleep(float(sys.argv[3]))
+        return super().fit(X, y)
+
+rng = np.random.default_rng(0)
+y = np.arange(60) % 2
+X = rng.normal(size=(60, 3)) + y[:, None]
+models = {"a/b": Counting(), "A/B": Counting()}
+for folder in sys.argv[2:3] if float(sys.argv[3]) else (sys.argv[2], None):
+    result = compare_models(
+        models, X, y, n_repeats=2, random_state=0, checkpoint_dir=folder
+    )
+    print(result.table.drop(columns="fit_seconds").to_csv(), end="---")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_killed_run_goes_on_where_it_was_and_repeats_nothing(tmp_path):
+    script, fits, folder = (tmp_path / name for name in ("run.py", "fits", "kept"))
+    script.write_text(RUN)
+    command = [sys.executable, str(script), str(fits), str(folder)]
+    killed = subprocess.Popen([*command, "0.2"])
+    deadline = time.monotonic() + 100
+    while len(list(folder.glob("*.npz"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    n_begun = len(fits.read_text().split())
+    n_finished = len(list(folder.glob("*.npz")))
+    assert 3 <= n_finished < 20
+
+    again = subprocess.run(
+        [*command, "0"], check=True, capture_output=True, text=True
+    ).stdout
+    resumed, unbroken, _ = again.split("---")
+    assert len(fits.read_text().split()) == n_begun + (20 - n_finished) + 20
+    assert resumed == unbroken
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"y": 0}, "data"),
+        ({"models": {"good": GaussianNB(var_smoothing=1)}}, "models"),
+        ({"random_state": 1}, "splits, settings"),
+        ({"threshold": 0.4}, "settings"),
+        ({"cv": 4}, "splits"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, what):
+    scans = make_table(20)
+    call = {"models": {"good": GaussianNB()}, "X": scans.X, "y": scans.y, **FAST}
+    compare_models(**call, checkpoint_dir=tmp_path)
+    if "y" in change:
+        change = {"y": np.r_[1 - scans.y[:4], scans.y[4:]], "cv": 5}
+    with pytest.raises(ValueError, match=f"holds a run with other {what}"):
+        compare_models(**call | change, checkpoint_dir=tmp_path)
+
+
+def test_what_failed_is_tried_again_and_the_control_may_be_added_later(tmp_path):
+    scans = make_table(20)
+    call = {"X": scans.X, "y": scans.y, "checkpoint_dir": tmp_path, **FAST}
+    models = {"failing": Failing(), "good": GaussianNB()}
+    compare_models(models, **call)
+    assert len(list(tmp_path.glob("*.npz"))) == 5
+    result = compare_models(models, check="permuted", **call)
+    assert len(list(tmp_path.glob("*.npz"))) == 10
+    assert result.table.loc["failing", "error"] == "RuntimeError: no luck today"
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_checkpoint_knows_tables_of_scans_by_their_pixels_and_paths(tmp_path):
+    scans = make_table(20)
+    table = pd.DataFrame({"image": list(scans.X[:, None]), "path": "a.png"})
+    model = make_pipeline(FunctionTransformer(stacked), GaussianNB())
+    call = {"models": {"m": model}, "y": scans.y, "checkpoint_dir": tmp_path, **FAST}
+    compare_models(X=table, **call)
+    copied = pd.DataFrame({"image": [x.copy() for x in table["image"]]})
+    compare_models(X=copied.assign(path="a.png"), **call)
+    with pytest.raises(ValueError, match="other data"):
+        compare_models(X=copied.assign(path="b.png"), **call)
+
+
+def stacked(table):
+    return np.concatenate(list(table["image"]))
+
+
+def test_a_checkpoint_without_a_seed_is_refused(scans, tmp_path):
+    with pytest.raises(ValueError, match="random_state is None"):
+        compare_models(plain_models(), scans.X, scans.y, checkpoint_dir=tmp_path)
+
+
+# --- networks and progress
+
+
+def test_a_network_s_size_time_and_training_curve_are_kept(spines, tmp_path):
+    models = {"network": small_adhoc(random_state=None), "plain": Seeded()}
+    call = {"X": spines.X, "y": spines.y, "groups": spines.patient, "cv": 2, **FAST}
+    result = compare_models(models, checkpoint_dir=tmp_path, **call)
+    row = result.table.loc["network"]
+    assert row["error"] == ""
+    assert row["n_parameters"] == row["n_trainable_parameters"] > 1000
+    assert row["seconds_per_10_epochs"] > 0
+    assert np.isnan(result.table.loc["plain", SECONDS[0]])
+    assert set(result.histories) == {("network", 0, 0), ("network", 0, 1)}
+    assert {"epoch", "train_loss", "valid_loss"} <= set(
+        result.histories["network", 0, 0]
+    )
+    assert result.fits.loc[("network", 0, 0), "best_epoch"] >= 1
+    again = compare_models(models, checkpoint_dir=tmp_path, **call)
+    assert_frame_equal(result.table, again.table)
+
+
+def test_progress_is_one_line_on_stderr(scans, capsys):
+    compare_models(plain_models(), scans.X, scans.y, verbose=1, **FAST)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "10/10 fits, 0:00:00 left" in captured.err
+
+
+def test_nothing_is_printed_unasked(scans, capsys):
+    compare_models(plain_models(), scans.X, scans.y, **FAST)
+    assert capsys.readouterr().err == ""
+
+
+# --- the models of the paper
+
+
+def test_the_paper_s_models_are_fourteen_networks_and_the_texture_baseline():
+    models = paper_models(max_epochs=3, weights=None)
+    assert len(models) == 15
+    assert models["vgg16-head"][-1].get_params()["mode"] == "head"
+    assert models["model2"][-1].filters == (8, 16, 32)
+    assert {models[name][-1].max_epochs for name in models if name != "texture"} == {3}
+    assert models["alexnet-full"][-1].weights is None
+
+
+def test_a_parameter_that_no_network_has_is_refused():
+    with pytest.raises(TypeError, match="'max_epoch' is no parameter of any"):
+        paper_models(max_epoch=3)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"models": [GaussianNB()]}, TypeError, "models is of type list"),
+        ({"models": {"m": GaussianNB}}, TypeError, "a classifier is wanted"),
+        ({"models": {1: GaussianNB()}}, TypeError, "a string is wanted"),
+        ({"pos_label": 2}, ValueError, "pos_label=2 is not a class of y"),
+        ({"threshold": "auc"}, ValueError, "'f1', 'balanced_accuracy'"),
+        ({"check": "random"}, ValueError, "'permuted'"),
+        ({"check": "permuted", "n_bootstrap": 0}, ValueError, "n_bootstrap=0"),
+        ({"n_repeats": 2, "cv": KFold(5)}, ValueError, "n_repeats=2, but cv"),
+        ({"groups": [1, 2]}, ValueError, "groups has 2 entries for 120 scans"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(scans, change, error, message):
+    call = {"models": plain_models(), "X": scans.X, "y": scans.y, **FAST}
+    with pytest.raises(error, match=message):
+        compare_models(**call | change)
+
+
+def test_a_threshold_has_no_place_with_three_classes():
+    scans = make_table(30, n_classes=3)
+    with pytest.raises(ValueError, match="threshold='f1', but y has 3 classes"):
+        compare_models(plain_models(), scans.X, scans.y, threshold="f1")

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from tbsclassify.splitting import (
+    PAPER_SIZES,
+    paper_split,
+    train_validation_test_split,
+)
+
+
+@st.composite
+def sized_parts(draw, n_classes):
+    """Draw three sizes that can hold every class, and their sum."""
+    sizes = draw(st.tuples(*[st.integers(n_classes, 60)] * 3))
+    return sizes, sum(sizes)
+
+
+@st.composite
+def single_scans(draw, n_classes):
+    """Draw classes and sizes for patients with one scan each."""
+    sizes, n_scans = draw(sized_parts(n_classes))
+    rest = draw(
+        st.lists(
+            st.integers(0, n_classes - 1),
+            min_size=n_scans - 3 * n_classes,
+            max_size=n_scans - 3 * n_classes,
+        )
+    )
+    y = np.array([*np.repeat(np.arange(n_classes), 3), *rest])
+    return np.random.default_rng(draw(st.integers(0, 99))).permutation(y), sizes
+
+
+@st.composite
+def patients(draw):
+    """Draw scans of patients who have one to five each, some of two classes."""
+    n_scans = draw(st.lists(st.integers(1, 5), min_size=12, max_size=60))
+    patient = np.repeat(np.arange(len(n_scans)), n_scans)
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    by_patient = rng.permutation(np.arange(len(n_scans)) % 2)
+    y = by_patient[patient]
+    return np.where(rng.random(len(y)) < 0.1, 1 - y, y), patient
+
+
+@settings(deadline=None)
+@given(patients(), st.integers(0, 99))
+def test_no_patient_is_on_two_sides_and_every_scan_on_one(scans, seed):
+    y, patient = scans
+    parts = train_validation_test_split(
+        y, patient, sizes=(0.6, 0.2, 0.2), random_state=seed
+    )
+    assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(y)))
+    sides = [set(patient[part]) for part in parts]
+    assert sum(map(len, sides)) == len(set().union(*sides))
+
+
+@settings(deadline=None)
+@given(patients(), st.integers(0, 99))
+def test_sizes_are_missed_by_less_than_the_scans_of_one_patient(scans, seed):
+    y, patient = scans
+    train, validation = len(y) // 2, len(y) // 4
+    sizes = (train, validation, len(y) - train - validation)
+    parts = train_validation_test_split(y, patient, sizes=sizes, random_state=seed)
+    missed = [abs(len(part) - n) for part, n in zip(parts, sizes, strict=True)]
+    assert max(missed) < np.bincount(patient).max()
+
+
+@settings(deadline=None)
+@given(st.integers(2, 4).flatmap(single_scans), st.integers(0, 99))
+def test_sizes_are_met_exactly_with_one_scan_a_patient(scans, seed):
+    y, sizes = scans
+    parts = train_validation_test_split(y, sizes=sizes, random_state=seed)
+    assert [len(part) for part in parts] == list(sizes)
+    assert all(len(np.unique(y[part])) == len(np.unique(y)) for part in parts)
+
+
+@settings(deadline=None)
+@given(single_scans(2))
+def test_each_part_has_its_share_of_both_classes_to_within_one_scan(scans):
+    y, sizes = scans
+    shares = np.outer(sizes, np.bincount(y)) / len(y)
+    assume(shares.min() >= 1)
+    parts = train_validation_test_split(y, sizes=sizes, random_state=0)
+    held = np.array([np.bincount(y[part]) for part in parts])
+    assert np.abs(held - shares).max() < 1
+
+
+def test_single_scans_fill_up_what_larger_patients_leave():
+    n_scans = np.tile([4, 3, 1, 1], 12)
+    patient = np.repeat(np.arange(48), n_scans)
+    y = (np.arange(48) % 8 < 4).astype(int)[patient]
+    parts = train_validation_test_split(y, patient, sizes=(71, 14, 23), random_state=0)
+    assert [len(part) for part in parts] == [71, 14, 23]
+
+
+def test_the_paper_trains_on_1127_validates_on_161_and_tests_on_181():
+    y = np.repeat([0, 1], [1258, 211])
+    parts = paper_split(y, random_state=0)
+    assert tuple(len(part) for part in parts) == PAPER_SIZES
+    assert [y[part].sum() for part in parts] == [162, 23, 26]
+
+
+def test_the_paper_s_shares_are_kept_for_other_numbers_of_scans():
+    parts = paper_split(np.tile([0, 1], 100), random_state=0)
+    assert [len(part) for part in parts] == [153, 22, 25]
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another():
+    y = np.tile([0, 1], 30)
+    first, again, other = (paper_split(y, random_state=seed) for seed in (1, 1, 2))
+    for one, two in zip(first, again, strict=True):
+        assert_array_equal(one, two)
+    assert not np.array_equal(first[2], other[2])
+
+
+def test_classes_and_patients_may_be_strings():
+    y = np.array(["normal", "degraded"])[np.arange(40) % 2]
+    patient = np.char.add("P", (np.arange(40) // 4).astype(str))
+    train, _, test = paper_split(y, patient, random_state=0)
+    assert not set(patient[train]) & set(patient[test])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((10, 5, 4), "add up to 19, but y has 20 scans"),
+        ((0.5, 0.2, 0.2), "shares add up to 1"),
+        ((0.9, 0.05, 0.05), "validation part 1 of 20 scans, too few for the 2"),
+        ((0.8, 0.2), "three numbers of scans or three shares"),
+        ((1.2, -0.1, -0.1), "sizes=-0.1, but a value in"),
+        ((18, 2, 0), "sizes=0, but a value in"),
+    ],
+)
+def test_sizes_that_cannot_be_met_are_refused_with_what_can(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        train_validation_test_split(np.tile([0, 1], 10), sizes=sizes)
+
+
+def test_a_class_of_two_patients_cannot_be_in_three_parts():
+    y = np.array([0] * 10 + [1] * 6)
+    patient = np.array([*range(10), *[10, 10, 10, 11, 11, 11]])
+    with pytest.raises(ValueError, match=r"Class 1 has 2 patient\(s\)"):
+        paper_split(y, patient)
+
+
+def test_a_part_that_one_large_patient_fills_is_refused():
+    # A patient of class 1 is larger than the test part.
+    y = np.array([1] * 12 + [0] * 8)
+    patient = np.array([*np.repeat([0, 1, 2], 4), *range(3, 11)])
+    with pytest.raises(ValueError, match="came out without a scan of class 1"):
+        train_validation_test_split(y, patient, sizes=(14, 3, 3), random_state=0)
