@@ -1,15 +1,15 @@
 """Time prediction against a bare loop, and watch its memory as scans get many.
 
-Run ``python benchmarks/prediction.py`` on an idle machine (six minutes on two cores).
+Run ``python benchmarks/prediction.py`` on an idle machine (ten minutes on two cores).
 
-First it prints images a second over 480 scans of 224x224 for each of the paper's
-backbones and Model 4: predict_proba on 8-bit scans, and two bare ``inference_mode``
-loops of the same network over slices of normalised float32 scans, one in PyTorch's
-default memory format and one in channels_last. They take turns in one process, three
-times; medians count.
-
-Then Model 3 predicts 1,000 and 20,000 scans from PNG files, each number in a process
+First Model 3 predicts 1,000 and 20,000 scans from PNG files, each number in a process
 of its own, and the peak memory of both is printed.
+
+Then images a second over 480 scans of 224x224 (VGG-16: 120) are printed for each of the
+paper's backbones and Model 4: predict_proba on 8-bit scans, and two bare
+``inference_mode`` loops of the same network over slices of normalised float32 scans,
+one in PyTorch's default memory format and one in channels_last. They take turns in one
+process, three times; medians count.
 """
 
 import resource
@@ -94,6 +94,12 @@ def predict_files(folder, n):
 
 
 def main():
+    with tempfile.TemporaryDirectory() as folder:
+        for i, scan in enumerate(make_scans(200)):
+            Image.fromarray(scan).save(Path(folder, f"{i}.png"))
+        for n in (1_000, 20_000):
+            command = [sys.executable, __file__, "--files", folder, str(n)]
+            subprocess.run(command, check=True)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, float32")
     print(f"{'images a second':14s} ours    bare    bare, channels_last    ours/best")
     for name, mode in NETWORKS.items():
@@ -105,12 +111,6 @@ def main():
             f"{speed['ours'] / best:8.2f}",
             flush=True,
         )
-    with tempfile.TemporaryDirectory() as folder:
-        for i, scan in enumerate(make_scans(200)):
-            Image.fromarray(scan).save(Path(folder, f"{i}.png"))
-        for n in (1_000, 20_000):
-            command = [sys.executable, __file__, "--files", folder, str(n)]
-            subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ the first epoch is not counted. Seconds are extrapolated from them in proportion
 number of images. What head mode spends once, on features and on building the network,
 is measured by fits on two numbers of images.
 
-The last lines are the geometric means of how many times faster ours is; those of head
-mode are for its 20 epochs.
+The last lines are the geometric means of how many times faster ours is (those of head
+mode for its 20 epochs), and how much faster than plain skorch whole networks could be
+on a CPU whose every operation ran at the speed of its matrix products.
 """
 
 import json
@@ -32,6 +33,7 @@ import torch
 import torchvision
 from skorch import NeuralNetClassifier
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
 from tbsclassify.networks import PAPER_BACKBONES, PAPER_MODELS
@@ -196,19 +198,35 @@ def measure(name, mode, contender):
     print(json.dumps([seconds[10], seconds[20], peak]))
 
 
-def geometric_mean(values):
-    return statistics.geometric_mean(values) if values else float("nan")
+def matrix_flops():
+    """Return the floating-point operations a second of products of matrices."""
+    a = torch.randn(2048, 2048)
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2 * len(a) ** 3 / min(seconds)
+
+
+def fewest_seconds(name, flops):
+    """Return the seconds of 10 epochs if nothing but arithmetic took any time."""
+    with FlopCounterMode(display=False) as counter:
+        build(name, "full")(torch.zeros(1, 3, SIDE, SIDE))
+    # Gradients of a layer's input and of its weights cost as much again, each.
+    return 10 * N_IMAGES * 3 * counter.get_total_flops() / flops
 
 
 def main(*names):
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    flops = matrix_flops()
     print(
         f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"float32; seconds per 10 epochs on {N_IMAGES} images, peak memory in GiB"
     )
     columns = [*CONTENDERS, "GTX 1070", "skorch/ours", "torch/ours", *CONTENDERS]
     print(f"{'':22s}", *(f"{column:>11s}" for column in columns), flush=True)
-    ratios = {}
+    ratios, limits = {}, []
     for mode, networks in (
         ("full", PAPER_BACKBONES),
         ("head", PAPER_BACKBONES),
@@ -228,6 +246,8 @@ def main(*names):
                 for other in ("skorch", "torch")
             ]
             ratios.setdefault(mode, []).append(row)
+            if mode == "full":
+                limits.append(figures["skorch"][0] / fewest_seconds(name, flops))
             print(
                 f"{name + ' ' + mode:22s}",
                 *(f"{figures[contender][0]:11.1f}" for contender in CONTENDERS),
@@ -237,8 +257,13 @@ def main(*names):
                 flush=True,
             )
     for mode, rows in ratios.items():
-        skorch, bare = (geometric_mean(values) for values in zip(*rows, strict=True))
-        print(f"{mode}: {skorch:.2f} x plain skorch, {bare:.2f} x bare torch")
+        means = (statistics.geometric_mean(ratio) for ratio in zip(*rows, strict=True))
+        print("{}: {:.2f} x plain skorch, {:.2f} x bare torch".format(mode, *means))
+    if limits:
+        print(
+            f"At the {flops / 1e9:.0f} GFLOP/s of matrix products, full could be "
+            f"{statistics.geometric_mean(limits):.2f} x plain skorch at best."
+        )
 
 
 if __name__ == "__main__":

@@ -152,9 +152,10 @@ class TBSNet(NeuralNetClassifier):
         return ImageData(stored, data.codes, data.weight, data.device, kind="features")
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Run through the batches, and fetch their losses once at the end.
+        """Run through the batches, and fetch losses from a GPU only at the end.
 
-        On a GPU each loss that is fetched would wait for all work before it.
+        Each one that is fetched there waits for all work before it. On a CPU none is
+        kept as a tensor, for the sake of the heap.
         """
         if iterator is None:
             return
@@ -162,15 +163,16 @@ class TBSNet(NeuralNetClassifier):
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            self.history.record_batch(f"{prefix}_loss", step["loss"].detach())
+            loss = step["loss"].detach()
+            loss = loss.item() if loss.device.type == "cpu" else loss
+            self.history.record_batch(f"{prefix}_loss", loss)
             self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
             records.append(self.history[-1]["batches"][-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        losses = torch.stack([record[f"{prefix}_loss"] for record in records]).tolist()
-        for record, loss in zip(records, losses, strict=True):
-            record[f"{prefix}_loss"] = loss
+        for record in records:
+            record[f"{prefix}_loss"] = float(record[f"{prefix}_loss"])
         self.history.record(f"{prefix}_batch_count", len(records))
-        if not np.isfinite(losses).all():
+        if not np.isfinite([record[f"{prefix}_loss"] for record in records]).all():
             part = {"train": "training", "valid": "validation"}[prefix]
             raise NonFiniteLossError(
                 f"The {part} loss became NaN or infinite in epoch "
@@ -220,11 +222,17 @@ class TBSNet(NeuralNetClassifier):
         )
 
     def logits(self, batches):
-        """Compute the logits of arrays of images one by one, as they come."""
+        """Compute the logits of arrays of images one by one, as they come.
+
+        They become a list, not a tensor for each batch: those would stay in the heap
+        between the feature maps of one batch and the next, which then grows.
+        """
         self.module_.eval()
+        rows = []
         with torch.inference_mode(), reused_memory():
-            logits = [self.infer({"images": as_tensor(batch)}) for batch in batches]
-            return torch.cat(logits).cpu()
+            for batch in batches:
+                rows += self.infer({"images": as_tensor(batch)}).tolist()
+        return torch.tensor(rows)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Mean loss, weighted by the weight of each image."""

@@ -66,7 +66,7 @@ class Standardize(nn.Module):
 
     def forward(self, images):
         """Standardise images of shape (n, channels, height, width)."""
-        return (images.float() - self.mean) / self.std
+        return (images.float() - self.mean).div_(self.std)
 
 
 def _channels(values):
