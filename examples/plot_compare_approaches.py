@@ -51,8 +51,8 @@ print(result.to_text())
 # same draws of patients, and calls it worse only where the interval of the
 # difference excludes zero; overlapping intervals in the table do not decide that.
 
-print(result.differences("roc_auc").round(3))
-print(result.control.round(2))
+print(result.differences("roc_auc").round(3).to_string())
+print(result.control.round(2).to_string())
 
 # %%
 # The paper's Figure 4
@@ -80,7 +80,8 @@ for ax, name in zip(axes, ["squeezenet1_0-head", "texture"], strict=True):
 plt.show()
 
 # %%
-# Four epochs are far too few for this one: its loss still falls.
+# Four epochs are far too few for this one: what it learns does not yet hold for the
+# scans that it is validated on.
 
 TrainingHistoryDisplay.from_comparison(result, "model3")
 plt.show()

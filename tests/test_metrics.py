@@ -308,3 +308,13 @@ def test_three_classes_have_differences_too():
     tables = [multiclass_table(y, p, n_bootstrap=0).loc["macro"] for p in (proba, weak)]
     assert row["f1"] == pytest.approx(tables[0]["f1"] - tables[1]["f1"])
     assert row["roc_auc_low"] > 0
+
+
+def test_rows_hold_numbers_that_can_be_rounded():
+    y, score = [0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9]
+    rows = [
+        classification_row(y, score, n_bootstrap=20, random_state=0),
+        difference_row(y, score, score, n_bootstrap=20, random_state=0),
+    ]
+    for row in rows:
+        assert all(isinstance(value, int | float) for value in row)

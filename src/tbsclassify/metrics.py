@@ -540,7 +540,7 @@ def _with_intervals(measure, patient, n_bootstrap, confidence_level, random_stat
         )
         parts |= {"_low": limits[0], "_high": limits[1]}
     return {
-        name + suffix: values[..., i]
+        name + suffix: values[..., i][()]  # of no dimension: a number
         for i, name in enumerate(MEASURES)
         for suffix, values in parts.items()
     }
