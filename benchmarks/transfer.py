@@ -87,7 +87,7 @@ def main(weights_folder, scans_folder=None):
     data = {"phantoms": phantoms()}
     if scans_folder is not None:
         data["real scans"] = real_scans(Path(scans_folder))
-    for name, (network, mode) in itertools.product(data, CASES):
+    for (network, mode), name in itertools.product(CASES, data):
         _, y, patient = data[name]
         file = Path(weights_folder, FILES[network])
         runs = {

@@ -91,6 +91,6 @@ plt.show()
 # ---------
 # The paper's split of 1469 scans, its epochs and ImageNet weights take
 # ``compare_models("paper", scans.frame, y, scans.patient, cv=[(train, test)],
-# checkpoint_dir="runs")``. From the seconds per 10 epochs in the guide, that is
-# days on two cores, most of them VGG-16 and DenseNet-121 retrained whole, and
-# minutes for all heads together.
+# checkpoint_dir="runs")``. From the seconds per 10 epochs in the guide, that is about
+# 30 hours on two cores, most of them for VGG-16 retrained whole, and a quarter of an
+# hour for all heads together.
