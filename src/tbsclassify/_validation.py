@@ -58,6 +58,24 @@ def check_groups(groups, n_samples):
     return codes, len(patients)
 
 
+def check_folds(folds, n_samples):
+    """Return the fold that each scan was tested in, one for all where none is given."""
+    if folds is None:
+        return np.zeros(n_samples, dtype=int)
+    folds = column_or_1d(folds)
+    if len(folds) != n_samples:
+        raise ValueError(
+            f"folds has {len(folds)} entries for {n_samples} scans, but the fold of "
+            "each scan is wanted."
+        )
+    return folds
+
+
+def check_confidence_level(level):
+    """Check that a level is above 0 and below 1."""
+    check_number(level, "confidence_level", low=0, high=1, inclusive=(False, False))
+
+
 def check_boxes(boxes, n_samples):
     """Return the L1-L4 box of each scan, NaN where it is not known.
 

@@ -232,7 +232,7 @@ default=None
         """
         self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
-        boxes = _hull(boxes)
+        boxes = hull(boxes)
         crops, cut_off, narrow = None, 0, 0
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
             scan = check_scan(scan, i)
@@ -243,9 +243,7 @@ default=None
                     f"X mixes scans of {crops.dtype} and {scan.dtype} (index {i}), "
                     "whose grey levels cannot be compared. Bring them to one depth."
                 )
-            known = not np.isnan(box).any()
-            region = box if known else np.array([0, 0, *scan.shape], dtype=float)
-            scale = self._scale_for(region, known)
+            region, known, scale = self._frame(scan.shape, box)
             reach = self.size / scale
             longest = (region[2:] - region[:2]).max()
             cut_off += int(known and reach < (1 - _TOLERATED_LOSS) * longest)
@@ -261,11 +259,15 @@ default=None
         self._warn(len(boxes), cut_off, narrow)
         return crops
 
-    def _scale_for(self, region, known):
+    def _frame(self, shape, box):
+        """Region that the crop is centred on, whether from a box, and the scale."""
+        known = not np.isnan(box).any()
+        region = box if known else np.array([0, 0, *shape], dtype=float)
         if self.scale != "fit":
-            return float(self.scale)
+            return region, known, float(self.scale)
         longer = float((region[2:] - region[:2]).max())
-        return self.size / (longer * (1 + 2 * self.margin) if known else longer)
+        scale = self.size / (longer * (1 + 2 * self.margin) if known else longer)
+        return region, known, scale
 
     def _check_parameters(self):
         check_number(self.size, "size", low=1, integer=True)
@@ -298,7 +300,7 @@ default=None
         return tags
 
 
-def _hull(boxes):
+def hull(boxes):
     """Box around all known vertebrae of each scan, shape (n, 4)."""
     return np.concatenate(
         [

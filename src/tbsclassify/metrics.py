@@ -5,7 +5,13 @@ import pandas as pd
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
-from tbsclassify._validation import check_groups, check_number, check_random_seed
+from tbsclassify._validation import (
+    check_confidence_level,
+    check_folds,
+    check_groups,
+    check_number,
+    check_random_seed,
+)
 
 COUNTS = ("tp", "fp", "tn", "fn")
 MEASURES = (
@@ -123,7 +129,7 @@ def classification_row(
     """
     positive, score = _check_scores(y_true, y_score, pos_label)
     called = score > _check_threshold(threshold, len(score))
-    tallies = _Tallies(positive, score, called, _check_folds(folds, len(score)))
+    tallies = _Tallies(positive, score, called, check_folds(folds, len(score)))
     row, patient = _sizes(groups, len(score))
     weight = np.ones((1, len(score)))
     row |= dict(zip(COUNTS, tallies.count(weight)[0].astype(int).tolist(), strict=True))
@@ -204,7 +210,7 @@ def multiclass_table(
     2       1   0        0.500    1.0
     """
     codes, proba, classes = _check_probabilities(y_true, y_proba, classes)
-    tallies = _MulticlassTallies(codes, proba, _check_folds(folds, len(codes)))
+    tallies = _MulticlassTallies(codes, proba, check_folds(folds, len(codes)))
     sizes, patient = _sizes(groups, len(codes))
     counts = tallies.count(np.ones((1, len(codes))))[0].astype(int)
     columns = _with_intervals(
@@ -402,21 +408,9 @@ def _check_threshold(threshold, n_scans):
     return threshold
 
 
-def _check_folds(folds, n_scans):
-    if folds is None:
-        return np.zeros(n_scans, dtype=int)
-    folds = column_or_1d(folds)
-    if len(folds) != n_scans:
-        raise ValueError(
-            f"folds has {len(folds)} entries for {n_scans} scans, but the fold of each "
-            "scan is wanted."
-        )
-    return folds
-
-
 def _headline(y_true, y_score, threshold, folds, pos_label, classes):
     """Return the function that measures a classifier of two or more classes."""
-    fold = _check_folds(folds, len(y_true))
+    fold = check_folds(folds, len(y_true))
     if classes is not None or (np.ndim(y_score) == 2 and np.shape(y_score)[1] > 2):
         codes, proba, _ = _check_probabilities(y_true, y_score, classes)
         tallies = _MulticlassTallies(codes, proba, fold)
@@ -525,9 +519,7 @@ def _with_intervals(measure, patient, n_bootstrap, confidence_level, random_stat
     the draws and whose last one is `MEASURES`.
     """
     check_number(n_bootstrap, "n_bootstrap", low=0, integer=True)
-    check_number(
-        confidence_level, "confidence_level", low=0, high=1, inclusive=(False, False)
-    )
+    check_confidence_level(confidence_level)
     parts = {"": measure(np.ones((1, len(patient))))[0]}
     if n_bootstrap:
         rng = np.random.default_rng(check_random_seed(random_state))

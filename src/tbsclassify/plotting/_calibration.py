@@ -5,11 +5,15 @@ from statistics import NormalDist
 import numpy as np
 from sklearn.utils import Bunch, column_or_1d
 
-from tbsclassify._validation import check_groups, check_number
+from tbsclassify._validation import (
+    check_confidence_level,
+    check_groups,
+    check_number,
+)
 from tbsclassify.plotting._classes import (
     ClassCurvesDisplay,
-    check_confidence_level,
     draw_diagonal,
+    known_options,
     one_vs_rest,
     set_unit_square,
     tested_scans,
@@ -160,10 +164,8 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
             The display, drawn.
         """
         tested, proba = tested_scans(result, model)
-        known = {"classes": result.classes, "groups": tested["patient"]}
-        if len(result.classes) == 2:
-            known["pos_label"] = result.pos_label
-        return cls.from_predictions(tested["y_true"], proba, **known | options)
+        options = known_options(result, tested) | options
+        return cls.from_predictions(tested["y_true"], proba, **options)
 
     def plot(self, *, ax=None):
         """Draw the curves.

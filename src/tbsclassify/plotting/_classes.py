@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import unique_labels
 
-from tbsclassify._validation import check_number, check_option
+from tbsclassify._validation import check_option
 
 
 class ClassCurvesDisplay:
@@ -58,6 +58,14 @@ def tested_scans(result, model):
     return tested, tested[[f"proba_{label}" for label in result.classes]].to_numpy()
 
 
+def known_options(result, tested):
+    """Return the options of `from_predictions` that a comparison knows."""
+    known = {"classes": result.classes, "groups": tested["patient"]}
+    if len(result.classes) == 2:
+        known["pos_label"] = result.pos_label
+    return known
+
+
 def check_class_names(classes, class_names):
     """Return a name for each class."""
     if class_names is None:
@@ -69,11 +77,6 @@ def check_class_names(classes, class_names):
             "all in classes."
         )
     return [str(name) for name in class_names]
-
-
-def check_confidence_level(level):
-    """Check that a level is above 0 and below 1."""
-    check_number(level, "confidence_level", low=0, high=1, inclusive=(False, False))
 
 
 def one_vs_rest(y_true, y_score, classes, pos_label, class_names):

@@ -3,11 +3,17 @@
 import numpy as np
 from sklearn.utils import Bunch, column_or_1d
 
-from tbsclassify._validation import check_groups, check_number, check_random_seed
+from tbsclassify._validation import (
+    check_confidence_level,
+    check_folds,
+    check_groups,
+    check_number,
+    check_random_seed,
+)
 from tbsclassify.plotting._classes import (
     ClassCurvesDisplay,
-    check_confidence_level,
     draw_diagonal,
+    known_options,
     one_vs_rest,
     set_unit_square,
     tested_scans,
@@ -139,12 +145,7 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         targets = one_vs_rest(y_true, y_score, classes, pos_label, class_names)
         patient, n_patients = check_groups(groups, len(column_or_1d(y_true)))
         rng = np.random.default_rng(check_random_seed(random_state))
-        fold = np.zeros(len(patient)) if folds is None else column_or_1d(folds)
-        if len(fold) != len(patient):
-            raise ValueError(
-                f"folds has {len(fold)} entries for {len(patient)} scans, but the "
-                "fold of each scan is wanted."
-            )
+        fold = check_folds(folds, len(patient))
         draws = rng.multinomial(
             n_patients, np.full(n_patients, 1 / n_patients), size=n_bootstrap
         )
@@ -174,14 +175,11 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         """
         tested, proba = tested_scans(result, model)
         known = {
-            "groups": tested["patient"],
             "folds": tested.groupby(["repeat", "fold"]).ngroup(),
-            "classes": result.classes,
             "name": model,
+            **known_options(result, tested),
             **result.bootstrap,
         }
-        if len(result.classes) == 2:
-            known["pos_label"] = result.pos_label
         return cls.from_predictions(tested["y_true"], proba, **known | options)
 
     def plot(self, *, name=None, ax=None):

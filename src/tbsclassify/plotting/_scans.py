@@ -11,7 +11,7 @@ from tbsclassify._validation import (
     check_scan,
     check_scans_and_boxes,
 )
-from tbsclassify.cropping import LumbarCropper
+from tbsclassify.cropping import LumbarCropper, hull
 from tbsclassify.images import iter_scans
 from tbsclassify.plotting._style import LABEL_SIZE, load_pyplot, outlined
 
@@ -105,7 +105,7 @@ default=None
         squares = np.array(
             [
                 _cropped_square(cropper, image, box)
-                for image, box in zip(images, boxes, strict=True)
+                for image, box in zip(images, hull(boxes), strict=True)
             ]
         )
         display = cls(images, [", ".join(title) for title in titles], boxes, squares)
@@ -226,15 +226,9 @@ default=None
             )
 
 
-def _cropped_square(cropper, image, boxes):
+def _cropped_square(cropper, image, box):
     """Square that a cropper takes of a scan, (top, left, bottom, right)."""
-    known = not np.isnan(boxes).all()
-    region = np.array([0, 0, *image.shape], float)
-    if known:
-        region = np.concatenate(
-            [np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)]
-        )
-    scale = cropper._scale_for(region, known)
+    region, _, scale = cropper._frame(image.shape, box)
     corner = (region[:2] + region[2:]) / 2 - cropper.size / scale / 2
     if scale == 1:
         corner = np.floor(corner + 0.5)
