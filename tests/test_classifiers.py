@@ -351,12 +351,17 @@ def test_head_mode_trains_the_head_alone(spines):
 def test_features_computed_once_train_the_same_head(
     backbone, early_stopping, spines, monkeypatch
 ):
-    """Dropout of the head included: the long way draws the same."""
+    """Dropout of the head included: the long way draws the same.
+
+    In bfloat16, which some processors take by themselves, features depend in their
+    last digit on the batch they are computed in, and at this rate losses on that.
+    """
 
     def fit():
         model = small_pretrained(
             backbone=backbone,
             mode="head",
+            precision="float32",
             lr=0.1,
             batch_size=8,
             max_epochs=4,
@@ -365,7 +370,7 @@ def test_features_computed_once_train_the_same_head(
         return model.fit(spines.X, spines.y)
 
     short = fit()
-    monkeypatch.setattr(TBSNet, "_precompute", lambda self, data: data)
+    monkeypatch.setattr(TBSNet, "precompute", lambda self, data: data)
     long = fit()
     for part in ("train_loss", "valid_loss")[: 1 + early_stopping]:
         assert_allclose(short.history_[part], long.history_[part], rtol=1e-4)
