@@ -12,6 +12,7 @@ _ORIGIN = {
     "AugmentationSampler": "augmentation",
     "LumbarCropper": "cropping",
     "RandomAugmentation": "augmentation",
+    "RayTuneSearchCV": "tuning",
     "TBSAdHocClassifier": "classifiers",
     "TBSLabeler": "labels",
     "TBSPretrainedClassifier": "classifiers",
@@ -40,6 +41,7 @@ _MODULES = (
     "plotting",
     "splitting",
     "texture",
+    "tuning",
 )
 
 __all__ = sorted([*_ORIGIN, *_MODULES, "__version__"])

@@ -23,24 +23,31 @@ class Checkpoint:
     identity : dict of str to object
         What the results depend on, by a name that an error can use. Hashes of
         the values are kept, not the values.
+    name : str, default="checkpoint_dir"
+        What errors call the folder.
     """
 
-    def __init__(self, folder, identity):
+    def __init__(self, folder, identity, name="checkpoint_dir"):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         ours = {name: joblib.hash(value) for name, value in identity.items()}
         manifest = self.folder / _MANIFEST
         if not manifest.exists():
-            _write_whole(manifest, lambda file: file.write(json.dumps(ours).encode()))
+            write_whole(manifest, lambda file: file.write(json.dumps(ours).encode()))
             return
         theirs = json.loads(manifest.read_text())
         other = [name for name in ours if ours[name] != theirs.get(name)]
         if other:
             raise ValueError(
-                f"checkpoint_dir={str(folder)!r} holds a run with other "
+                f"{name}={str(folder)!r} holds a run with other "
                 f"{', '.join(other)}. To resume that run give what it was called "
                 "with; for a new one name another folder."
             )
+
+    @staticmethod
+    def is_one(folder):
+        """Whether there is a checkpoint in a folder."""
+        return Path(folder, _MANIFEST).exists()
 
     def read(self, name):
         """Return the arrays under a name, or None where there are none yet."""
@@ -52,13 +59,13 @@ class Checkpoint:
 
     def write(self, name, arrays):
         """Put arrays under a name."""
-        _write_whole(self._path(name), lambda file: np.savez(file, **arrays))
+        write_whole(self._path(name), lambda file: np.savez(file, **arrays))
 
     def _path(self, name):
         return self.folder / f"{name}.npz"
 
 
-def _write_whole(path, write):
+def write_whole(path, write):
     """Write a file so that it is never seen half written."""
     unfinished = path.with_name(path.name + ".tmp")
     with open(unfinished, "wb") as file:
@@ -66,3 +73,14 @@ def _write_whole(path, write):
         file.flush()
         os.fsync(file.fileno())
     os.replace(unfinished, path)
+
+
+def content(X):
+    """Values of scans, however they are laid out in memory; paths stay paths."""
+    if hasattr(X, "columns"):
+        return [(name, content(X[name].to_numpy())) for name in X.columns]
+    if isinstance(X, np.ndarray) and X.dtype.kind != "O":
+        return X.dtype.str, X.shape, X.tobytes()
+    if np.iterable(X) and not isinstance(X, str):
+        return [content(x) for x in X]
+    return X

@@ -122,8 +122,8 @@ class TBSNet(NeuralNetClassifier):
         with reused_memory():
             if self.precompute_features:
                 start = time.perf_counter()
-                data = self._precompute(data)
-                valid = None if valid is None else self._precompute(valid)
+                data = self.precompute(data)
+                valid = None if valid is None else self.precompute(valid)
                 self.seconds_before_epochs_ = time.perf_counter() - start
             if valid is not None:
                 self.train_split = predefined_split(valid)
@@ -133,7 +133,7 @@ class TBSNet(NeuralNetClassifier):
             self.notify("on_train_end", X=data, y=None)
         return self
 
-    def _precompute(self, data):
+    def precompute(self, data):
         """Replace images by what the head gets of them, which is always the same.
 
         The features, which for SqueezeNet take 0.3 MB an image, pass through a
@@ -221,8 +221,8 @@ class TBSNet(NeuralNetClassifier):
             enabled=self.autocast_dtype is not None,
         )
 
-    def logits(self, batches):
-        """Compute the logits of arrays of images one by one, as they come.
+    def logits(self, inputs):
+        """Compute the logits of batches one by one, as they come.
 
         They become a list, not a tensor for each batch: those would stay in the heap
         between the feature maps of one batch and the next, which then grows.
@@ -230,8 +230,8 @@ class TBSNet(NeuralNetClassifier):
         self.module_.eval()
         rows = []
         with torch.inference_mode(), reused_memory():
-            for batch in batches:
-                rows += self.infer({"images": as_tensor(batch)}).tolist()
+            for x in inputs:
+                rows += self.infer(x).tolist()
         return torch.tensor(rows)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import (
-    GridSearchCV,
-    RandomizedSearchCV,
-    StratifiedGroupKFold,
-    check_cv,
-)
+from sklearn.model_selection import StratifiedGroupKFold, check_cv
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
@@ -154,7 +150,7 @@ class _Learner:
     def __init__(self, model, X, y, groups, classes):
         self.model, self.X, self.y, self.classes = model, X, y, classes
         self.patient, _ = check_groups(groups, len(y))
-        self.groups_parameter = None if groups is None else _groups_parameter(model)
+        self.groups_parameter = None if groups is None else groups_parameter(model)
 
     def fit(self, rows):
         options = {}
@@ -201,14 +197,12 @@ def best_threshold(positive, score, measure):
     return float((score[best] + score[best + 1]) / 2)
 
 
-def _groups_parameter(model):
+def groups_parameter(model):
     """Name under which a model's fit takes the patients, None where it does not."""
     prefix = ""
     if isinstance(model, Pipeline):
         prefix, model = f"{model.steps[-1][0]}__", model[-1]
-    takes = has_fit_parameter(model, "groups") or isinstance(
-        model, GridSearchCV | RandomizedSearchCV
-    )
+    takes = has_fit_parameter(model, "groups") or isinstance(model, BaseSearchCV)
     return f"{prefix}groups" if takes else None
 
 

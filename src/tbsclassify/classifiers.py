@@ -4,6 +4,7 @@ import copy
 import math
 import os
 from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from sklearn.utils.validation import (
 )
 from skorch.callbacks import EarlyStopping
 
+from tbsclassify._monitor import EpochMonitor
 from tbsclassify._net import (
     ImageData,
     TBSNet,
+    as_tensor,
     probabilities,
     resolve_device,
     resolve_precision,
@@ -57,6 +60,7 @@ class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
 
     image_shape_: tuple[int, ...]
     net_: TBSNet
+    _monitor: EpochMonitor | None = None
 
     @abstractmethod
     def _check_architecture(self):
@@ -185,12 +189,21 @@ height, width), or sequence
         """Device that the fitted network is on, such as ``"cpu"`` or ``"cuda:0"``."""
         return str(next(self.net_.module_.parameters()).device)
 
+    @contextmanager
+    def _monitored(self, scans, report):
+        """Call `report` after each epoch of a fit in the block; see `EpochMonitor`."""
+        self._monitor = EpochMonitor(self, scans, report)
+        try:
+            yield
+        finally:
+            del self._monitor
+
     def _logits(self, X):
         check_is_fitted(self, "net_")
         pixels = _PIXELS_PER_BATCH[torch.device(self.device_).type == "cuda"]
         batch_size = max(1, pixels // math.prod(self.image_shape_[1:]))
         return self.net_.logits(
-            self._check_images(batch, reset=False)[0]
+            {"images": as_tensor(self._check_images(batch, reset=False)[0])}
             for batch in iter_batches(X, batch_size)
         )
 
@@ -318,6 +331,9 @@ height, width), or sequence
 
     def _make_net(self, device, shuffle_seed):
         callbacks = copy.deepcopy(list(self.callbacks or []))
+        if self._monitor is not None:
+            # The first, since those after a callback that stops are not called.
+            callbacks.insert(0, self._monitor)
         if self.early_stopping:
             stopping = EarlyStopping(
                 patience=self.patience, threshold=0, load_best=True

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._checkpoint import Checkpoint, content
 from tbsclassify._results import ComparisonResult, collect
 from tbsclassify._trials import (
     THRESHOLD_MEASURES,
@@ -248,9 +248,9 @@ def compare_models(
     checkpoint = None
     if checkpoint_dir is not None:
         identity = {
-            "data": _content([X, y, groups]),
+            "data": content([X, y, groups]),
             "models": list(models.items()),
-            "splits": _content([(trial.train, trial.test) for trial in trials]),
+            "splits": content([(trial.train, trial.test) for trial in trials]),
             "settings": (seed, threshold, pos_label),
         }
         checkpoint = Checkpoint(checkpoint_dir, identity)
@@ -352,17 +352,6 @@ def _check_protocol(classes, pos_label, threshold, check, n_bootstrap, cv, n_rep
             f"n_repeats={n_repeats}, but cv is not a number of folds. Give a splitter "
             "that repeats, or an int."
         )
-
-
-def _content(X):
-    """Values of scans, however they are laid out in memory; paths stay paths."""
-    if hasattr(X, "columns"):
-        return [(name, _content(X[name].to_numpy())) for name in X.columns]
-    if isinstance(X, np.ndarray) and X.dtype.kind != "O":
-        return X.dtype.str, X.shape, X.tobytes()
-    if np.iterable(X) and not isinstance(X, str):
-        return [_content(x) for x in X]
-    return X
 
 
 class _Progress(Parallel):

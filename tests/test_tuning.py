@@ -1,0 +1,616 @@
+"""The search as scikit-learn's and as Ray's: one Ray of two cores serves all tests."""
+
+import _thread
+import logging
+import pickle
+import random
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+import sklearn
+import torch
+from conftest import small_adhoc, small_pretrained
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from ray import tune
+from ray.tune import schedulers
+from scipy.stats import loguniform, norm, randint, uniform
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.datasets import make_classification
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GroupKFold,
+    RandomizedSearchCV,
+    StratifiedGroupKFold,
+    cross_validate,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info
+
+from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
+from tbsclassify._space import sample_candidates, suggestion_space
+
+LR = {"lr": [0.001, 0.01, 0.03, 0.1]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray_of_two_cores():
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def table():
+    X, y = make_classification(80, n_features=6, random_state=0)
+    return X, y
+
+
+class Fussy(ClassifierMixin, BaseEstimator):
+    """Fails on purpose, and notes what fit was given."""
+
+    def __init__(self, fails=False):
+        self.fails = fails
+
+    def fit(self, X, y, groups=None):
+        if self.fails:
+            raise RuntimeError("no luck today")
+        self.classes_ = np.unique(y)
+        self.groups_ = groups
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X), dtype=int)
+
+
+def search(estimator, space, **options):
+    defaults = {"n_trials": 3, "cv": 2, "random_state": 0, "error_score": "raise"}
+    return RayTuneSearchCV(estimator, space, **defaults | options)
+
+
+# What it is to scikit-learn
+
+
+@parametrize_with_checks(
+    [search(LogisticRegression(), {"C": [0.1, 1.0]}, n_trials=1, error_score=np.nan)]
+)
+@pytest.mark.slow
+def test_scikit_learns_checks_pass(estimator, check):
+    check(estimator)
+
+
+def test_without_epochs_it_finds_what_randomized_search_finds(table):
+    space = {"C": loguniform(1e-3, 1e3), "fit_intercept": [True, False]}
+    shared = {"scoring": "roc_auc", "cv": 3, "random_state": 7}
+    theirs = RandomizedSearchCV(
+        LogisticRegression(), space, n_iter=4, return_train_score=True, **shared
+    ).fit(*table)
+    ours = RayTuneSearchCV(
+        LogisticRegression(), space, n_trials=4, return_train_score=True, **shared
+    ).fit(*table)
+    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+    assert set(ours.cv_results_) == {*theirs.cv_results_, "status", "n_epochs"}
+    for column, values in theirs.cv_results_.items():
+        if not column.endswith("_time") and column != "params":
+            assert_array_equal(ours.cv_results_[column], values)
+    assert ours.best_index_ == theirs.best_index_
+    assert ours.best_score_ == theirs.best_score_
+    assert_array_equal(ours.predict_proba(table[0]), theirs.predict_proba(table[0]))
+    assert ours.score(*table) == theirs.score(*table)
+
+
+def test_results_make_a_data_frame(table):
+    frame = pd.DataFrame(
+        search(LogisticRegression(), {"C": loguniform(0.1, 9)}).fit(*table).cv_results_
+    )
+    assert len(frame) == 3
+    assert {"param_C", "mean_test_score", "rank_test_score", "status"} <= set(frame)
+
+
+def test_several_measures_are_kept_and_one_chooses(table):
+    found = search(
+        LogisticRegression(),
+        {"C": loguniform(1e-3, 1e3)},
+        scoring=["f1", "roc_auc"],
+        refit="roc_auc",
+    ).fit(*table)
+    assert found.multimetric_
+    assert np.isfinite(found.cv_results_["mean_test_f1"]).all()
+    assert found.best_score_ == found.cv_results_["mean_test_roc_auc"].max()
+    assert set(found.scorer_) == {"f1", "roc_auc"}
+
+
+def test_without_refit_there_is_a_choice_but_no_estimator(table):
+    found = search(LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, refit=False)
+    found.fit(*table)
+    assert found.best_params_ in found.cv_results_["params"]
+    assert not hasattr(found, "best_estimator_")
+    assert not hasattr(found, "predict")
+
+
+def choose_the_second(results):
+    return 1
+
+
+def test_a_rule_may_choose(table):
+    found = search(
+        LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, refit=choose_the_second
+    ).fit(*table)
+    assert found.best_index_ == 1
+    assert found.best_params_ == found.cv_results_["params"][1]
+
+
+def count_and_accuracy(estimator, X, y):
+    return {"n": len(X), "accuracy": estimator.score(X, y)}
+
+
+def test_a_scorer_may_return_several_measures(table):
+    found = search(
+        LogisticRegression(), {"C": [1.0]}, scoring=count_and_accuracy, refit="accuracy"
+    )
+    found.set_params(n_trials=1).fit(*table)
+    assert_array_equal(found.cv_results_["mean_test_n"], [40])
+
+
+def test_configurations_that_fail_are_warned_of_and_rank_last(table):
+    found = search(Fussy(), {"fails": [True, False]}, n_trials=2, error_score=np.nan)
+    with (
+        pytest.warns(FitFailedWarning, match="no luck today"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        found.fit(*table)
+    assert found.best_params_ == {"fails": False}
+    failing = [one["fails"] for one in found.cv_results_["params"]].index(True)
+    assert np.isnan(found.cv_results_["mean_test_score"][failing])
+
+
+def wait_for_free_cores():
+    until = time.monotonic() + 20
+    while ray.available_resources().get("CPU", 0) < 2:
+        assert time.monotonic() < until, "trials still run"
+        time.sleep(0.1)
+
+
+def test_the_error_of_a_configuration_is_raised_on_request(table):
+    with pytest.raises(RuntimeError, match="no luck today"):
+        search(Fussy(), {"fails": [True]}, n_trials=1).fit(*table)
+    wait_for_free_cores()
+
+
+def test_ctrl_c_ends_the_search_and_its_trials(spines):
+    model = small_adhoc(max_epochs=10**6, early_stopping=False)
+    threading.Timer(5, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        search(model, LR, scheduler=None).fit(spines.X, spines.y)
+    wait_for_free_cores()
+
+
+def test_an_unknown_parameter_is_an_error_before_anything_runs(table):
+    with pytest.raises(ValueError, match="Invalid parameter 'shape'"):
+        search(LogisticRegression(), {"shape": [1, 2, 3]}).fit(*table)
+
+
+def test_an_int_of_folds_keeps_patients_together_where_there_are_groups(spines):
+    found = search(small_adhoc(max_epochs=1), LR, cv=4, n_trials=1, refit=False)
+    found.fit(spines.X, spines.y, groups=spines.patient)
+    by_patient = cross_validate(
+        small_adhoc(max_epochs=1, **found.best_params_),
+        spines.X,
+        spines.y,
+        params={"groups": spines.patient},
+        cv=list(StratifiedGroupKFold(4).split(spines.X, spines.y, spines.patient)),
+    )
+    ours = [found.cv_results_[f"split{fold}_test_score"][0] for fold in range(4)]
+    assert_array_equal(ours, by_patient["test_score"])
+
+
+def test_groups_reach_an_estimator_that_takes_them(table):
+    groups = np.arange(80) // 2
+    model = make_pipeline(StandardScaler(), Fussy())
+    found = search(model, {"fussy__fails": [False]}, n_trials=1, cv=GroupKFold(2))
+    found.fit(*table, groups=groups)
+    assert_array_equal(found.best_estimator_[-1].groups_, groups)
+
+
+def test_metadata_is_routed(table):
+    X, y = table
+    weight = np.r_[np.ones(40), np.zeros(40)]
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = LogisticRegression().set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=False)
+        found = search(model, {"C": [1.0]}, n_trials=1, cv=GroupKFold(2))
+        found.fit(X, y, sample_weight=weight, groups=np.arange(80) % 2)
+    direct = LogisticRegression().fit(X, y, sample_weight=weight)
+    assert_allclose(found.best_estimator_.coef_, direct.coef_)
+
+
+def test_a_search_is_cloned_and_pickled(table):
+    found = search(LogisticRegression(), {"C": tune.uniform(1, 2)}, n_trials=1)
+    again = pickle.loads(pickle.dumps(clone(found).fit(*table)))
+    assert again.predict(table[0]).shape == (80,)
+
+
+# Spaces
+
+
+def test_domains_distributions_and_lists_stand_side_by_side():
+    space = {
+        "a": tune.loguniform(1e-4, 1e-1),
+        "b": uniform(2, 3),
+        "c": [(4, 8), (8, 16)],
+        "d": tune.choice(["x", "y"]),
+        "e": tune.randint(0, 3),
+    }
+    drawn = sample_candidates(space, 20, 0)
+    assert all(1e-4 <= one["a"] <= 1e-1 and 2 <= one["b"] <= 5 for one in drawn)
+    assert {one["c"] for one in drawn} == {(4, 8), (8, 16)}
+    assert {one["d"] for one in drawn} == {"x", "y"}
+    assert {one["e"] for one in drawn} == {0, 1, 2}
+    assert drawn == sample_candidates(space, 20, 0)
+    assert drawn != sample_candidates(space, 20, 1)
+
+
+def test_of_several_spaces_one_is_drawn_first():
+    spaces = [
+        {"blocks": [1], "filters": [(4,), (8,)]},
+        {"blocks": [2], "filters": [(4, 8)]},
+    ]
+    drawn = sample_candidates(spaces, 3, 0)
+    assert sorted((one["blocks"], len(one["filters"])) for one in drawn) == [
+        (1, 1),
+        (1, 1),
+        (2, 2),
+    ]
+
+
+def test_distributions_of_scipy_become_domains_for_search_algorithms():
+    domains, choices = suggestion_space(
+        {"a": loguniform(0.1, 10), "b": uniform(2, 3), "c": randint(1, 5), "d": ["x"]}
+    )
+    assert (domains["a"].lower, domains["a"].upper) == (0.1, 10)
+    assert (domains["b"].lower, domains["b"].upper) == (2, 5)
+    assert (domains["c"].lower, domains["c"].upper) == (1, 5)
+    assert choices == {"d": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("space", "error", "message"),
+    [
+        ({"C": 3}, TypeError, r"param_space\['C'\] is 3"),
+        ({"C": "abc"}, TypeError, r"param_space\['C'\] is 'abc'"),
+        ({"C": []}, ValueError, r"param_space\['C'\] is empty"),
+        ({"C": tune.grid_search([1])}, ValueError, "grid_search of Ray"),
+    ],
+)
+def test_spaces_that_cannot_be_drawn_from_are_named(space, error, message, table):
+    with pytest.raises(error, match=message):
+        search(LogisticRegression(), space).fit(*table)
+
+
+def test_a_distribution_that_ray_lacks_is_named():
+    with pytest.raises(ValueError, match=r"param_space\['C'\] .*norm"):
+        suggestion_space({"C": norm()})
+
+
+def test_parameters_of_steps_and_of_the_augmentation_are_searched(spines):
+    model = Pipeline(
+        [
+            ("crop", LumbarCropper(20)),
+            ("net", small_adhoc(augmentation=RandomAugmentation())),
+        ]
+    )
+    space = {
+        "crop__size": [16, 20],
+        "net__filters": [(2,), (4,)],
+        "net__augmentation__rotation": tune.uniform(0, 10),
+    }
+    found = search(model, space).fit(spines.X, spines.y, groups=spines.patient)
+    assert set(found.best_params_) == set(space)
+    best = found.best_estimator_["net"]
+    assert best.filters == found.best_params_["net__filters"]
+    assert (
+        best.augmentation.rotation == found.best_params_["net__augmentation__rotation"]
+    )
+
+
+# Epochs
+
+
+def test_every_epoch_of_every_fold_is_in_the_history(spines):
+    model = small_adhoc(max_epochs=4, early_stopping=False)
+    found = search(model, LR, scheduler=None, scoring="roc_auc").fit(spines.X, spines.y)
+    assert_array_equal(found.cv_results_["n_epochs"], [8, 8, 8])
+    assert (found.cv_results_["status"] == "complete").all()
+    counted = found.history_.groupby(["trial", "fold"])["epoch"].apply(list)
+    assert all(epochs == [1, 2, 3, 4] for epochs in counted)
+    assert len(counted) == 6
+    last = found.history_.query("epoch == 4")
+    for trial, fold, score in zip(last.trial, last.fold, last.score, strict=True):
+        assert found.cv_results_[f"split{fold}_test_score"][trial] == score
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        small_adhoc(max_epochs=3),
+        small_pretrained(mode="head", backbone="squeezenet1_0"),
+        make_pipeline(
+            LumbarCropper(40), small_adhoc(augmentation=RandomAugmentation())
+        ),
+    ],
+    ids=["ad hoc", "head", "augmented in a pipeline"],
+)
+def test_being_watched_changes_nothing_in_a_training(model, spines):
+    shared = {"scoring": "neg_log_loss", "error_score": "raise"}
+    X = np.kron(spines.X, np.ones((1, 2, 2), np.uint8))
+    found = search(model, {}, n_trials=1, refit=False, **shared).fit(X, spines.y)
+    alone = cross_validate(model, X, spines.y, cv=2, **shared)["test_score"]
+    ours = [found.cv_results_[f"split{fold}_test_score"][0] for fold in range(2)]
+    assert_array_equal(ours, alone)
+
+
+def test_a_head_trained_on_features_is_scored_on_features(spines):
+    model = small_pretrained(mode="head", backbone="squeezenet1_0", max_epochs=3)
+    X = np.kron(spines.X, np.ones((1, 2, 2), np.uint8))
+    found = search(model, {"lr": [0.01]}, n_trials=1, scoring="neg_log_loss")
+    found.fit(X, spines.y)
+    last = found.history_.query("epoch == 3").sort_values("fold").score
+    folds = [found.cv_results_[f"split{fold}_test_score"][0] for fold in range(2)]
+    assert_allclose(last, folds, rtol=1e-5)
+
+
+def test_a_fold_that_stops_early_keeps_its_best_epoch(spines):
+    model = small_adhoc(max_epochs=30, patience=2, lr=0.1)
+    found = search(model, {}, n_trials=1, scoring="neg_log_loss", scheduler=None)
+    found.fit(spines.X, spines.y, groups=spines.patient)
+    n_epochs = found.cv_results_["n_epochs"][0]
+    assert n_epochs < 60
+    assert len(found.history_) == n_epochs
+
+
+def known_beforehand(estimator, X, y):
+    return -estimator.lr
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_bad_trials_end_early_and_the_best_does_not(scheduler, spines):
+    model = small_adhoc(max_epochs=9, early_stopping=False)
+    space = {"lr": np.geomspace(1e-5, 1e-1, 10)}
+    found = search(
+        model, space, n_trials=10, scheduler=scheduler, scoring=known_beforehand
+    ).fit(spines.X, spines.y)
+    stopped = found.cv_results_["status"] == "stopped"
+    assert stopped.sum() >= 3
+    assert found.best_params_["lr"] == 1e-5
+    assert (found.cv_results_["n_epochs"][stopped] < 18).all()
+    assert np.isnan(found.cv_results_["mean_test_score"][stopped]).all()
+    ranks = found.cv_results_["rank_test_score"]
+    assert ranks[~stopped].max() < ranks[stopped].min()
+
+
+def test_an_estimator_without_epochs_is_never_ended(table):
+    found = search(LogisticRegression(), {"C": loguniform(1e-9, 1e3)}, n_trials=5)
+    found.fit(*table)
+    assert (found.cv_results_["status"] == "complete").all()
+    assert found.history_.empty
+
+
+def test_a_scheduler_of_ray_is_used_and_left_as_it_was(spines):
+    scheduler = schedulers.ASHAScheduler(
+        time_attr="epoch", max_t=8, grace_period=2, reduction_factor=2
+    )
+    model = small_adhoc(max_epochs=4, early_stopping=False)
+    found = search(model, LR, n_trials=4, scheduler=scheduler)
+    found.fit(spines.X, spines.y)
+    assert found.cv_results_["n_epochs"].min() >= 2
+    assert scheduler.metric is None
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "error", "message"),
+    [
+        ("fifo", ValueError, "scheduler='fifo'"),
+        (3, TypeError, "scheduler=3"),
+        (schedulers.ASHAScheduler(max_t=10), ValueError, "max_t=10.*16 epochs"),
+        (schedulers.HyperBandScheduler(max_t=9), ValueError, "max_t=9.*16 epochs"),
+        (
+            schedulers.PopulationBasedTraining(hyperparam_mutations={"lr": [1, 2]}),
+            ValueError,
+            "PopulationBasedTraining.* changes a trial",
+        ),
+        (
+            schedulers.ASHAScheduler(metric="loss", mode="min"),
+            ValueError,
+            "metric, mode or space of its own",
+        ),
+    ],
+)
+def test_schedulers_that_do_not_suit_are_named(scheduler, error, message, spines):
+    with pytest.raises(error, match=message):
+        search(small_adhoc(), LR, scheduler=scheduler).fit(spines.X, spines.y)
+
+
+# Search algorithms
+
+
+def proposals_of(table, **options):
+    space = {"C": loguniform(1e-3, 1e3), "class_weight": [None, "balanced"]}
+    found = search(LogisticRegression(), space, n_trials=12, **options).fit(*table)
+    return found.cv_results_["params"], found
+
+
+def test_optuna_proposes_the_same_for_the_same_seed(table):
+    pytest.importorskip("optuna")
+    one_at_a_time = {"search_alg": "optuna", "resources_per_trial": {"cpu": 2}}
+    first, found = proposals_of(table, **one_at_a_time)
+    second, _ = proposals_of(table, **one_at_a_time)
+    assert first == second
+    assert len(first) == 12
+    assert found.best_params_["class_weight"] in (None, "balanced")
+
+
+def test_a_searcher_of_ray_is_used_and_left_as_it_was(table):
+    pytest.importorskip("optuna")
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    searcher = ConcurrencyLimiter(OptunaSearch(seed=3), max_concurrent=1)
+    params, _ = proposals_of(table, search_alg=searcher)
+    again, _ = proposals_of(table, search_alg=searcher)
+    assert params == again
+
+
+@pytest.mark.parametrize("search_alg", ["bayes", 3])
+def test_search_algorithms_that_there_are_not_are_named(search_alg, table):
+    with pytest.raises(TypeError, match="search_alg="):
+        search(LogisticRegression(), {"C": [1.0]}, search_alg=search_alg).fit(*table)
+
+
+def test_a_searcher_takes_one_space_only(table):
+    with pytest.raises(ValueError, match="list of spaces"):
+        search(LogisticRegression(), [{"C": [1.0]}], search_alg="optuna").fit(*table)
+
+
+# Machine, storage, manners
+
+
+def count_threads(estimator, X, y):
+    return max(
+        torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info())
+    )
+
+
+@pytest.mark.parametrize("n_cores", [1, 2])
+def test_a_trial_computes_with_as_many_threads_as_it_has_cores(n_cores, spines):
+    found = search(
+        small_adhoc(max_epochs=1),
+        {"lr": [0.01, 0.02]},
+        n_trials=2,
+        scoring=count_threads,
+        resources_per_trial={"cpu": n_cores},
+        refit=False,
+    ).fit(spines.X, spines.y)
+    assert_array_equal(found.cv_results_["mean_test_score"], [n_cores, n_cores])
+
+
+def test_data_are_put_into_the_object_store_once_and_let_go(table, monkeypatch):
+    X, y = np.zeros((80, 500_000), np.float32), table[1]  # 160 MB
+    sizes = []
+    put = ray.put
+    monkeypatch.setattr(ray, "put", lambda value: sizes.append(value) or put(value))
+    found = search(DummyClassifier(), {"random_state": [1, 2, 3]}, refit=False)
+    for _ in range(3):
+        found.fit(X, y)
+    assert len(sizes) == 3
+    there_are = ray.cluster_resources()["object_store_memory"]
+    free = ray.available_resources()["object_store_memory"]
+    assert there_are - free < 3 * X.nbytes
+
+
+def test_paths_stay_paths_even_relative_ones(spines, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = np.array([f"{i}.png" for i in range(32)])
+    for path, image in zip(paths, spines.X, strict=True):
+        Image.fromarray(image).save(path)
+    model = make_pipeline(LumbarCropper(20), small_adhoc(max_epochs=2))
+    space = {"lumbarcropper__size": [16, 20]}
+    shared = {"n_trials": 2, "refit": False}
+    # Workers that Ray has running already are where the tests were begun.
+    by_path = search(model, space, **shared).fit(
+        np.array([str(Path(path).resolve()) for path in paths]), spines.y
+    )
+    by_array = search(model, space, **shared).fit(spines.X, spines.y)
+    assert_array_equal(
+        by_path.cv_results_["mean_test_score"], by_array.cv_results_["mean_test_score"]
+    )
+
+
+def test_global_state_is_left_as_found(table):
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    torch.manual_seed(1)
+    state = np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state()  # noqa: NPY002
+    search(
+        LogisticRegression(), {"C": [1.0, 2.0]}, scheduler="hyperband", n_trials=2
+    ).fit(*table)
+    assert_array_equal(np.random.get_state()[1], state[0])  # noqa: NPY002
+    assert random.getstate() == state[1]
+    assert torch.equal(torch.get_rng_state(), state[2])
+    assert ray.is_initialized()
+
+
+def test_it_is_silent(table, capfd):
+    search(LogisticRegression(), {"C": [1.0, 2.0]}, n_trials=2).fit(*table)
+    out, err = capfd.readouterr()
+    assert out == err == ""
+
+
+def test_progress_is_one_line(table, capfd):
+    search(LogisticRegression(), {"C": [1.0, 2.0]}, n_trials=2, verbose=1).fit(*table)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.rstrip().rpartition("\r")[2].startswith("2/2 trials (0 stopped)")
+
+
+def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):
+    model = small_adhoc(max_epochs=10**6, early_stopping=False)
+    with pytest.raises(RuntimeError, match="time_budget=4"):
+        search(model, LR, time_budget=4, scheduler=None).fit(spines.X, spines.y)
+
+
+def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
+    model = small_adhoc(early_stopping=False)
+    space = {"max_epochs": [1, 2, 10**6, 10**6 + 1]}
+    found = search(model, space, n_trials=4, time_budget=12, scheduler=None)
+    found.fit(spines.X, spines.y)
+    assert found.best_params_["max_epochs"] in (1, 2)
+    assert "unfinished" in found.cv_results_["status"]
+
+
+def test_a_finished_search_is_read_from_its_folder(table, tmp_path):
+    options = {"storage_path": tmp_path, "scoring": ["f1", "roc_auc"], "refit": "f1"}
+    space = {"C": loguniform(1e-3, 1e3)}
+    first = search(LogisticRegression(), space, **options).fit(*table)
+    with pytest.raises(ValueError, match="resume=True"):
+        search(LogisticRegression(), space, **options).fit(*table)
+    again = search(LogisticRegression(), space, resume=True, **options).fit(*table)
+    for column, values in first.cv_results_.items():
+        assert_array_equal(again.cv_results_[column], values)
+
+
+def test_another_search_does_not_go_on_in_the_same_folder(table, tmp_path):
+    options = {"storage_path": tmp_path, "resume": True}
+    search(LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, **options).fit(*table)
+    with pytest.raises(ValueError, match=r"storage_path.* with other param_space"):
+        search(LogisticRegression(), {"C": [1.0, 2.0, 4.0]}, **options).fit(*table)
+
+
+def test_a_folder_needs_a_seed(table, tmp_path):
+    with pytest.raises(ValueError, match="random_state is None"):
+        search(
+            LogisticRegression(),
+            {"C": tune.uniform(1, 2)},
+            storage_path=tmp_path,
+            random_state=None,
+        ).fit(*table)
+
+
+def test_resuming_needs_a_folder(table):
+    with pytest.raises(ValueError, match="storage_path is None"):
+        search(LogisticRegression(), {"C": tune.uniform(1, 2)}, resume=True).fit(*table)
