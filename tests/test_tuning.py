@@ -6,7 +6,6 @@ import pickle
 import random
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,6 +36,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
 from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
+from tbsclassify._checkpoint import Checkpoint
 from tbsclassify._space import sample_candidates, suggestion_space
 
 LR = {"lr": [0.001, 0.01, 0.03, 0.1]}
@@ -225,6 +225,11 @@ def test_groups_reach_an_estimator_that_takes_them(table):
     found = search(model, {"fussy__fails": [False]}, n_trials=1, cv=GroupKFold(2))
     found.fit(*table, groups=groups)
     assert_array_equal(found.best_estimator_[-1].groups_, groups)
+
+
+def test_groups_of_another_length_are_an_error(table):
+    with pytest.raises(ValueError, match="groups has 3 entries for 80 scans"):
+        search(LogisticRegression(), {"C": [1.0]}).fit(*table, groups=[1, 2, 3])
 
 
 def test_metadata_is_routed(table):
@@ -509,7 +514,7 @@ def test_a_trial_computes_with_as_many_threads_as_it_has_cores(n_cores, spines):
 
 
 def test_data_are_put_into_the_object_store_once_and_let_go(table, monkeypatch):
-    X, y = np.zeros((80, 500_000), np.float32), table[1]  # 160 MB
+    X, y = np.zeros((80, 200_000), np.float32), table[1]  # 64 MB
     sizes = []
     put = ray.put
     monkeypatch.setattr(ray, "put", lambda value: sizes.append(value) or put(value))
@@ -522,18 +527,14 @@ def test_data_are_put_into_the_object_store_once_and_let_go(table, monkeypatch):
     assert there_are - free < 3 * X.nbytes
 
 
-def test_paths_stay_paths_even_relative_ones(spines, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    paths = np.array([f"{i}.png" for i in range(32)])
+def test_paths_are_read_by_the_workers(spines, tmp_path):
+    paths = np.array([str(tmp_path / f"{i}.png") for i in range(32)])
     for path, image in zip(paths, spines.X, strict=True):
         Image.fromarray(image).save(path)
     model = make_pipeline(LumbarCropper(20), small_adhoc(max_epochs=2))
     space = {"lumbarcropper__size": [16, 20]}
-    shared = {"n_trials": 2, "refit": False}
-    # Workers that Ray has running already are where the tests were begun.
-    by_path = search(model, space, **shared).fit(
-        np.array([str(Path(path).resolve()) for path in paths]), spines.y
-    )
+    shared = {"n_trials": 2, "refit": False, "scheduler": None}
+    by_path = search(model, space, **shared).fit(paths, spines.y)
     by_array = search(model, space, **shared).fit(spines.X, spines.y)
     assert_array_equal(
         by_path.cv_results_["mean_test_score"], by_array.cv_results_["mean_test_score"]
@@ -558,6 +559,14 @@ def test_it_is_silent(table, capfd):
     search(LogisticRegression(), {"C": [1.0, 2.0]}, n_trials=2).fit(*table)
     out, err = capfd.readouterr()
     assert out == err == ""
+
+
+def test_optuna_is_silent_too(table, capfd):
+    pytest.importorskip("optuna")
+    search(LogisticRegression(), {"C": tune.uniform(1, 2)}, search_alg="optuna").fit(
+        *table
+    )
+    assert capfd.readouterr() == ("", "")
 
 
 def test_progress_is_one_line(table, capfd):
@@ -592,6 +601,17 @@ def test_a_finished_search_is_read_from_its_folder(table, tmp_path):
     again = search(LogisticRegression(), space, resume=True, **options).fit(*table)
     for column, values in first.cv_results_.items():
         assert_array_equal(again.cv_results_[column], values)
+
+
+def test_a_trial_that_cannot_be_kept_ends_the_search(table, tmp_path, monkeypatch):
+    def full(self, name, arrays):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Checkpoint, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        search(
+            LogisticRegression(), {"C": tune.uniform(1, 2)}, storage_path=tmp_path
+        ).fit(*table)
 
 
 def test_another_search_does_not_go_on_in_the_same_folder(table, tmp_path):

@@ -68,33 +68,13 @@ class _Trial:
     def __init__(self, task, report):
         self.task, self.report = task, report
         self.splits, self.rows, self.n_epochs = [], [], 0
+        self.epochs_of_fold = 1
 
     def run(self, fold, estimator):
         task = self.task
         train, test = task.splits[fold]
-        X_test = _safe_indexing(task.X, test)
-        y_test = None if task.y is None else _safe_indexing(task.y, test)
-        score_params = _check_method_params(task.X, task.score_params, indices=test)
-        longest = 1
-
-        def on_epoch(view, scans, epoch, max_epochs):
-            nonlocal longest
-            longest = max_epochs
-            scores = _score(
-                view, scans, y_test, task.scorer, score_params, task.error_score
-            )
-            self.n_epochs += 1
-            self.rows.append((fold, epoch, self._deciding(scores)))
-            if epoch < max_epochs:  # the last is reported with the fold
-                self._tell(fold * max_epochs + epoch, scores)
-
         classifier = classifier_with_epochs(estimator)
-        following = nullcontext()
-        if classifier is not None:
-            following = classifier._monitored(
-                lambda: _transformed(estimator, X_test), on_epoch
-            )
-        with following:
+        with self._following(classifier, estimator, fold, test):
             result = _fit_and_score(
                 estimator,
                 task.X,
@@ -113,7 +93,27 @@ class _Trial:
             )
         self.splits.append(result)
         if classifier is not None or len(self.splits) == len(task.splits):
-            self._tell((fold + 1) * longest)
+            self._tell((fold + 1) * self.epochs_of_fold)
+
+    def _following(self, classifier, estimator, fold, test):
+        """Score the held-out scans after each epoch of a classifier that has some."""
+        if classifier is None:
+            return nullcontext()
+        task = self.task
+
+        def on_epoch(view, scans, epoch, max_epochs):
+            params = _check_method_params(task.X, task.score_params, indices=test)
+            y = _safe_indexing(task.y, test)
+            scores = _score(view, scans, y, task.scorer, params, task.error_score)
+            self.epochs_of_fold = max_epochs
+            self.n_epochs += 1
+            self.rows.append((fold, epoch, self._deciding(scores)))
+            if epoch < max_epochs:  # the last is reported with the fold
+                self._tell(fold * max_epochs + epoch, scores)
+
+        return classifier._monitored(
+            lambda: _transformed(estimator, _safe_indexing(task.X, test)), on_epoch
+        )
 
     def _tell(self, epoch, *unfinished):
         """Report the finished folds and the scores of an unfinished one."""

@@ -23,15 +23,15 @@ class TrialRecord:
     splits: list = field(
         default_factory=list
     )  # scikit-learn's result of each finished one
-    history: list = field(default_factory=list)  # of (fold, epoch, score)
+    history: list = field(default_factory=list)  # of (fold, epoch, score, seconds)
     has_all: bool = False
     error: str = ""  # why it failed
 
-    def update(self, result):
-        """Add what a trial reported."""
+    def update(self, result, seconds):
+        """Add what a trial reported, so many seconds after the search began."""
         self.score, self.n_epochs = result["score"], result["n_epochs"]
         self.splits, self.has_all = result["splits"], result["complete"]
-        self.history += result["rows"]
+        self.history += [(*row, seconds) for row in result["rows"]]
 
     def fail(self, error):
         """Note that a trial failed, and why."""

@@ -1,14 +1,8 @@
 """Run the trials of a search on Ray."""
 
-import copy
-import logging
-import os
 import pickle
-import random
-import signal
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from contextlib import contextmanager
@@ -19,97 +13,20 @@ from typing import Any
 import numpy as np
 import ray
 from ray import tune
-from ray.tune import schedulers
 from threadpoolctl import threadpool_limits
 
-from tbsclassify._evaluation import classifier_with_epochs, evaluate
-from tbsclassify._space import with_objective
-from tbsclassify._validation import check_option
+from tbsclassify._evaluation import evaluate
+from tbsclassify._raysession import (
+    check_resources,
+    interruption_told_to,
+    kept_as_found,
+    running_ray,
+)
 
 # How often a trial whose worker died is started again.
 _MAX_RETRIES = 3
-# More epochs than anyone trains: rungs beyond the last epoch are never reached.
-_UNLIMITED = 10**6
-_SCHEDULERS = ("asha", "hyperband", "median")
-_CHANGING = (
-    schedulers.PopulationBasedTraining,
-    schedulers.PopulationBasedTrainingReplay,
-    schedulers.ResourceChangingScheduler,
-)
-# Those that Ray Tune sets handlers for, and leaves them set.
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name)
-]
 # What becomes of a worker whose data or whose machine went away.
 _LOST = (ray.exceptions.ObjectLostError, ray.exceptions.RayActorError)
-# Settings that Ray Tune takes from the environment alone: no log files and no
-# snapshots, which hold nothing that we do not keep; Ctrl-C and the working directory
-# are left as they are.
-_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
-
-
-def make_scheduler(scheduler, n_epochs):
-    """Return a scheduler of Ray by name, or a copy of the one given.
-
-    Parameters
-    ----------
-    scheduler : str, TrialScheduler or None
-        As in `RayTuneSearchCV`.
-    n_epochs : int
-        Epochs of the longest trial over all folds, 0 where it has none.
-    """
-    if isinstance(scheduler, str):
-        scheduler = _named_scheduler(check_option(scheduler, "scheduler", _SCHEDULERS))
-    elif scheduler is None:
-        scheduler = schedulers.FIFOScheduler()
-    _check_scheduler(scheduler, n_epochs)
-    return with_objective(copy.deepcopy(scheduler), "scheduler")
-
-
-def _named_scheduler(name):
-    if name == "median":
-        return schedulers.MedianStoppingRule(
-            time_attr="epoch",
-            grace_period=1,
-            min_samples_required=3,
-            min_time_slice=_UNLIMITED,  # or it would pause trials, which begin anew
-        )
-    return schedulers.AsyncHyperBandScheduler(
-        time_attr="epoch",
-        max_t=_UNLIMITED,
-        grace_period=1,
-        reduction_factor=3,
-        brackets=3 if name == "hyperband" else 1,
-    )
-
-
-def _check_scheduler(scheduler, n_epochs):
-    if isinstance(scheduler, _CHANGING):
-        raise ValueError(
-            f"scheduler={type(scheduler).__name__}(...) changes a trial while it runs, "
-            "but a trial is the cross-validation of one configuration. Use a scheduler "
-            'that only stops trials, such as "asha", "hyperband" or "median".'
-        )
-    if not isinstance(scheduler, schedulers.TrialScheduler):
-        raise TypeError(
-            f'scheduler={scheduler!r}, but "asha", "hyperband", "median", None or a '
-            "scheduler of ray.tune.schedulers is wanted."
-        )
-    # Schedulers do not tell their limit in any other way.
-    longest = getattr(scheduler, "_max_t", getattr(scheduler, "_max_t_attr", None))
-    if longest is not None and longest < n_epochs:
-        raise ValueError(
-            f"scheduler={type(scheduler).__name__}(...) ends every trial at max_t="
-            f"{longest}, but epochs count through the folds, and all folds of one "
-            f"configuration are {n_epochs} epochs. Give max_t={n_epochs} or more."
-        )
 
 
 def run_trials(
@@ -153,12 +70,12 @@ def run_trials(
         numbers = set(range(proposals.n_trials)) - set(journal.records)
         param_space, n_samples = {"candidate": tune.grid_search(sorted(numbers))}, 1
     with (
-        _kept_as_found(seed, verbose),
-        _running_ray(verbose) as is_ours,
+        kept_as_found(seed),
+        running_ray(verbose) as is_ours,
         _shelved(task) as shelf,
         tempfile.TemporaryDirectory(prefix="tbsclassify-") as folder,
     ):
-        resources = _check_resources(resources, task.estimator, is_ours)
+        resources = check_resources(resources, task.estimator, is_ours)
         follower = _Follower(
             journal, proposals.n_trials, search_alg, scheduler, verbose
         )
@@ -185,7 +102,7 @@ def run_trials(
                 verbose=max(0, verbose - 1),
             ),
         )
-        with _interruption_told_to(follower):
+        with interruption_told_to(follower):
             tuner.fit()
         follower.end()
     if follower.error is not None:
@@ -279,16 +196,19 @@ class _Follower(tune.Callback):
         if "error" in result:
             self.error = result["error"]
             return
-        self.record(trial).update(result)
+        self.record(trial).update(result, time.monotonic() - self.began)
         self.show()
 
     def on_trial_complete(self, iteration, trials, trial, **info):
         if self.error is not None:
             return
         others = [t.trial_id for t in trials if t is not trial and not t.is_finished()]
-        self.journal.finish(
-            self.record(trial), (self.search_alg, self.scheduler, others)
-        )
+        try:
+            self.journal.finish(
+                self.record(trial), (self.search_alg, self.scheduler, others)
+            )
+        except Exception as error:  # which Ray would swallow: a full disk, say
+            self.error = error
         self.show()
 
     def on_trial_error(self, iteration, trials, trial, **info):
@@ -334,99 +254,3 @@ class _Ending(tune.Stopper):
 
     def stop_all(self):
         return self.follower.error is not None
-
-
-@contextmanager
-def _interruption_told_to(follower):
-    """Let Ctrl-C end the trials first; a second one ends this process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {sign: signal.getsignal(sign) for sign in _SIGNALS}
-
-    def note(number, frame):
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-        follower.error = KeyboardInterrupt()
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
-
-
-@contextmanager
-def _running_ray(verbose):
-    """Use the Ray that there is, or run one of our own inside the block.
-
-    Yields whether it is our own.
-    """
-    level = logging.CRITICAL if verbose < 2 else logging.INFO
-    address = os.environ.get("RAY_ADDRESS")
-    if ray.util.client.ray.is_connected() or (address or "").startswith("ray://"):
-        raise RuntimeError(
-            "Ray Client (an address ray://...) cannot follow a search. Run it on a "
-            "machine of the cluster, or send it there with `ray job submit`."
-        )
-    if ray.is_initialized():
-        yield False
-        return
-    options = {"logging_level": level, "log_to_driver": verbose > 1}
-    if not address:
-        options |= {"address": "local", "include_dashboard": False}
-    ray.init(**options)
-    try:
-        yield not address
-    finally:
-        ray.shutdown()
-
-
-def _check_resources(resources, estimator, is_ours):
-    """Return what each trial takes: by default a core, and a GPU if it will use one."""
-    there_are = ray.cluster_resources()
-    if resources is None:
-        classifier = classifier_with_epochs(estimator)
-        wants_gpu = classifier is not None and classifier.device != "cpu"
-        has_gpu = there_are.get("GPU", 0) > 0
-        resources = {"cpu": 1, "gpu": 1} if wants_gpu and has_gpu else {"cpu": 1}
-    resources = {"cpu": 1} | resources
-    if is_ours:
-        for name, amount in resources.items():
-            key = name.upper() if name in ("cpu", "gpu") else name
-            if amount > there_are.get(key, 0):
-                raise ValueError(
-                    f"resources_per_trial={resources!r}, but this machine has "
-                    f"{there_are.get(key, 0):g} of {name!r}. Ask for less, or start "
-                    "Ray with more."
-                )
-    return resources
-
-
-@contextmanager
-def _kept_as_found(seed, verbose):
-    """Put global state right for Ray Tune inside the block, and back after it.
-
-    Schedulers draw from NumPy's global generator, which is seeded.
-    """
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    loggers = [logging.getLogger(name) for name in ("ray", "optuna")]
-    levels = [logger.level for logger in loggers]
-    np.random.seed(seed)  # noqa: NPY002
-    os.environ.update(_ENVIRONMENT)
-    if verbose < 2:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)  # failures are told of by ourselves
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        for name, value in environment.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -23,13 +23,14 @@ from sklearn.model_selection._validation import (
 )
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import _check_method_params, _num_samples
 
 from tbsclassify._checkpoint import Checkpoint, content
 from tbsclassify._evaluation import Task, max_epochs
 from tbsclassify._journal import Journal
 from tbsclassify._trials import groups_parameter
-from tbsclassify._validation import check_random_seed
+from tbsclassify._validation import check_groups, check_random_seed
 
 __all__ = ["RayTuneSearchCV"]
 
@@ -106,8 +107,9 @@ default="asha"
         over all folds. Scores of folds that a trial did not finish are NaN, and so is
         its mean: only trials that are complete are ranked.
     history_ : pandas.DataFrame
-        A row for each epoch: ``trial`` (row of `cv_results_`), ``fold``, ``epoch`` and
-        ``score``. Empty for an estimator without epochs.
+        A row for each epoch: ``trial`` (row of `cv_results_`), ``fold``, ``epoch``,
+        ``score`` and ``seconds`` since the search, or its resumption, began. Empty for
+        an estimator without epochs.
     best_params_, best_score_, best_index_, best_estimator_, refit_time_
         As in `RandomizedSearchCV`.
     scorer_, n_splits_, multimetric_
@@ -171,6 +173,9 @@ default="asha"
         "resume": ["boolean"],
         "random_state": ["random_state"],
     }
+
+    # To scikit-learn a search routes metadata, it does not take any for itself.
+    __metadata_request__fit = {"groups": UNUSED}  # noqa: RUF012
 
     def __init__(
         self,
@@ -271,6 +276,7 @@ default="asha"
         """Tell arguments of fit, of the splitter and of the scorer apart."""
         params = _check_method_params(X, params=params)
         if groups is not None:
+            check_groups(groups, _num_samples(X))
             params["groups"] = groups
         routed = self._get_routed_params_for_fit(params)
         name = groups_parameter(self.estimator)
@@ -299,30 +305,33 @@ default="asha"
     def _search(self, task):
         """Run the trials; return their records and what makes parameters of them."""
         # Imported here, since they import Ray.
-        from tbsclassify._raytune import make_scheduler, run_trials
+        from tbsclassify._raysession import quiet
+        from tbsclassify._raytune import run_trials
+        from tbsclassify._schedulers import make_scheduler
         from tbsclassify._space import make_proposals
 
         seed = check_random_seed(self.random_state)
-        proposals = make_proposals(
-            self.param_space, self.search_alg, self.n_trials, seed
-        )
-        longest = max(
-            max_epochs(task.configured(parameters))
-            for parameters in proposals.candidates or [{}]
-        )
-        scheduler = make_scheduler(self.scheduler, longest * len(task.splits))
-        task = replace(task, decode=proposals.decode)
-        journal = Journal(self._open_storage(task, proposals.identity, seed))
-        run_trials(
-            task,
-            proposals,
-            scheduler=scheduler,
-            resources=self.resources_per_trial,
-            time_budget=self.time_budget,
-            journal=journal,
-            seed=seed,
-            verbose=self.verbose,
-        )
+        with quiet(self.verbose):
+            proposals = make_proposals(
+                self.param_space, self.search_alg, self.n_trials, seed
+            )
+            longest = max(
+                max_epochs(task.configured(parameters))
+                for parameters in proposals.candidates or [{}]
+            )
+            scheduler = make_scheduler(self.scheduler, longest * len(task.splits))
+            task = replace(task, decode=proposals.decode)
+            journal = Journal(self._open_storage(task, proposals.identity, seed))
+            run_trials(
+                task,
+                proposals,
+                scheduler=scheduler,
+                resources=self.resources_per_trial,
+                time_budget=self.time_budget,
+                journal=journal,
+                seed=seed,
+                verbose=self.verbose,
+            )
         records = sorted(journal.records.values(), key=lambda record: record.number)
         return records, proposals.decode
 
@@ -398,7 +407,8 @@ default="asha"
             for trial, record in enumerate(records)
             for row in record.history
         ]
-        self.history_ = pd.DataFrame(rows, columns=["trial", "fold", "epoch", "score"])
+        columns = ["trial", "fold", "epoch", "score", "seconds"]
+        self.history_ = pd.DataFrame(rows, columns=columns)
 
     def _fold(self, scores, error=None):
         """Make what scikit-learn's result of a fold is, for one without a result."""
