@@ -4,9 +4,9 @@ Run ``python benchmarks/tuning.py epochs``, ``overhead`` or ``memory``, on phant
 on an idle machine.
 
 ``epochs``: RandomizedSearchCV tries 16 configurations of an ad hoc network, then
-RayTuneSearchCV with ASHA tries 32, of which the first 16 are the same, on the same folds.
+RayTuneSearchCV with ASHA tries 32, the first 16 of them the same, on the same folds.
 Counted are epochs of all folds, those of ASHA until the first trial that is as good as
-the best of RandomizedSearchCV is complete. Further arguments are seeds, by default 0 1 2.
+the best of RandomizedSearchCV is complete. Further arguments are seeds, or 0, 1, 2.
 
 ``overhead``: the same 8 configurations by RayTuneSearchCV and by a function for Ray
 Tune such as one would write by hand, which trains on the same folds, scores the
@@ -84,16 +84,17 @@ def count_epochs(*seeds, max_epochs=20, n_trials=32):
         ours = RayTuneSearchCV(
             network(max_epochs), SPACE, n_trials=n_trials, **shared
         ).fit(X, y)
-        good = np.flatnonzero(
-            ours.cv_results_["mean_test_score"] >= theirs.best_score_ - 1e-9
-        )
-        ended = ours.history_.groupby("trial").seconds.max()[good].min()
-        until = (ours.history_.seconds <= ended).sum()  # 0 where none is as good
+        scores = ours.cv_results_["mean_test_score"]
+        good = np.flatnonzero(scores >= theirs.best_score_ - 1e-9)
+        verdict = "never as good"
+        if good.size:
+            ended = ours.history_.groupby("trial").seconds.max()[good].min()
+            until = (ours.history_.seconds <= ended).sum()
+            verdict = f"as good after {until} ({spent / until:.1f} times fewer)"
         print(
             f"seed {seed}: RandomizedSearchCV AUC {theirs.best_score_:.4f} in {spent} "
-            f"epochs; ASHA as good after {until} ({spent / max(until, 1):.1f} times "
-            f"fewer), AUC {ours.best_score_:.4f} of {n_trials} configurations in "
-            f"{len(ours.history_)} epochs",
+            f"epochs; ASHA {verdict}, AUC {ours.best_score_:.4f} of {n_trials} "
+            f"configurations in {len(ours.history_)} epochs",
             flush=True,
         )
 

@@ -27,10 +27,13 @@ def loaded_after(code):
         "import tbsclassify",
         "from tbsclassify import TBSLabeler, LumbarCropper, read_scan",
         "from tbsclassify import classification_row, load_scans, make_dxa_phantoms",
+        "from tbsclassify import RayTuneSearchCV",
         "import tbsclassify; dir(tbsclassify); tbsclassify.__version__",
     ],
 )
-def test_reading_labelling_cropping_and_scoring_load_nothing_heavy(code):
+def test_reading_labelling_cropping_scoring_and_naming_a_search_load_nothing_heavy(
+    code,
+):
     assert loaded_after(code) == "[]"
 
 

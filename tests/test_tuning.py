@@ -19,7 +19,7 @@ from PIL import Image
 from ray import tune
 from ray.tune import schedulers
 from scipy.stats import loguniform, norm, randint, uniform
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import FitFailedWarning
@@ -37,7 +37,9 @@ from threadpoolctl import threadpool_info
 
 from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
 from tbsclassify._checkpoint import Checkpoint
-from tbsclassify._space import sample_candidates, suggestion_space
+from tbsclassify._journal import Journal
+from tbsclassify._raytune import as_last_kept
+from tbsclassify._space import make_proposals, sample_candidates, suggestion_space
 
 LR = {"lr": [0.001, 0.01, 0.03, 0.1]}
 
@@ -114,25 +116,39 @@ def test_without_epochs_it_finds_what_randomized_search_finds(table):
     assert ours.score(*table) == theirs.score(*table)
 
 
-def test_results_make_a_data_frame(table):
-    frame = pd.DataFrame(
-        search(LogisticRegression(), {"C": loguniform(0.1, 9)}).fit(*table).cv_results_
-    )
-    assert len(frame) == 3
-    assert {"param_C", "mean_test_score", "rank_test_score", "status"} <= set(frame)
-
-
-def test_several_measures_are_kept_and_one_chooses(table):
-    found = search(
+@pytest.fixture(scope="module")
+def tuned(table):
+    """Return a search with two measures over five configurations."""
+    return search(
         LogisticRegression(),
-        {"C": loguniform(1e-3, 1e3)},
+        {"C": loguniform(1e-9, 1e3)},
+        n_trials=5,
         scoring=["f1", "roc_auc"],
         refit="roc_auc",
     ).fit(*table)
-    assert found.multimetric_
-    assert np.isfinite(found.cv_results_["mean_test_f1"]).all()
-    assert found.best_score_ == found.cv_results_["mean_test_roc_auc"].max()
-    assert set(found.scorer_) == {"f1", "roc_auc"}
+
+
+def test_results_make_a_data_frame(tuned):
+    frame = pd.DataFrame(tuned.cv_results_)
+    assert len(frame) == 5
+    assert {"param_C", "mean_test_f1", "rank_test_roc_auc", "status"} <= set(frame)
+
+
+def test_several_measures_are_kept_and_one_chooses(tuned):
+    assert tuned.multimetric_
+    assert np.isfinite(tuned.cv_results_["mean_test_f1"]).all()
+    assert tuned.best_score_ == tuned.cv_results_["mean_test_roc_auc"].max()
+    assert set(tuned.scorer_) == {"f1", "roc_auc"}
+
+
+def test_a_fitted_search_is_pickled(tuned, table):
+    again = pickle.loads(pickle.dumps(tuned))
+    assert_array_equal(again.predict(table[0]), tuned.predict(table[0]))
+
+
+def test_an_estimator_without_epochs_is_never_ended(tuned):
+    assert (tuned.cv_results_["status"] == "complete").all()
+    assert tuned.history_.empty
 
 
 def test_without_refit_there_is_a_choice_but_no_estimator(table):
@@ -242,12 +258,6 @@ def test_metadata_is_routed(table):
         found.fit(X, y, sample_weight=weight, groups=np.arange(80) % 2)
     direct = LogisticRegression().fit(X, y, sample_weight=weight)
     assert_allclose(found.best_estimator_.coef_, direct.coef_)
-
-
-def test_a_search_is_cloned_and_pickled(table):
-    found = search(LogisticRegression(), {"C": tune.uniform(1, 2)}, n_trials=1)
-    again = pickle.loads(pickle.dumps(clone(found).fit(*table)))
-    assert again.predict(table[0]).shape == (80,)
 
 
 # Spaces
@@ -408,13 +418,6 @@ def test_bad_trials_end_early_and_the_best_does_not(scheduler, spines):
     assert ranks[~stopped].max() < ranks[stopped].min()
 
 
-def test_an_estimator_without_epochs_is_never_ended(table):
-    found = search(LogisticRegression(), {"C": loguniform(1e-9, 1e3)}, n_trials=5)
-    found.fit(*table)
-    assert (found.cv_results_["status"] == "complete").all()
-    assert found.history_.empty
-
-
 def test_a_scheduler_of_ray_is_used_and_left_as_it_was(spines):
     scheduler = schedulers.ASHAScheduler(
         time_attr="epoch", max_t=8, grace_period=2, reduction_factor=2
@@ -478,6 +481,29 @@ def test_a_searcher_of_ray_is_used_and_left_as_it_was(table):
     params, _ = proposals_of(table, search_alg=searcher)
     again, _ = proposals_of(table, search_alg=searcher)
     assert params == again
+
+
+def test_a_searcher_goes_on_from_where_it_was_kept(tmp_path):
+    pytest.importorskip("optuna")
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    space = {"x": tune.uniform(0, 1)}
+    limited = ConcurrencyLimiter(OptunaSearch(seed=0), max_concurrent=2)
+    searcher = make_proposals(space, limited, 9, 0).search_alg
+    checkpoint = Checkpoint(tmp_path, {})
+    journal = Journal(checkpoint)
+    configs = [searcher.suggest(name) for name in ("finished", "lost")]
+    searcher.on_trial_complete("finished", {"score": 1.0})
+    journal.finish(journal.begin(configs[0]), (searcher, "scheduler", ["lost"]))
+
+    again = Journal(checkpoint)
+    assert [record.config for record in again.records.values()] == configs[:1]
+    restored, scheduler = as_last_kept(again, None, None)
+    assert scheduler == "scheduler"
+    # Neither is the trial that was lost waited for, nor are its values proposed again.
+    proposed = [restored.suggest(name) for name in ("third", "fourth")]
+    assert all(config is not None and config not in configs for config in proposed)
 
 
 @pytest.mark.parametrize("search_alg", ["bayes", 3])
@@ -586,7 +612,7 @@ def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):
 def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
     model = small_adhoc(early_stopping=False)
     space = {"max_epochs": [1, 2, 10**6, 10**6 + 1]}
-    found = search(model, space, n_trials=4, time_budget=12, scheduler=None)
+    found = search(model, space, n_trials=4, time_budget=8, scheduler=None)
     found.fit(spines.X, spines.y)
     assert found.best_params_["max_epochs"] in (1, 2)
     assert "unfinished" in found.cv_results_["status"]

@@ -121,22 +121,23 @@ def test_a_killed_worker_is_tried_again_and_every_trial_is_accounted_for(
 
 
 def kill_the_worker_always(estimator, X, y):
-    if estimator.lr == 0.01:
+    if estimator.lr > 0.005:
         os.kill(os.getpid(), signal.SIGKILL)
     return estimator.score(X, y)
 
 
 def test_a_trial_that_always_kills_its_worker_is_a_row_that_failed(spines, no_ray):
-    found = search(kill_the_worker_always)
+    found = search(kill_the_worker_always, n_trials=2)
     with (
         pytest.warns(Warning, match="worker of the trial died 4 times"),
         pytest.warns(UserWarning, match="non-finite"),
     ):
         found.fit(spines.X, spines.y)
     failed = found.cv_results_["status"] == "failed"
-    assert_array_equal(found.cv_results_["param_lr"][failed], [0.01])
+    assert_array_equal(failed, found.cv_results_["param_lr"] > 0.005)
+    assert failed.sum() == 1
     assert np.isnan(found.cv_results_["mean_test_score"][failed]).all()
-    assert found.best_params_["lr"] != 0.01
+    assert found.best_params_["lr"] < 0.005
 
 
 SCRIPT = """
@@ -160,7 +161,7 @@ def note_and_score(folder, estimator, X, y):
 
 
 if __name__ == "__main__":
-    folder, search_alg = Path(sys.argv[1]), sys.argv[2]
+    folder = Path(sys.argv[1])
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 255, (24, 12, 12), dtype=np.uint8), np.tile([0, 1], 12)
     model = TBSAdHocClassifier(
@@ -171,7 +172,6 @@ if __name__ == "__main__":
         {"lr": tune.loguniform(1e-4, 1e-1)},
         n_trials=8,
         scheduler="asha",
-        search_alg=search_alg,
         scoring=partial(note_and_score, folder),
         cv=2,
         storage_path=folder / "storage",
@@ -184,13 +184,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("search_alg", ["random", "optuna"])
-def test_a_killed_driver_goes_on_and_repeats_no_finished_trial(search_alg, tmp_path):
-    if search_alg == "optuna":
-        pytest.importorskip("optuna")
+def test_a_killed_driver_goes_on_and_repeats_no_finished_trial(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, str(script), str(tmp_path), search_alg]
+    command = [sys.executable, str(script), str(tmp_path)]
     driver = subprocess.Popen(command, start_new_session=True)
     storage, fitted = tmp_path / "storage", tmp_path / "fitted.txt"
     until = time.monotonic() + 120

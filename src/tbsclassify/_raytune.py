@@ -64,7 +64,7 @@ def run_trials(
     pending = proposals.n_trials - len(journal.records)
     if not pending:
         return
-    search_alg, scheduler = _as_last_kept(journal, proposals.search_alg, scheduler)
+    search_alg, scheduler = as_last_kept(journal, proposals.search_alg, scheduler)
     param_space, n_samples = {}, pending
     if search_alg is None:
         numbers = set(range(proposals.n_trials)) - set(journal.records)
@@ -109,7 +109,7 @@ def run_trials(
         raise follower.error
 
 
-def _as_last_kept(journal, search_alg, scheduler):
+def as_last_kept(journal, search_alg, scheduler):
     """Return search algorithm and scheduler as they were after the last trial."""
     kept = journal.read_proposers()
     if kept is None:

@@ -9,6 +9,9 @@ from tbsclassify._validation import check_option
 
 # More epochs than anyone trains: rungs beyond the last epoch are never reached.
 _UNLIMITED = 10**6
+# Epochs before anything is ended. After one alone, scores of small networks hardly say
+# more than their initial weights.
+_GRACE_PERIOD = 3
 _SCHEDULERS = ("asha", "hyperband", "median")
 _CHANGING = (
     schedulers.PopulationBasedTraining,
@@ -39,14 +42,14 @@ def _named_scheduler(name):
     if name == "median":
         return schedulers.MedianStoppingRule(
             time_attr="epoch",
-            grace_period=1,
+            grace_period=_GRACE_PERIOD,
             min_samples_required=3,
             min_time_slice=_UNLIMITED,  # or it would pause trials, which begin anew
         )
     return schedulers.AsyncHyperBandScheduler(
         time_attr="epoch",
         max_t=_UNLIMITED,
-        grace_period=1,
+        grace_period=_GRACE_PERIOD,
         reduction_factor=3,
         brackets=3 if name == "hyperband" else 1,
     )

@@ -57,13 +57,13 @@ class RayTuneSearchCV(BaseSearchCV):
         Number of configurations to try.
     scheduler : {"asha", "hyperband", "median"}, None or TrialScheduler, \
 default="asha"
-        What ends trials early. "asha" is asynchronous successive halving: after 1,
-        3, 9, ... epochs a trial goes on only if it is among the best third of those
+        What ends trials early. "asha" is asynchronous successive halving: after 3,
+        9, 27, ... epochs a trial goes on only if it is among the best third of those
         that got as far. "hyperband" is the same with three brackets, whose trials
-        are spared for 1, 3 and 9 epochs. "median" ends trials that are below the
-        median of the others' running means. None runs all trials whole. A scheduler
-        of `ray.tune.schedulers` is copied; its ``time_attr`` may be "epoch", and its
-        ``max_t`` must cover all folds.
+        are spared for 3, 9 and 27 epochs. "median" ends trials that after 3 epochs or
+        more are below the median of the others' means. None runs all trials whole. A
+        scheduler of `ray.tune.schedulers` is copied; its ``time_attr`` may be "epoch",
+        and its ``max_t`` must cover all folds.
     search_alg : {"random", "optuna"} or Searcher, default="random"
         What proposes configurations. "random" draws those that
         `RandomizedSearchCV` would. "optuna" needs ``tbsclassify[optuna]``. A searcher
