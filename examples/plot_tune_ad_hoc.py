@@ -38,7 +38,7 @@ from ray import tune
 training = {
     "fc": [(100,), (1000,), (500, 100)],
     "batch_size": [12, 24, 48],
-    "lr": tune.loguniform(1e-4, 1e-1),
+    "lr": tune.loguniform(1e-4, 2e-2),
     "momentum": tune.uniform(0.6, 0.95),
 }
 space = [
@@ -51,7 +51,7 @@ space = [
 # ----------
 # A trial is the cross-validation of one configuration, fold after fold. After each
 # epoch the network is scored on the fold that is held out, and successive halving
-# (``scheduler="asha"``, the default) lets the best third go on. Patients stay together
+# (``scheduler="asha"``, the default) lets the better half go on. Patients stay together
 # in the folds. Without a running Ray, one is started and stopped again;
 # ``storage_path="runs"`` would keep each finished trial, for ``resume=True`` to go on.
 

@@ -50,7 +50,7 @@ def _named_scheduler(name):
         time_attr="epoch",
         max_t=_UNLIMITED,
         grace_period=_GRACE_PERIOD,
-        reduction_factor=3,
+        reduction_factor=2,
         brackets=3 if name == "hyperband" else 1,
     )
 

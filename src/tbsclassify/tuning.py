@@ -58,9 +58,9 @@ class RayTuneSearchCV(BaseSearchCV):
     scheduler : {"asha", "hyperband", "median"}, None or TrialScheduler, \
 default="asha"
         What ends trials early. "asha" is asynchronous successive halving: after 3,
-        9, 27, ... epochs a trial goes on only if it is among the best third of those
+        6, 12, ... epochs a trial goes on only if it is among the better half of those
         that got as far. "hyperband" is the same with three brackets, whose trials
-        are spared for 3, 9 and 27 epochs. "median" ends trials that after 3 epochs or
+        are spared for 3, 6 and 12 epochs. "median" ends trials that after 3 epochs or
         more are below the median of the others' means. None runs all trials whole. A
         scheduler of `ray.tune.schedulers` is copied; its ``time_attr`` may be "epoch",
         and its ``max_t`` must cover all folds.
@@ -135,6 +135,7 @@ default="asha"
 
     Epochs count through the folds: with three folds and 50 epochs, 51 is the first
     epoch of the second fold. A fold that stops early counts as all its epochs.
+    ``mean_fit_time`` has the scoring after each epoch in it.
 
     The score of the best configuration is the best of several, and so too good. To
     know how the tuned model does on other patients, cross-validate the search itself.
