@@ -34,6 +34,7 @@ sphinx_gallery_conf = {
 def skip_members_of_scikit_learn(app, what, name, obj, skip, options):
     """Leave out methods that scikit-learn defines and documents itself."""
     routing = name.startswith("set_") and name.endswith("_request")
+    obj = getattr(obj, "fget", obj)  # of a property
     if routing or str(getattr(obj, "__module__", "")).startswith("sklearn."):
         return True
     return None

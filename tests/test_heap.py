@@ -5,7 +5,8 @@ import sys
 import pytest
 
 # In a process of its own, whose heap no other test has been through: how often the
-# system is asked for a page in filling 64 MiB ten times, inside the block and after it.
+# system is asked for a page in filling 64 MiB ten times, inside the block, also after
+# another one in it, and after it.
 COUNT_PAGE_FAULTS = """
 import resource
 import torch
@@ -18,7 +19,8 @@ def page_faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 with reused_memory():
-    page_faults()
+    with reused_memory():
+        page_faults()
     print(page_faults())
 print(page_faults())
 """

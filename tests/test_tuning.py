@@ -196,7 +196,7 @@ def test_configurations_that_fail_are_warned_of_and_rank_last(table):
 
 
 def wait_for_free_cores():
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while ray.available_resources().get("CPU", 0) < 2:
         assert time.monotonic() < until, "trials still run"
         time.sleep(0.1)
@@ -612,7 +612,7 @@ def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):
 def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
     model = small_adhoc(early_stopping=False)
     space = {"max_epochs": [1, 2, 10**6, 10**6 + 1]}
-    found = search(model, space, n_trials=4, time_budget=8, scheduler=None)
+    found = search(model, space, n_trials=4, time_budget=15, scheduler=None)
     found.fit(spines.X, spines.y)
     assert found.best_params_["max_epochs"] in (1, 2)
     assert "unfinished" in found.cv_results_["status"]

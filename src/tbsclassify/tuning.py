@@ -116,10 +116,8 @@ default="asha"
         As in `RandomizedSearchCV`.
     classes_ : ndarray of shape (n_classes,)
         Classes of the best estimator.
-    n_features_in_ : int
-        Features of the best estimator.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where the best estimator has them.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of features, where the best estimator has them.
 
     See Also
     --------
