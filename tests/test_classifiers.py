@@ -346,6 +346,16 @@ def test_head_mode_trains_the_head_alone(spines):
     assert changed == {"head.1.weight", "head.1.bias"}
 
 
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_training_talks_on_request_only_even_where_print_was_replaced(
+    verbose, spines, monkeypatch, capsys
+):
+    plain = print
+    monkeypatch.setattr("builtins.print", lambda *args, **options: plain(*args))
+    small_adhoc(verbose=verbose).fit(spines.X, spines.y)
+    assert bool(capsys.readouterr().out) == bool(verbose)
+
+
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "resnet18", "mobilenet_v2"])
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_features_computed_once_train_the_same_head(

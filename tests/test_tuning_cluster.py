@@ -128,6 +128,7 @@ def kill_the_worker_always(estimator, X, y):
 
 def test_a_trial_that_always_kills_its_worker_is_a_row_that_failed(spines, no_ray):
     found = search(kill_the_worker_always, n_trials=2)
+    found.set_params(param_space={"lr": [0.001, 0.03]})
     with (
         pytest.warns(Warning, match="worker of the trial died 4 times"),
         pytest.warns(UserWarning, match="non-finite"),

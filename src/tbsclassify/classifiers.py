@@ -50,6 +50,10 @@ from tbsclassify.networks import (
 _PIXELS_PER_BATCH = (2**20, 2**24)
 
 
+def _silence(text):
+    """Take the place of print."""
+
+
 class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     """Training, prediction and checks common to the classifiers.
 
@@ -336,9 +340,14 @@ height, width), or sequence
             callbacks.insert(0, self._monitor)
         if self.early_stopping:
             stopping = EarlyStopping(
-                patience=self.patience, threshold=0, load_best=True
+                patience=self.patience,
+                threshold=0,
+                load_best=True,
+                sink=print if self.verbose else _silence,
             )
             callbacks.append(("tbs_early_stopping", stopping))
+        # Skorch takes a print that was replaced, as Ray does, for a wish to be told.
+        silence = {} if self.verbose else {"callbacks__print_log": None}
         return TBSNet(
             self._make_module(len(self.classes_)),
             optimizer=torch.optim.SGD,
@@ -354,6 +363,7 @@ height, width), or sequence
             classes=list(range(len(self.classes_))),
             device=device,
             verbose=self.verbose,
+            **silence,
             autocast_dtype=resolve_precision(self.precision, device),
             augmentation=self.augmentation,
             precompute_features=self._head_only() and self.augmentation is None,
