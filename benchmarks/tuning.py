@@ -1,7 +1,7 @@
 """What a search costs: epochs, overhead over bare Ray Tune, memory.
 
-Run ``python benchmarks/tuning.py epochs``, ``overhead`` or ``memory``, on phantoms,
-on an idle machine.
+Run ``python benchmarks/tuning.py epochs``, ``overhead`` or ``memory``, on an
+idle machine: the first two on phantoms, the last on random images.
 
 ``epochs``: RandomizedSearchCV tries 16 configurations of an ad hoc network, then
 RayTuneSearchCV with ASHA tries 32, the first 16 of them the same, on the same folds.
@@ -56,12 +56,12 @@ SPACE = {
 N_FOLDS = 3
 
 
-def make_data(n_patients, size, scale="fit"):
+def make_data(n_patients, size):
     scans = make_dxa_phantoms(
         n_patients, class_shares=(1, 0, 1), n_jobs=2, random_state=0
     )
     y = TBSLabeler().fit_transform(scans.tbs)
-    crops = LumbarCropper(size, scale=scale).fit_transform(scans.frame)
+    crops = LumbarCropper(size, scale="fit").fit_transform(scans.frame)
     folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=0)
     return crops, y, list(folds.split(crops, y, scans.patient))
 

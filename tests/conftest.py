@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils import Bunch
+from threadpoolctl import threadpool_info
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier, load_scans
 
@@ -48,6 +49,13 @@ def small_pretrained(**parameters):
     network = {"backbone": "squeezenet1_1", "weights": None}
     training = {"max_epochs": 2, "random_state": 0}
     return TBSPretrainedClassifier(**network | training | parameters)
+
+
+def count_threads(estimator, X, y):
+    """Score an estimator by the threads that its process computes with."""
+    return max(
+        torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info())
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ import pytest
 import ray
 import sklearn
 import torch
-from conftest import small_adhoc, small_pretrained
+from conftest import count_threads, small_adhoc, small_pretrained
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from ray import tune
@@ -33,7 +33,6 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from threadpoolctl import threadpool_info
 
 from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
 from tbsclassify._checkpoint import Checkpoint
@@ -518,12 +517,6 @@ def test_a_searcher_takes_one_space_only(table):
 
 
 # Machine, storage, manners
-
-
-def count_threads(estimator, X, y):
-    return max(
-        torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info())
-    )
 
 
 @pytest.mark.parametrize("n_cores", [1, 2])

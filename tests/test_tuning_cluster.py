@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
-import torch
-from conftest import small_adhoc
+from conftest import count_threads, small_adhoc
 from joblib import parallel_config
 from numpy.testing import assert_array_equal
 from ray.cluster_utils import Cluster
 from sklearn.model_selection import GridSearchCV
-from threadpoolctl import threadpool_info
 
 from tbsclassify import RayTuneSearchCV
 
@@ -217,12 +215,6 @@ def test_a_killed_driver_goes_on_and_repeats_no_finished_trial(tmp_path):
 
 
 # GridSearchCV with the backends of joblib
-
-
-def count_threads(estimator, X, y):
-    return max(
-        torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info())
-    )
 
 
 @pytest.mark.parametrize("backend", ["loky", "ray"])

@@ -20,9 +20,7 @@ class TrialRecord:
     status: str = "unfinished"  # then "complete", "stopped" or "failed"
     score: float = np.nan  # mean over the folds begun
     n_epochs: int = 0
-    splits: list = field(
-        default_factory=list
-    )  # scikit-learn's result of each finished one
+    splits: list = field(default_factory=list)  # results of finished folds
     history: list = field(default_factory=list)  # of (fold, epoch, score, seconds)
     has_all: bool = False
     error: str = ""  # why it failed

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from skorch.callbacks import Callback
 
-from tbsclassify._net import Batches, ImageData
+from tbsclassify._net import ImageData
 
 
 class EpochMonitor(Callback):
@@ -42,7 +42,7 @@ class EpochMonitor(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Predict the held-out scans and report."""
-        logits = net.logits(x for x, _ in Batches(self.data_, net.batch_size))
+        logits = net.logits(x for x, _ in net.get_iterator(self.data_))
         view = copy.copy(self.classifier)
         view.net_ = net
         view._logits = lambda X: logits
