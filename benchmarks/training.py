@@ -36,7 +36,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
-from tbsclassify.networks import PAPER_BACKBONES, PAPER_MODELS
+from tbsclassify.estimators._networks import PAPER_BACKBONES, PAPER_MODELS
 
 SIDE = 224
 N_IMAGES = 1915

@@ -21,11 +21,11 @@ from tbsclassify import (
     LumbarCropper,
     TBSAdHocClassifier,
     TBSPretrainedClassifier,
-    classifiers,
 )
-from tbsclassify._net import Batches, ImageData, TBSNet
 from tbsclassify.augmentation import RandomAugmentation
-from tbsclassify.networks import PretrainedNetwork
+from tbsclassify.estimators import _base
+from tbsclassify.estimators._net import Batches, ImageData, TBSNet
+from tbsclassify.estimators._networks import PretrainedNetwork
 
 MAKERS = [small_adhoc, small_pretrained]
 both = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
@@ -577,13 +577,13 @@ def test_a_clone_of_a_fitted_model_is_unfitted_and_has_no_weights(spines):
 def test_large_data_are_predicted_in_several_batches(form, spines, monkeypatch):
     model = small_adhoc(max_epochs=2).fit(spines.X, spines.y)
     at_once = model.predict_proba(spines.X)
-    monkeypatch.setattr(classifiers, "_PIXELS_PER_BATCH", (5 * 24 * 24,) * 2)
+    monkeypatch.setattr(_base, "_PIXELS_PER_BATCH", (5 * 24 * 24,) * 2)
     assert_allclose(model.predict_proba(form(spines.X)), at_once, atol=1e-6)
 
 
 def test_an_error_in_a_later_batch_is_raised(spines, monkeypatch):
     model = small_adhoc(max_epochs=1).fit(spines.X, spines.y)
-    monkeypatch.setattr(classifiers, "_PIXELS_PER_BATCH", (5 * 24 * 24,) * 2)
+    monkeypatch.setattr(_base, "_PIXELS_PER_BATCH", (5 * 24 * 24,) * 2)
     with pytest.raises(ValueError, match=r"\(1, 20, 24\).*fitted on \(1, 24, 24\)"):
         model.predict([*spines.X[:10], *spines.X[10:, :20]])
 

@@ -25,8 +25,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch
 
-from tbsclassify._trials import best_threshold, permute_labels
 from tbsclassify.comparison import compare_models, paper_models
+from tbsclassify.comparison._fits import best_threshold, permute_labels
 from tbsclassify.metrics import MEASURES, classification_row, multiclass_table
 from tbsclassify.splitting import paper_split
 

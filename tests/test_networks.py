@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tbsclassify.networks import (
+from tbsclassify.estimators._networks import (
     PAPER_MODELS,
     AdHocCNN,
     PretrainedNetwork,

@@ -36,9 +36,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
 from tbsclassify._checkpoint import Checkpoint
-from tbsclassify._journal import Journal
-from tbsclassify._raytune import as_last_kept
-from tbsclassify._space import make_proposals, sample_candidates, suggestion_space
+from tbsclassify.tuning._journal import Journal
+from tbsclassify.tuning._ray import as_last_kept
+from tbsclassify.tuning._space import (
+    make_proposals,
+    sample_candidates,
+    suggestion_space,
+)
 
 LR = {"lr": [0.001, 0.01, 0.03, 0.1]}
 

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 
-from tbsclassify._weights import load_weights, torchvision_model
+from tbsclassify.estimators._weights import load_weights, torchvision_model
 
 
 @pytest.fixture(scope="module")

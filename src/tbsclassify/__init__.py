@@ -13,9 +13,9 @@ _ORIGIN = {
     "LumbarCropper": "cropping",
     "RandomAugmentation": "augmentation",
     "RayTuneSearchCV": "tuning",
-    "TBSAdHocClassifier": "classifiers",
+    "TBSAdHocClassifier": "estimators",
     "TBSLabeler": "labels",
-    "TBSPretrainedClassifier": "classifiers",
+    "TBSPretrainedClassifier": "estimators",
     "VariogramFeatures": "texture",
     "classification_row": "metrics",
     "compare_models": "comparison",
@@ -31,10 +31,10 @@ _ORIGIN = {
 }
 _MODULES = (
     "augmentation",
-    "classifiers",
     "comparison",
     "cropping",
     "datasets",
+    "estimators",
     "images",
     "labels",
     "metrics",

@@ -4,8 +4,8 @@ import copy
 
 from ray.tune import schedulers
 
-from tbsclassify._space import with_objective
 from tbsclassify._validation import check_option
+from tbsclassify.tuning._space import with_objective
 
 # More epochs than anyone trains: rungs beyond the last epoch are never reached.
 _UNLIMITED = 10**6

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from skorch.callbacks import Callback
 
-from tbsclassify._net import ImageData
+from tbsclassify.estimators._net import ImageData
 
 
 class EpochMonitor(Callback):

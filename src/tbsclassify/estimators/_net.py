@@ -11,7 +11,7 @@ from skorch import NeuralNetClassifier
 from skorch.helper import predefined_split
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from tbsclassify._heap import reused_memory
+from tbsclassify.estimators._memory import reused_memory
 
 # More than this stays off the GPU, and is brought there batch by batch.
 _RESIDENT_BYTES = 2**32

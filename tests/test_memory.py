@@ -10,7 +10,7 @@ import pytest
 COUNT_PAGE_FAULTS = """
 import resource
 import torch
-from tbsclassify._heap import reused_memory
+from tbsclassify.estimators._memory import reused_memory
 
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

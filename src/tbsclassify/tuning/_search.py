@@ -27,12 +27,10 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 from tbsclassify._checkpoint import Checkpoint, content
-from tbsclassify._evaluation import Task, max_epochs
-from tbsclassify._journal import Journal
-from tbsclassify._trials import groups_parameter
+from tbsclassify._pipelines import groups_parameter
 from tbsclassify._validation import check_groups, check_random_seed
-
-__all__ = ["RayTuneSearchCV"]
+from tbsclassify.tuning._journal import Journal
+from tbsclassify.tuning._trial import Task, max_epochs
 
 
 class RayTuneSearchCV(BaseSearchCV):
@@ -304,10 +302,10 @@ default="asha"
     def _search(self, task):
         """Run the trials; return their records and what makes parameters of them."""
         # Imported here, since they import Ray.
-        from tbsclassify._raysession import quiet
-        from tbsclassify._raytune import run_trials
-        from tbsclassify._schedulers import make_scheduler
-        from tbsclassify._space import make_proposals
+        from tbsclassify.tuning._ray import run_trials
+        from tbsclassify.tuning._schedulers import make_scheduler
+        from tbsclassify.tuning._session import quiet
+        from tbsclassify.tuning._space import make_proposals
 
         seed = check_random_seed(self.random_state)
         with quiet(self.verbose):

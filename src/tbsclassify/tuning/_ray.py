@@ -15,13 +15,13 @@ import ray
 from ray import tune
 from threadpoolctl import threadpool_limits
 
-from tbsclassify._evaluation import evaluate
-from tbsclassify._raysession import (
+from tbsclassify.tuning._session import (
     check_resources,
     interruption_told_to,
     kept_as_found,
     running_ray,
 )
+from tbsclassify.tuning._trial import evaluate
 
 # How often a trial whose worker died is started again.
 _MAX_RETRIES = 3

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, check_cv
-from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import has_fit_parameter
 
+from tbsclassify._pipelines import groups_parameter
 from tbsclassify._validation import check_groups
 
 THRESHOLD_MEASURES = ("f1", "balanced_accuracy")
@@ -195,15 +194,6 @@ def best_threshold(positive, score, measure):
         value = (tp / n_positive + tn / n_negative) / 2
     best = last[value.argmax()]
     return float((score[best] + score[best + 1]) / 2)
-
-
-def groups_parameter(model):
-    """Name under which a model's fit takes the patients, None where it does not."""
-    prefix = ""
-    if isinstance(model, Pipeline):
-        prefix, model = f"{model.steps[-1][0]}__", model[-1]
-    takes = has_fit_parameter(model, "groups") or isinstance(model, BaseSearchCV)
-    return f"{prefix}groups" if takes else None
 
 
 def _training_record(fitted):

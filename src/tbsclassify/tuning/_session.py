@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import ray
 
-from tbsclassify._evaluation import classifier_with_epochs
+from tbsclassify.tuning._trial import classifier_with_epochs
 
 # Those that Ray Tune sets handlers for, and leaves them set.
 _SIGNALS = [

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from tbsclassify._weights import torchvision_model
+from tbsclassify.estimators._weights import torchvision_model
 
 # Table II of the paper: filters by block, sizes of the hidden fully connected
 # layers, batch size, learning rate, momentum. The output layer is not counted.

@@ -1,0 +1,1 @@
+"""What the library uses of scikit-learn that is not public, in one place."""

@@ -1,0 +1,212 @@
+"""Small networks trained from scratch as scikit-learn classifiers."""
+
+from functools import partial
+
+import numpy as np
+
+from tbsclassify._validation import check_number, check_option
+from tbsclassify.estimators._base import BaseTBSClassifier
+from tbsclassify.estimators._networks import PAPER_MODELS, adhoc_network
+
+
+class TBSAdHocClassifier(BaseTBSClassifier):
+    """A small convolutional network trained on the scans alone.
+
+    Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling,
+    followed by fully connected layers (the paper's approach 3 [1]_). Two classes
+    are told apart by one output with a sigmoid, more by softmax. The defaults
+    are the paper's best, Model 4; the others are made by `from_paper`.
+
+    Parameters
+    ----------
+    blocks : int, default=3
+        Number of convolution blocks.
+    filters : sequence of int, default=(8, 28, 36)
+        Filters of each block.
+    fc : sequence of int, default=(1000,)
+        Sizes of the hidden fully connected layers. The output layer follows the
+        number of classes and is not listed.
+    lr : float, default=0.0001
+        Learning rate of stochastic gradient descent.
+    momentum : float, default=0.9
+        Momentum of stochastic gradient descent.
+    batch_size : int, default=48
+        Scans in a batch.
+    max_epochs : int, default=200
+        Epochs to train for, at most.
+    early_stopping : bool, default=True
+        Whether to set a validation set aside, stop once its loss has not
+        improved for `patience` epochs, and restore the weights of the best.
+    validation_fraction : float, default=0.125
+        Share of the scans set aside, by default the paper's 161 of 1288.
+    patience : int, default=15
+        Epochs without improvement before training stops.
+    class_weight : {"balanced", None} or dict, default=None
+        Weights of the classes in the loss, with scikit-learn's meaning; the
+        keys of a dict are class labels.
+    augmentation : RandomAugmentation, default=None
+        Random changes made to the scans of each training batch, anew in every
+        epoch. Neither the validation set nor scans to predict are ever changed.
+    callbacks : list of skorch callbacks, default=None
+        Callbacks to call in training, besides the early stopping. They are
+        copied first, so that the ones passed are never changed.
+    device : str, default="auto"
+        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
+        where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the network's arithmetic. "auto" takes bfloat16 on
+        processors that compute with it natively, else float32.
+    random_state : int, RandomState or None, default=None
+        Seed of the initial weights, shuffling and the validation split. An int
+        gives the same probabilities bit for bit on one CPU. No global random
+        state is used or changed.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    history_ : dict of str to ndarray of shape (n_epochs,)
+        ``epoch``, ``train_loss``, ``seconds``, ``valid_loss`` with early
+        stopping, and what callbacks record.
+    n_epochs_ : int
+        Epochs trained.
+    best_epoch_ : int
+        Epoch, counted from 1, whose weights are kept.
+    image_shape_ : tuple of three ints
+        Channels, height and width of the scans.
+    image_dtype_ : dtype
+        Depth of the scans: uint8, uint16 or float32.
+    intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
+        Mean and standard deviation of the grey levels that were trained on,
+        which become 0 and 1 at the network's input.
+    net_ : skorch.NeuralNetClassifier
+        The trained net; its ``module_`` is the PyTorch module.
+    device_ : str
+        Device of the trained network.
+    n_features_in_ : int
+        Pixels of an image, over all channels.
+
+    See Also
+    --------
+    TBSPretrainedClassifier : Networks pretrained on photographs.
+
+    Notes
+    -----
+    The paper does not state the activation between the fully connected layers,
+    for which ReLU is taken, nor the initial weights, for which PyTorch's
+    defaults are. Its validation set is augmented, ours is not.
+
+    References
+    ----------
+    .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., section III.D
+       and Table II.
+
+    Examples
+    --------
+    >>> from tbsclassify import LumbarCropper, TBSAdHocClassifier, TBSLabeler
+    >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(24, class_shares=(1, 0, 1), random_state=0)
+    >>> y = TBSLabeler().fit_transform(scans.tbs)
+    >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
+    >>> model = TBSAdHocClassifier(
+    ...     blocks=2, filters=(4, 8), fc=(16,), max_epochs=3, random_state=0
+    ... )
+    >>> model.fit(crops, y, groups=scans.patient).n_epochs_
+    3
+    """
+
+    def __init__(
+        self,
+        blocks=3,
+        filters=(8, 28, 36),
+        fc=(1000,),
+        *,
+        lr=0.0001,
+        momentum=0.9,
+        batch_size=48,
+        max_epochs=200,
+        early_stopping=True,
+        validation_fraction=0.125,
+        patience=15,
+        class_weight=None,
+        augmentation=None,
+        callbacks=None,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.blocks = blocks
+        self.filters = filters
+        self.fc = fc
+        self.lr = lr
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.class_weight = class_weight
+        self.augmentation = augmentation
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @classmethod
+    def from_paper(cls, name, **parameters):
+        """Make one of the four models of the paper's Table II.
+
+        Parameters
+        ----------
+        name : {"model1", "model2", "model3", "model4"}
+            The model.
+        **parameters : dict
+            Parameters to set otherwise than the paper.
+
+        Returns
+        -------
+        classifier : TBSAdHocClassifier
+            The model with the table's architecture, batch size, learning rate
+            and momentum.
+
+        Examples
+        --------
+        >>> from tbsclassify import TBSAdHocClassifier
+        >>> TBSAdHocClassifier.from_paper("model3", random_state=0)
+        TBSAdHocClassifier(batch_size=24, fc=(100,), filters=(8, 16, 32), lr=0.001,
+                           random_state=0)
+        """
+        check_option(name, "name", PAPER_MODELS)
+        return cls(**PAPER_MODELS[name] | parameters)
+
+    def _check_architecture(self):
+        check_number(self.blocks, "blocks", low=0, integer=True)
+        for name in ("filters", "fc"):
+            sizes = getattr(self, name)
+            if isinstance(sizes, str) or not np.iterable(sizes):
+                raise TypeError(
+                    f"{name}={sizes!r}, but a sequence of integers is wanted, such as "
+                    "(8, 28, 36)."
+                )
+            for i, size in enumerate(sizes):
+                check_number(size, f"{name}[{i}]", low=1, integer=True)
+        if len(self.filters) != self.blocks:
+            raise ValueError(
+                f"filters={self.filters!r} gives the filters of {len(self.filters)} "
+                f"blocks, but blocks={self.blocks}. Give one number for each block."
+            )
+
+    def _make_module(self, n_classes):
+        return partial(
+            adhoc_network,
+            self.image_shape_,
+            self.intensity_mean_,
+            self.intensity_std_,
+            tuple(self.filters),
+            tuple(self.fc),
+            1 if n_classes == 2 else n_classes,
+        )
