@@ -1,14 +1,62 @@
-"""The last step of a Pipeline, and the metadata that its fit takes."""
+"""What a Pipeline or a search ends in, and the metadata that its fit takes."""
 
-from sklearn.model_selection._search import BaseSearchCV
+from typing import Any
+
+from sklearn import get_config
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
+from tbsclassify._sklearn_compat import BaseSearchCV
 
-def groups_parameter(model):
-    """Name under which a model's fit takes the patients, None where it does not."""
+
+def last_step(estimator: Any) -> Any:
+    """Return what an estimator ends in, however Pipelines and searches are nested.
+
+    A fitted search stands for its best estimator.
+    """
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator
+
+
+def last_step_prefix(estimator: Any) -> str:
+    """Return what stands before the names of the last step's parameters."""
     prefix = ""
-    if isinstance(model, Pipeline):
-        prefix, model = f"{model.steps[-1][0]}__", model[-1]
-    takes = has_fit_parameter(model, "groups") or isinstance(model, BaseSearchCV)
-    return f"{prefix}groups" if takes else None
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix
+
+
+def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:
+    """Return those metadata that an estimator's `fit` takes, under its names.
+
+    Without metadata routing they go to the last step, where that has such a
+    parameter. With routing, they go where they were requested, and nowhere else.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An estimator, a Pipeline or a search.
+    **metadata : dict
+        Such as ``groups=groups``. What is None is left out.
+    """
+    metadata = {name: value for name, value in metadata.items() if value is not None}
+    if get_config()["enable_metadata_routing"]:
+        routing = get_routing_for_object(estimator)
+        taken = routing.consumes("fit", metadata)
+        return {name: value for name, value in metadata.items() if name in taken}
+    prefix = last_step_prefix(estimator)
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return {
+        prefix + name: value
+        for name, value in metadata.items()
+        if has_fit_parameter(estimator, name)
+        or (name == "groups" and isinstance(estimator, BaseSearchCV))
+    }

@@ -3,8 +3,12 @@
 import math
 import numbers
 import os
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_array, column_or_1d
 
 # Corners of a box in pixels: the first row and column inside it and the first
@@ -13,48 +17,88 @@ BOX_SIDES = ("top", "left", "bottom", "right")
 LEVELS = ("L1", "L2", "L3", "L4")
 
 
-def check_option(value, name, options):
+def check_option(value: Any, name: str, options: Iterable[str]) -> str:
     """Return `value` where it is one of `options`."""
     if isinstance(value, str) and value in options:
         return value
-    wanted = ", ".join(repr(option) for option in options)
-    raise ValueError(f"{name}={value!r}, but one of {wanted} is wanted.")
+    expected = ", ".join(repr(option) for option in options)
+    raise ValueError(f"Expected {name} to be one of {expected}, got {value!r}.")
 
 
 def check_number(
-    value, name, *, low=None, high=None, integer=False, inclusive=(True, True)
-):
+    value: Any,
+    name: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    integer: bool = False,
+    inclusive: tuple[bool, bool] = (True, True),
+) -> Any:
     """Return `value` where it is a finite number from `low` to `high`."""
-    kind = numbers.Integral if integer else numbers.Real
-    if isinstance(value, bool) or not isinstance(value, kind):
-        wanted = "an integer" if integer else "a number"
-        raise TypeError(
-            f"{name}={value!r} is of type {type(value).__name__}, but {wanted} is "
-            "wanted."
-        )
-    low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
-    above = value >= low if inclusive[0] else value > low
-    below = value <= high if inclusive[1] else value < high
-    if not (math.isfinite(value) and above and below):
-        brackets = "(["[inclusive[0]], ")]"[inclusive[1]]
-        raise ValueError(
-            f"{name}={value!r}, but a value in {brackets[0]}{low}, {high}{brackets[1]} "
-            "is wanted."
-        )
-    return value
+    is_number = isinstance(value, numbers.Integral if integer else numbers.Real)
+    is_number = is_number and not isinstance(value, bool)
+    if is_number and math.isfinite(value):
+        above = low is None or value > low or (inclusive[0] and value == low)
+        below = high is None or value < high or (inclusive[1] and value == high)
+        if above and below:
+            return value
+    limits = []
+    if low is not None:
+        limits.append(f"{'at least' if inclusive[0] else 'above'} {low}")
+    if high is not None:
+        limits.append(f"{'at most' if inclusive[1] else 'below'} {high}")
+    expected = " ".join(
+        ["an integer" if integer else "a finite number", " and ".join(limits)]
+    ).strip()
+    message = f"Expected {name} to be {expected}, got {value!r}"
+    if is_number:
+        raise ValueError(f"{message}.")
+    raise TypeError(f"{message} of type {type(value).__name__}.")
 
 
-def check_groups(groups, n_samples):
-    """Return the patient of each scan as integers from 0 and their number."""
+def patient_ids(groups: Any, n_samples: int) -> np.ndarray:
+    """Return the patient of each scan in one form, whatever form it came in.
+
+    Numbers stay as they are. Everything else becomes text without blanks around
+    it, in Unicode's composed form, so that ``"A1 "`` and ``"A1"`` are one
+    patient, and so are ``1`` and ``"1"`` in a column that holds both.
+
+    Raises
+    ------
+    ValueError
+        If the length is not `n_samples`, or the patient of a scan is missing.
+    """
     if groups is None:
-        return np.arange(n_samples), n_samples
-    groups = column_or_1d(groups)
+        return np.arange(n_samples)
+    groups = column_or_1d(np.asarray(groups))
     if len(groups) != n_samples:
         raise ValueError(
-            f"groups has {len(groups)} entries for {n_samples} scans, but the patient "
-            "of each scan is wanted, in the order of the scans."
+            f"Expected groups to hold the patient of each of {n_samples} scans, got "
+            f"{len(groups)} entries."
         )
-    patients, codes = np.unique(groups, return_inverse=True)
+    missing = pd.isna(groups)
+    if groups.dtype.kind not in "biuf":
+        text = [_patient_text(one) for one in groups]
+        groups = np.array(text, dtype=str)
+        missing = missing | (groups == "")
+    if missing.any():
+        raise ValueError(
+            f"groups lacks the patient of {missing.sum()} scan(s), at index "
+            f"{np.flatnonzero(missing)[:10].tolist()}. Give each scan a patient, or "
+            "leave these scans out."
+        )
+    return groups
+
+
+def _patient_text(one: Any) -> str:
+    if isinstance(one, float) and one.is_integer():
+        one = int(one)  # 1.0 is the patient 1
+    return " ".join(unicodedata.normalize("NFKC", str(one)).split())
+
+
+def check_groups(groups: Any, n_samples: int) -> tuple[np.ndarray, int]:
+    """Return the patient of each scan as integers from 0 and their number."""
+    patients, codes = np.unique(patient_ids(groups, n_samples), return_inverse=True)
     return codes, len(patients)
 
 

@@ -11,9 +11,9 @@ import joblib
 import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
-from sklearn.utils.validation import _num_samples
 
 from tbsclassify._dicom import UnreadableScanError, looks_like_dicom, read_dicom
+from tbsclassify._sklearn_compat import num_samples
 from tbsclassify._validation import is_sequence_of_scans
 
 __all__ = ["UnreadableScanError", "read_scan", "unscanned_mask"]
@@ -186,7 +186,7 @@ def iter_batches(X, batch_size):
     if not hasattr(X, "__getitem__"):
         X = np.asarray(X)
     rows = getattr(X, "iloc", X)
-    for start in range(0, max(1, _num_samples(X)), batch_size):
+    for start in range(0, max(1, num_samples(X)), batch_size):
         yield rows[start : start + batch_size]
 
 

@@ -1,9 +1,19 @@
 """Split scans into training, validation and test sets by patient."""
 
+import numbers
+from typing import Any
+
 import numpy as np
+from sklearn.model_selection import (
+    GroupKFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from tbsclassify._sklearn_compat import num_samples
 from tbsclassify._validation import check_groups, check_number, check_random_seed
 
 # Scans that the paper trained on, validated on and tested on, of 1469 in all.
@@ -136,6 +146,101 @@ def paper_split(y, groups=None, *, random_state=None):
     return train_validation_test_split(
         y, groups, sizes=sizes, random_state=random_state
     )
+
+
+def list_folds(
+    cv: Any,
+    X: Any,
+    y: Any,
+    groups: Any = None,
+    *,
+    seed: int | None = None,
+    classifier: bool = True,
+    split_params: dict[str, Any] | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """List the splits of a cross-validation, each patient on one side of each.
+
+    This is the one place where `cv` becomes splits. An iterator that can be used
+    once must be made a list before, where it is used twice.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of (train, test) or None
+        An int is a number of folds, None five. With `groups` they are split by
+        patient, for a classifier stratified by class.
+    X, y : array-like
+        Scans and their classes or values.
+    groups : array-like of shape (n_scans,), default=None
+        Patient of each scan.
+    seed : int, default=None
+        Seed by which folds of an int `cv` are shuffled; None keeps the order.
+    classifier : bool, default=True
+        Whether `y` are classes, by which folds of an int `cv` are stratified.
+    split_params : dict, default=None
+        What a splitter gets in place of `groups`.
+
+    Returns
+    -------
+    splits : list of (ndarray of int, ndarray of int)
+        Rows to train on and to test on.
+
+    Raises
+    ------
+    ValueError
+        If there is no split, a split is empty on one side or names rows that are
+        not there, or a patient (without `groups`, a scan) is on both sides.
+    """
+    n_scans = num_samples(X)
+    patient, _ = check_groups(groups, n_scans)
+    splitter = check_cv(cv, y, classifier=classifier)
+    if cv is not None and not isinstance(cv, numbers.Integral):
+        if split_params is None:
+            split_params = {} if groups is None else {"groups": groups}
+    elif groups is None and seed is None:
+        split_params = {}
+    else:
+        split_params = {"groups": patient}
+        stratified = isinstance(splitter, StratifiedKFold)
+        kind = StratifiedGroupKFold if stratified else GroupKFold
+        shuffle = {} if seed is None else {"shuffle": True, "random_state": seed}
+        splitter = kind(splitter.get_n_splits(), **shuffle)
+    splits = [
+        (_check_rows(train, n_scans, i), _check_rows(test, n_scans, i))
+        for i, (train, test) in enumerate(splitter.split(X, y, **split_params))
+    ]
+    if not splits:
+        raise ValueError(
+            "cv holds no split. An iterator that was used before is empty: give "
+            "list(splitter.split(X, y, groups)), or the splitter itself."
+        )
+    for i, (train, test) in enumerate(splits):
+        shared = np.intersect1d(patient[train], patient[test])
+        if shared.size:
+            what = "scan" if groups is None else "patient"
+            raise ValueError(
+                f"cv puts {shared.size} {what}(s) on both sides of split {i}, which "
+                "makes results too good. Use an int, or a splitter that keeps groups "
+                "together, such as StratifiedGroupKFold."
+            )
+    return splits
+
+
+def _check_rows(rows: Any, n_scans: int, i: int) -> np.ndarray:
+    """Return one side of a split as row numbers."""
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n_scans,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or not rows.size or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"Expected split {i} of cv to be two non-empty arrays of row numbers, got "
+            f"one of shape {rows.shape} and dtype {rows.dtype}."
+        )
+    if rows.min() < 0 or rows.max() >= n_scans:
+        raise ValueError(
+            f"Split {i} of cv names row {rows.max() if rows.min() >= 0 else rows.min()}"
+            f", expected rows from 0 to {n_scans - 1}."
+        )
+    return rows
 
 
 def _check_sizes(sizes, n_scans, classes):

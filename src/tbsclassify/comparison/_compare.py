@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from tbsclassify._checkpoint import Checkpoint, content
+from tbsclassify._checkpoint import Checkpoint
 from tbsclassify._validation import (
     check_groups,
     check_number,
@@ -188,9 +188,9 @@ def compare_models(
     checkpoint = None
     if checkpoint_dir is not None:
         identity = {
-            "data": content([X, y, groups]),
+            "data": [X, y, groups],
             "models": list(models.items()),
-            "splits": content([(trial.train, trial.test) for trial in trials]),
+            "splits": [(trial.train, trial.test) for trial in trials],
             "settings": (seed, threshold, pos_label),
         }
         checkpoint = Checkpoint(checkpoint_dir, identity)

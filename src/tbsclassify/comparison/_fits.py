@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
 
-from tbsclassify._pipelines import groups_parameter
+from tbsclassify._pipelines import fit_metadata
+from tbsclassify._sklearn_compat import safe_indexing
 from tbsclassify._validation import check_groups
 
 THRESHOLD_MEASURES = ("f1", "balanced_accuracy")
@@ -149,18 +149,17 @@ class _Learner:
     def __init__(self, model, X, y, groups, classes):
         self.model, self.X, self.y, self.classes = model, X, y, classes
         self.patient, _ = check_groups(groups, len(y))
-        self.groups_parameter = None if groups is None else groups_parameter(model)
+        self.groups = groups
 
     def fit(self, rows):
-        options = {}
-        if self.groups_parameter:
-            options[self.groups_parameter] = self.patient[rows]
-        X = _safe_indexing(self.X, rows)
+        groups = None if self.groups is None else self.patient[rows]
+        options = fit_metadata(self.model, groups=groups)
+        X = safe_indexing(self.X, rows)
         return clone(self.model).fit(X, self.y[rows], **options)
 
     def probabilities(self, fitted, rows):
         """Probabilities of all classes, those that were not learnt being 0."""
-        found = fitted.predict_proba(_safe_indexing(self.X, rows))
+        found = fitted.predict_proba(safe_indexing(self.X, rows))
         proba = np.zeros((len(rows), len(self.classes)))
         proba[:, np.searchsorted(self.classes, fitted.classes_)] = found
         if not np.isfinite(proba).all():

@@ -12,12 +12,12 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_is_fitted,
     validate_data,
 )
 from skorch.callbacks import EarlyStopping
 
+from tbsclassify._sklearn_compat import check_sample_weight
 from tbsclassify._validation import (
     check_groups,
     check_number,
@@ -269,7 +269,7 @@ height, width), or sequence
     def _combine_weights(self, y, codes, sample_weight, images):
         """Product of class and sample weights, per scan."""
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        weight = _check_sample_weight(
+        weight = check_sample_weight(
             sample_weight, images, dtype=np.float64, ensure_non_negative=True
         )
         return weight * by_class[codes]

@@ -4,30 +4,32 @@ import time
 import warnings
 from dataclasses import replace
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn import get_config
 from sklearn.base import _fit_context, clone, is_classifier
-from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import (
     GroupKFold,
     StratifiedGroupKFold,
     StratifiedKFold,
     check_cv,
 )
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.model_selection._validation import (
-    _insert_error_scores,
-    _warn_or_raise_about_fit_failures,
-)
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import _check_method_params, _num_samples
 
-from tbsclassify._checkpoint import Checkpoint, content
-from tbsclassify._pipelines import groups_parameter
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._pipelines import fit_metadata
+from tbsclassify._sklearn_compat import (
+    BaseSearchCV,
+    MultimetricScorer,
+    check_method_params,
+    insert_error_scores,
+    num_samples,
+    warn_or_raise_about_fit_failures,
+)
 from tbsclassify._validation import check_groups, check_random_seed
 from tbsclassify.tuning._journal import Journal
 from tbsclassify.tuning._trial import Task, max_epochs
@@ -260,7 +262,7 @@ default="asha"
             return_train_score=self.return_train_score,
             sklearn_config=get_config(),
         )
-        several = isinstance(scorer, _MultimetricScorer)
+        several = isinstance(scorer, MultimetricScorer)
         self.scorer_ = scorer._scorers if several else scorer
         records, decode = self._search(task)
         self._collect(records, decode)
@@ -271,14 +273,13 @@ default="asha"
 
     def _route(self, X, groups, params):
         """Tell arguments of fit, of the splitter and of the scorer apart."""
-        params = _check_method_params(X, params=params)
+        params = check_method_params(X, params=params)
         if groups is not None:
-            check_groups(groups, _num_samples(X))
+            check_groups(groups, num_samples(X))
             params["groups"] = groups
         routed = self._get_routed_params_for_fit(params)
-        name = groups_parameter(self.estimator)
-        if groups is not None and name and not get_config()["enable_metadata_routing"]:
-            routed.estimator.fit.setdefault(name, groups)
+        if not get_config()["enable_metadata_routing"]:
+            routed.estimator.fit |= fit_metadata(self.estimator, groups=groups)
         return routed
 
     def _make_splits(self, X, y, groups, split_params):
@@ -346,19 +347,19 @@ default="asha"
                 "storage_path is given, but random_state is None. Give a seed: without "
                 "one, a search called again is another search."
             )
-        if not self.resume and Checkpoint.is_one(self.storage_path):
+        if not self.resume and Path(self.storage_path, "manifest.json").exists():
             raise ValueError(
                 f"storage_path={str(self.storage_path)!r} holds a search already. Give "
                 "resume=True to go on with it, or another folder."
             )
         identity = {
-            "data": content([task.X, task.y, list(task.fit_params.items())]),
+            "data": [task.X, task.y, task.fit_params],
             "estimator": task.estimator,
-            "splits": content(task.splits),
+            "splits": task.splits,
             "param_space": space,
             "settings": (seed, self.n_trials, _name(self.scoring)),
         }
-        return Checkpoint(self.storage_path, identity, "storage_path")
+        return Checkpoint(self.storage_path, identity)
 
     def _collect(self, records, decode):
         """Make `cv_results_` and `history_` of the records of trials."""
@@ -375,9 +376,9 @@ default="asha"
                 crashed = self._fold(self.error_score, record.error)
                 record.splits += [crashed] * (self.n_splits_ - len(record.splits))
         finished = [split for record in records for split in record.splits]
-        _warn_or_raise_about_fit_failures(finished, self.error_score)
+        warn_or_raise_about_fit_failures(finished, self.error_score)
         if callable(self.scoring):
-            _insert_error_scores(finished, self.error_score)
+            insert_error_scores(finished, self.error_score)
         example = finished[0]["test_scores"]
         self.multimetric_ = isinstance(example, dict)
         nothing = dict.fromkeys(example, np.nan) if self.multimetric_ else np.nan

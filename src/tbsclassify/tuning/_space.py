@@ -12,8 +12,6 @@ from ray.tune.search import Searcher
 from ray.tune.search.sample import Categorical, Domain
 from sklearn.model_selection import ParameterSampler
 
-from tbsclassify._checkpoint import content
-
 _WANTED = (
     "A domain of Ray (tune.loguniform(1e-4, 1e-1)), a distribution of scipy or a "
     "list of values is wanted."
@@ -54,7 +52,7 @@ def make_proposals(param_space, search_alg, n_trials, seed):
         return Proposals(len(drawn), partial(_listed, drawn), drawn, None, drawn)
     domains, choices = suggestion_space(param_space)
     search_alg = _make_search_alg(search_alg, domains, seed)
-    identity = [list(domains.items()), content(list(choices.items()))]
+    identity = [list(domains.items()), list(choices.items())]
     decode = partial(_chosen, choices)
     return Proposals(n_trials, decode, None, search_alg, identity)
 

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection._validation import _fit_and_score, _score
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_method_params
+
+from tbsclassify._sklearn_compat import (
+    check_method_params,
+    fit_and_score,
+    safe_indexing,
+    score,
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class _Trial:
         train, test = task.splits[fold]
         classifier = classifier_with_epochs(estimator)
         with self._following(classifier, estimator, fold, test):
-            result = _fit_and_score(
+            result = fit_and_score(
                 estimator,
                 task.X,
                 task.y,
@@ -102,9 +106,9 @@ class _Trial:
         task = self.task
 
         def on_epoch(view, scans, epoch, max_epochs):
-            params = _check_method_params(task.X, task.score_params, indices=test)
-            y = _safe_indexing(task.y, test)
-            scores = _score(view, scans, y, task.scorer, params, task.error_score)
+            params = check_method_params(task.X, task.score_params, indices=test)
+            y = safe_indexing(task.y, test)
+            scores = score(view, scans, y, task.scorer, params, task.error_score)
             self.epochs_of_fold = max_epochs
             self.n_epochs += 1
             self.rows.append((fold, epoch, self._deciding(scores)))
@@ -112,7 +116,7 @@ class _Trial:
                 self._tell(fold * max_epochs + epoch, scores)
 
         return classifier._monitored(
-            lambda: _transformed(estimator, _safe_indexing(task.X, test)), on_epoch
+            lambda: _transformed(estimator, safe_indexing(task.X, test)), on_epoch
         )
 
     def _tell(self, epoch, *unfinished):
