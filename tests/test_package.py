@@ -1,7 +1,9 @@
 """The package as a whole: what importing it costs, and what it offers."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,17 @@ def test_classifiers_load_torch_but_neither_ray_nor_matplotlib():
 def test_every_public_name_can_be_had(name):
     assert getattr(tbsclassify, name) is not None
     assert name in dir(tbsclassify)
+
+
+def test_type_checkers_see_the_names_that_are_there_at_run_time():
+    """The imports under TYPE_CHECKING are those that `__getattr__` makes."""
+    tree = ast.parse(Path(tbsclassify.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert set(seen) | {"__version__"} == set(tbsclassify.__all__)
+    for name, module in seen.items():
+        value = getattr(tbsclassify, name)
+        assert value is getattr(sys.modules[module], name)
 
 
 def test_an_unknown_name_is_an_attribute_error():

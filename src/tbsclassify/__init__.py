@@ -1,13 +1,83 @@
 """Classify trabecular bone structure in lumbar-spine DXA images by TBS range.
 
-Importing the package is cheap: PyTorch is loaded when a classifier is asked for.
+Importing the package is cheap. PyTorch is loaded with the first classifier that is
+asked for, Ray with the first search that is fitted.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
-# Public names and the modules that they come from.
+# Type checkers and editors read these imports. At run time `__getattr__` makes them,
+# one by one as they are asked for.
+if TYPE_CHECKING:
+    from tbsclassify import (
+        augmentation,
+        comparison,
+        cropping,
+        datasets,
+        estimators,
+        images,
+        labels,
+        metrics,
+        plotting,
+        splitting,
+        texture,
+        tuning,
+    )
+    from tbsclassify.augmentation import AugmentationSampler, RandomAugmentation
+    from tbsclassify.comparison import compare_models, paper_models
+    from tbsclassify.cropping import LumbarCropper
+    from tbsclassify.datasets import load_scans, make_dxa_phantoms
+    from tbsclassify.estimators import TBSAdHocClassifier, TBSPretrainedClassifier
+    from tbsclassify.images import read_scan
+    from tbsclassify.labels import TBSLabeler
+    from tbsclassify.metrics import classification_row, format_table
+    from tbsclassify.splitting import paper_split, train_validation_test_split
+    from tbsclassify.texture import (
+        VariogramFeatures,
+        initial_slope,
+        make_texture_classifier,
+    )
+    from tbsclassify.tuning import RayTuneSearchCV
+
+__all__ = [
+    "AugmentationSampler",
+    "LumbarCropper",
+    "RandomAugmentation",
+    "RayTuneSearchCV",
+    "TBSAdHocClassifier",
+    "TBSLabeler",
+    "TBSPretrainedClassifier",
+    "VariogramFeatures",
+    "__version__",
+    "augmentation",
+    "classification_row",
+    "compare_models",
+    "comparison",
+    "cropping",
+    "datasets",
+    "estimators",
+    "format_table",
+    "images",
+    "initial_slope",
+    "labels",
+    "load_scans",
+    "make_dxa_phantoms",
+    "make_texture_classifier",
+    "metrics",
+    "paper_models",
+    "paper_split",
+    "plotting",
+    "read_scan",
+    "splitting",
+    "texture",
+    "train_validation_test_split",
+    "tuning",
+]
+
+# The module of each public name; all other public names are modules.
 _ORIGIN = {
     "AugmentationSampler": "augmentation",
     "LumbarCropper": "cropping",
@@ -29,33 +99,19 @@ _ORIGIN = {
     "read_scan": "images",
     "train_validation_test_split": "splitting",
 }
-_MODULES = (
-    "augmentation",
-    "comparison",
-    "cropping",
-    "datasets",
-    "estimators",
-    "images",
-    "labels",
-    "metrics",
-    "plotting",
-    "splitting",
-    "texture",
-    "tuning",
-)
 
-__all__ = sorted([*_ORIGIN, *_MODULES, "__version__"])
+# Hidden from type checkers, to which it would mean that every name exists.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _ORIGIN:
+            value = getattr(import_module(f"{__name__}.{_ORIGIN[name]}"), name)
+            globals()[name] = value
+            return value
+        if name in __all__:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __getattr__(name):
-    if name in _ORIGIN:
-        value = getattr(import_module(f"{__name__}.{_ORIGIN[name]}"), name)
-        globals()[name] = value
-        return value
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
+def __dir__() -> list[str]:
     return __all__
