@@ -1,6 +1,9 @@
 """The library is typed for its users: mypy finds their mistakes and no others."""
 
+import inspect
 import os
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 import tbsclassify
 
 pytest.importorskip("mypy", reason="mypy is not installed")
+
+API = Path(__file__).parents[1] / "docs" / "api.rst"
 
 # What a user writes in a notebook, scikit-learn's untyped names left out.
 SCRIPT = '''\
@@ -119,3 +124,37 @@ def test_mypy_finds_a_users_mistake(mistake, complaints):
     number = [*MISTAKES].index(mistake)
     (complaint,) = complaints[f"wrong_{number}"]
     assert MISTAKES[mistake][2] in complaint
+
+
+def public_objects():
+    """Return what the reference documents, by its name there."""
+    names = re.findall(r"^   ([\w.]+)$", API.read_text(), re.MULTILINE)
+    return {name: pydoc.locate(f"tbsclassify.{name}") for name in names}
+
+
+def functions_of(public):
+    """Yield the functions of the library that a public object is or has."""
+    if not inspect.isclass(public):
+        yield public
+        return
+    for name, member in inspect.getmembers(public):
+        member = getattr(member, "fget", getattr(member, "__func__", member))
+        is_ours = getattr(member, "__module__", "").startswith("tbsclassify")
+        is_public = name == "__init__" or not name.startswith("_")
+        if inspect.isfunction(member) and is_ours and is_public:
+            yield member
+
+
+@pytest.mark.parametrize("name", public_objects())
+def test_public_signatures_are_annotated(name):
+    for function in functions_of(public_objects()[name]):
+        signature = inspect.signature(function)
+        bare = [
+            parameter.name
+            for parameter in signature.parameters.values()
+            if parameter.annotation is parameter.empty
+            and parameter.name not in ("self", "cls")
+        ]
+        assert not bare, f"{function.__qualname__}: {bare}"
+        if function.__name__ != "__init__":
+            assert signature.return_annotation is not signature.empty, function
