@@ -189,7 +189,7 @@ def test_equal_weights_of_any_size_are_no_weights(early_stopping, spines):
 
 
 def test_weights_that_are_all_zero_are_refused(spines):
-    with pytest.raises(ValueError, match="above zero .*Change sample_weight"):
+    with pytest.raises(ValueError, match=r"above zero .*Change sample_weight"):
         small_adhoc(class_weight={0: 0, 1: 0}).fit(spines.X, spines.y)
 
 
@@ -263,7 +263,7 @@ def test_patients_with_scans_of_several_classes_are_split():
 
 def test_a_split_that_no_choice_of_patients_allows_is_refused():
     y, patient = np.array([0, 1, 0, 2, 1, 2]), np.array([0, 0, 1, 1, 2, 2])
-    with pytest.raises(ValueError, match="No split by patient .* 3 patients"):
+    with pytest.raises(ValueError, match=r"No split by patient .* 3 patients"):
         split(y, patient)
 
 
