@@ -2,6 +2,7 @@
 
 import signal
 import warnings
+from functools import partial
 
 import joblib
 import numpy as np
@@ -17,11 +18,13 @@ from skorch.callbacks import (
     BatchScoring,
     Callback,
     Checkpoint,
+    EarlyStopping,
     EpochScoring,
     GradientNormClipping,
     LRScheduler,
     ProgressBar,
 )
+from skorch.utils import noop
 
 from tbsclassify import AugmentationSampler
 from tbsclassify.estimators import _monitor
@@ -340,6 +343,17 @@ def test_a_training_that_a_callback_ended_at_once_is_drawn(spines):
     assert display.best_.get_xdata().tolist() == [1]
 
 
+def test_the_epoch_that_a_callback_restores_is_the_best_one(spines):
+    stopper = EarlyStopping(monitor="train_loss", patience=2, load_best=True, sink=noop)
+    model = small_adhoc(
+        early_stopping=False, callbacks=[stopper], lr=3.0, max_epochs=30
+    ).fit(spines.X, spines.y)
+    assert model.n_epochs_ == model.best_epoch_ + 2
+    shorter = small_adhoc(early_stopping=False, lr=3.0, max_epochs=model.best_epoch_)
+    shorter.fit(spines.X, spines.y)
+    assert_array_equal(model.predict_proba(spines.X), shorter.predict_proba(spines.X))
+
+
 class _Recorder(Callback):
     def on_epoch_end(self, net, **kwargs):
         net.history.record("seen", True)
@@ -392,10 +406,24 @@ def test_ctrl_c_inside_a_callback_is_raised_and_leaves_the_model_unfitted(
     assert not hasattr(model, "history_")
 
 
-def test_ctrl_c_is_known_where_a_program_has_its_own_handler(spines):
-    def handler(number, frame):
+def _handle(number, frame, task=None):
+    raise KeyboardInterrupt
+
+
+class _Handler:
+    def __call__(self, number, frame):
         raise KeyboardInterrupt
 
+    def handle(self, number, frame):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [_handle, partial(_handle, task=1), _Handler(), _Handler().handle],
+    ids=["function", "partial", "object", "method"],
+)
+def test_ctrl_c_is_known_where_a_program_has_its_own_handler(handler, spines):
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(KeyboardInterrupt):
