@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from skorch.callbacks import (
     BatchScoring,
     Callback,
@@ -26,7 +27,7 @@ from skorch.callbacks import (
 )
 from skorch.utils import noop
 
-from tbsclassify import AugmentationSampler
+from tbsclassify import AugmentationSampler, LumbarCropper
 from tbsclassify.estimators import _monitor
 from tbsclassify.estimators._batches import as_tensor
 from tbsclassify.estimators._networks import PretrainedNetwork
@@ -548,6 +549,14 @@ def test_a_monitored_training_is_bit_for_bit_the_plain_one(make, spines):
     with model.monitored(lambda *epochs: model.predict(spines.X)):
         model.fit(spines.X, spines.y)
     assert_array_equal(model.predict_proba(spines.X), plain.predict_proba(spines.X))
+
+
+def test_a_pipeline_predicts_raw_scans_while_its_last_step_is_monitored(spines):
+    model, seen = make_pipeline(LumbarCropper(20), small_adhoc(max_epochs=2)), []
+    with model[-1].monitored(lambda *_: seen.append(model.predict_proba(spines.X))):
+        model.fit(spines.X, spines.y)
+    assert [one.shape for one in seen] == [(32, 2), (32, 2)]
+    assert not np.array_equal(*seen)
 
 
 @pytest.mark.parametrize("mode", ["full", "head"])
