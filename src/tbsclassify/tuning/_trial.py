@@ -105,19 +105,18 @@ class _Trial:
             return nullcontext()
         task = self.task
 
-        def on_epoch(view, scans, epoch, max_epochs):
+        def on_epoch(epoch, max_epochs):
+            scans = _transformed(estimator, safe_indexing(task.X, test))
             params = check_method_params(task.X, task.score_params, indices=test)
             y = safe_indexing(task.y, test)
-            scores = score(view, scans, y, task.scorer, params, task.error_score)
+            scores = score(classifier, scans, y, task.scorer, params, task.error_score)
             self.epochs_of_fold = max_epochs
             self.n_epochs += 1
             self.rows.append((fold, epoch, self._deciding(scores)))
             if epoch < max_epochs:  # the last is reported with the fold
                 self._tell(fold * max_epochs + epoch, scores)
 
-        return classifier._monitored(
-            lambda: _transformed(estimator, safe_indexing(task.X, test)), on_epoch
-        )
+        return classifier.monitored(on_epoch)
 
     def _tell(self, epoch, *unfinished):
         """Report the finished folds and the scores of an unfinished one."""
@@ -147,13 +146,13 @@ def classifier_with_epochs(estimator):
     """Return the classifier that an estimator is or ends in, if it has epochs."""
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
-    return estimator if hasattr(estimator, "_monitored") else None
+    return estimator if hasattr(estimator, "monitored") else None
 
 
 def max_epochs(estimator):
     """Return how many epochs one fit of an estimator has at most, 0 without any."""
     classifier = classifier_with_epochs(estimator)
-    found = 0 if classifier is None else classifier._resolve_max_epochs()
+    found = 0 if classifier is None else classifier.resolve_max_epochs()
     return found if isinstance(found, Integral) else 0
 
 
