@@ -230,7 +230,7 @@ def files(tmp_path):
 
 
 def test_files_come_in_their_order_mixed_with_arrays(files):
-    mixed = [np.full((8, 8), 200), *files]
+    mixed = [np.full((8, 8), 200, np.uint8), *files]
     assert [int(scan[0, 0]) for scan in iter_scans(mixed)] == [200, *range(100)]
 
 
