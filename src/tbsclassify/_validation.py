@@ -257,15 +257,16 @@ def boxes_of_table(table: Any) -> np.ndarray | None:
     if not names:
         return None
     if set(names) == {""}:
-        return _numbers(table, names[""])[:, np.newaxis]
+        return boxes_in(table, names[""])[:, np.newaxis]
     unknown = np.full((len(table), len(BOX_SIDES)), np.nan)
     boxes = [
-        _numbers(table, names[level]) if level in names else unknown for level in LEVELS
+        boxes_in(table, names[level]) if level in names else unknown for level in LEVELS
     ]
     return np.stack(boxes, axis=1)
 
 
-def _numbers(table: Any, names: list[Any]) -> np.ndarray:
+def boxes_in(table: Any, names: list[Any]) -> np.ndarray:
+    """Return four columns of a table as floats of shape (n, 4)."""
     columns = [
         [np.nan if pd.isna(value) else value for value in table[name].to_list()]
         for name in names

@@ -346,14 +346,14 @@ default=None
             warnings.warn(
                 f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}",
                 UserWarning,
-                stacklevel=4,  # scikit-learn wraps `transform`
+                stacklevel=3,
             )
         if narrow:
             warnings.warn(
                 f"{narrow} of {n_scans} crops, without a box, show less than half of "
                 f"their scan's height. Give boxes. {remedy}",
                 UserWarning,
-                stacklevel=4,  # scikit-learn wraps `transform`
+                stacklevel=3,
             )
 
 
