@@ -78,6 +78,9 @@ def patient_ids(groups: Any, n_samples: int) -> np.ndarray:
     """
     if groups is None:
         return np.arange(n_samples)
+    if isinstance(groups, list | tuple):
+        # Unlike NumPy, pandas does not make text of numbers and NaN beside text.
+        groups = pd.Series(list(groups)).to_numpy()
     groups = column_or_1d(np.asarray(groups))
     if len(groups) != n_samples:
         raise ValueError(
