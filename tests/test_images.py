@@ -342,6 +342,14 @@ def test_scans_are_the_same_in_every_form(form, depth):
     )
 
 
+@pytest.mark.parametrize("form", ["table", "tensor", "Pillow images", "object array"])
+def test_networks_predict_the_same_from_every_form(form):
+    model = small_adhoc(max_epochs=1, early_stopping=False)
+    expected = model.fit(SCANS, [0, 1, 0]).predict_proba(SCANS)
+    X = FORMS[form](SCANS)
+    assert_array_equal(model.fit(X, [0, 1, 0]).predict_proba(X), expected)
+
+
 def test_colour_pillow_images_that_hold_grey_become_grey():
     assert_array_equal(stack_scans([as_rgb(scan) for scan in SCANS]), SCANS)
 

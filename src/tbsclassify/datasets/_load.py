@@ -157,15 +157,9 @@ def load_scans(
     patients = _read_patients(frame[patient_column], bad)
     tbs = None if tbs_column is None else _read_tbs(frame[tbs_column], bad)
     _check_one_row_a_scan(paths, patients, tbs, bad)
-    results = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(_read_or_reason)(path, fill_unscanned) for path in paths
-    )
-    images = [image for image, _ in results]
-    for row, (image, facts) in enumerate(results):
-        if image is None and paths[row] is not None:
-            bad[row].append(facts)
+    images, facts = _read_images(paths, fill_unscanned, n_jobs, bad)
     boxes = _read_boxes(frame, images, bad)
-    spacing = _read_spacing(frame, results, bad)
+    spacing = _read_spacing(frame, facts, bad)
     _find_shared_pixels(images, patients, bad)
     if bad:
         _report(bad, files, on_bad_rows)
@@ -173,7 +167,7 @@ def load_scans(
     if not len(rows):
         raise ValueError("Expected table to have a usable row, got none.")
     _warn_of_case(patients, rows)
-    _warn_of_mixture([results[row][1]["region"] for row in rows], spacing[rows], rows)
+    _warn_of_mixture([facts[row]["region"] for row in rows], spacing[rows], rows)
 
     frame = frame.iloc[rows].reset_index(drop=True)
     frame[patient_column] = patient_ids(frame[patient_column].to_numpy(), len(rows))
@@ -280,16 +274,33 @@ def _check_one_row_a_scan(
             )
 
 
+def _read_images(
+    paths: list[str | None], fill_unscanned: int | None, n_jobs: int | None, bad: _Bad
+) -> tuple[list[np.ndarray | None], list[dict[str, Any]]]:
+    """Return images, None where there is none, and what their files say of them."""
+    results = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(_read_or_reason)(path, fill_unscanned) for path in paths
+    )
+    images, facts = [], []
+    for row, result in enumerate(results):
+        if isinstance(result, str):
+            bad[row].append(result)
+        image, metadata = result if isinstance(result, tuple) else (None, {})
+        images.append(image)
+        facts.append(metadata)
+    return images, facts
+
+
 def _read_or_reason(
     path: str | None, fill_unscanned: int | None
-) -> tuple[np.ndarray | None, Any]:
-    """Return the image and its metadata, or None and why there is none."""
+) -> tuple[np.ndarray, dict[str, Any]] | str | None:
+    """Return the image and its metadata, or why there is none."""
     if path is None:
-        return None, None
+        return None
     try:
         return read_scan(path, fill_unscanned=fill_unscanned, return_metadata=True)
     except (OSError, ValueError) as error:
-        return None, str(error).rstrip(".")
+        return str(error).rstrip(".")
 
 
 def _read_boxes(
@@ -333,15 +344,12 @@ def _read_boxes(
 
 
 def _read_spacing(
-    frame: pd.DataFrame, results: list[tuple[np.ndarray | None, Any]], bad: _Bad
+    frame: pd.DataFrame, facts: list[dict[str, Any]], bad: _Bad
 ) -> np.ndarray:
     """Return pixel sizes of the table and, where it has none, of the files."""
     unknown = (np.nan, np.nan)
-    of_files = [
-        unknown if image is None else facts["pixel_spacing"] or unknown
-        for image, facts in results
-    ]
-    spacing = np.array(of_files, dtype=float).reshape(-1, 2)
+    of_files = [metadata.get("pixel_spacing") or unknown for metadata in facts]
+    spacing = np.array(of_files, dtype=float)
     if _SPACING_COLUMNS[0] not in frame.columns:
         return spacing
     low, high = _SPACING_RANGE

@@ -170,6 +170,8 @@ def make_dxa_phantoms(
             0, 1 or 2: scanners that differ in sharpness and display.
         pixel_spacing : ndarray of shape (n,)
             Side of a pixel in mm.
+        spacing : ndarray of shape (n, 2)
+            Its height and width, as `load_scans` gives them.
         rotation : ndarray of shape (n,)
             Rotation of the patient in the image plane in degrees, clockwise.
         shift : ndarray of shape (n, 2)
@@ -179,7 +181,8 @@ def make_dxa_phantoms(
         frame : :class:`~pandas.DataFrame`
             One row a scan: "image" (2-D arrays), "patient", "tbs",
             "L1_top", "L1_left", "L1_bottom", "L1_right" and so on to
-            "L4_right", "age", "sex", "bmi", "bmd" and "site".
+            "L4_right", "age", "sex", "bmi", "bmd", "site", "row_spacing" and
+            "column_spacing".
         DESCR : str
             What these data are.
 
@@ -347,6 +350,7 @@ def _collect(
     )
     if masks is not None:
         phantoms.masks = masks
+    phantoms.spacing = np.repeat(phantoms.pixel_spacing[:, np.newaxis], 2, axis=1)
     phantoms.frame = _to_frame(phantoms)
     return phantoms
 
@@ -370,6 +374,7 @@ def _to_frame(phantoms: Bunch) -> pd.DataFrame:
             columns[f"{level}_{edge}"] = phantoms.boxes[:, i, j]
     for name in ("age", "sex", "bmi", "bmd", "site"):
         columns[name] = phantoms[name]
+    columns["row_spacing"], columns["column_spacing"] = phantoms.spacing.T
     return pd.DataFrame(columns)
 
 
