@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.preprocessing import FunctionTransformer
 
-from tbsclassify import LumbarCropper, initial_slope, make_dxa_phantoms
+from tbsclassify import LumbarCropper, augmentation, initial_slope, make_dxa_phantoms
 from tbsclassify.augmentation import (
     AugmentationDraws,
     AugmentationSampler,
@@ -294,12 +294,16 @@ def test_the_images_given_are_not_written_to():
 @pytest.mark.parametrize(
     ("parameter", "error", "match"),
     [
-        ({"horizontal_flip": 1.5}, ValueError, "horizontal_flip=1.5"),
-        ({"rotation": -1}, ValueError, "rotation=-1"),
-        ({"rotation": "10"}, TypeError, "rotation='10'"),
-        ({"brightness": 0.4}, TypeError, r"brightness=0.4, .* \(0.10, 0.40\)"),
-        ({"brightness": (0.1, 1)}, ValueError, r"brightness\[1\]=1"),
-        ({"brightness": (0.4, 0.1)}, ValueError, r"brightness\[1\]=0.1.* \[0.4, 1\)"),
+        ({"horizontal_flip": 1.5}, ValueError, "Expected horizontal_flip .* got 1.5"),
+        ({"rotation": -1}, ValueError, "Expected rotation .* got -1"),
+        ({"rotation": "10"}, TypeError, "Expected rotation .* got '10'"),
+        ({"brightness": 0.4}, TypeError, r"\(0.10, 0.40\), or None, got 0.4"),
+        ({"brightness": (0.1, 1)}, ValueError, r"brightness\[1\] .* got 1"),
+        (
+            {"brightness": (0.4, 0.1)},
+            ValueError,
+            r"brightness\[1\] .* at least 0.4 and below 1, got 0.1",
+        ),
     ],
 )
 def test_a_parameter_out_of_range_is_refused_when_drawing(parameter, error, match):
@@ -311,8 +315,8 @@ def test_a_parameter_out_of_range_is_refused_when_drawing(parameter, error, matc
 @pytest.mark.parametrize(
     ("images", "error", "match"),
     [
-        (torch.zeros(2, 8, 8), ValueError, r"shape \(2, 8, 8\).*images\[:, None\]"),
-        (torch.zeros(3, 1, 8, 8), ValueError, "3 images, but draws are for 2"),
+        (torch.zeros(2, 8, 8), ValueError, r"got \(2, 8, 8\).*images\[:, None\]"),
+        (torch.zeros(3, 1, 8, 8), ValueError, "for 3 images, got draws for 2"),
         (torch.zeros(2, 1, 8, 8, dtype=torch.int64), TypeError, "torch.int64"),
     ],
 )
@@ -339,9 +343,9 @@ def numbered_scans(n, height=6, width=5):
     return np.broadcast_to(levels, (n, height, width)).copy()
 
 
-def resample(X, y, strategy, augmentation=None, random_state=0):
+def resample(X, y, n_copies, augmentation=None, random_state=0):
     sampler = AugmentationSampler(
-        augmentation, sampling_strategy=strategy, random_state=random_state
+        augmentation, n_copies=n_copies, random_state=random_state
     )
     return *sampler.fit_resample(X, y), sampler
 
@@ -356,7 +360,7 @@ def test_originals_come_first_and_copies_after_them():
     assert_array_equal(rows[:9], np.arange(9))
     assert_array_equal(X_new, X[rows])  # nothing is augmented here
     assert_array_equal(y_new, y[rows])
-    assert sampler.sampling_strategy_ == {"d": 5, "n": 2}
+    assert sampler.n_copies_ == {"d": 5, "n": 2}
     assert_array_equal(y_new[9:], list("dddddnn"))
 
 
@@ -392,7 +396,7 @@ def test_a_share_is_reached_or_refused(n_normal, n_degraded, share):
     no_change = RandomAugmentation(**NOTHING)
     wanted = share * n_normal / (1 - share)
     if round(wanted) < n_degraded:
-        with pytest.raises(ValueError, match=r"sampling_strategy\[1\]=.* larger share"):
+        with pytest.raises(ValueError, match=r"n_copies\[1\] .* larger share"):
             resample(X, y, {1: share}, no_change)
         return
     _, y_new, _ = resample(X, y, {1: share}, no_change)
@@ -457,18 +461,18 @@ def test_scans_may_come_one_by_one_or_in_a_table():
     from_list, _, _ = resample(list(X), y, "auto")
     from_table, _, _ = resample(pd.DataFrame({"image": list(X)}), y, "auto")
     assert_array_equal(from_list, from_array)
-    assert_array_equal(from_table, from_array)
+    assert_array_equal(np.stack(from_table["image"]), from_array)
     assert_array_equal(y_new, [0, 0, 0, 1, 1, 1])
 
 
 @pytest.mark.parametrize(
     ("strategy", "error", "match"),
     [
-        ("balanced", ValueError, "sampling_strategy='balanced'.*'auto'"),
-        ({2: 5}, ValueError, r"names \[2\].*\[0, 1\]"),
-        ({1: -5}, ValueError, r"sampling_strategy\[1\]=-5"),
-        ({1: True}, TypeError, r"sampling_strategy\[1\]=True"),
-        ({1: 1.0}, ValueError, r"sampling_strategy\[1\]=1.0"),
+        ("balanced", ValueError, "Expected n_copies .*'auto', got 'balanced'"),
+        ({2: 5}, ValueError, r"classes in y, \[0, 1\], got \[2\]"),
+        ({1: -5}, ValueError, r"n_copies\[1\] .* got -5"),
+        ({1: True}, TypeError, r"n_copies\[1\] .* got True"),
+        ({1: 1.0}, ValueError, r"n_copies\[1\] .* got 1.0"),
         ({0: 0.5, 1: 0.5}, ValueError, "Leave one class out"),
         ({1: 0.2}, ValueError, "asks for 1 of 4 scans, but y holds 2"),
     ],
@@ -479,7 +483,7 @@ def test_a_strategy_that_cannot_be_met_is_refused(strategy, error, match):
 
 
 def test_features_are_not_taken_for_scans():
-    with pytest.raises(ValueError, match=r"X has shape \(4, 7\)"):
+    with pytest.raises(ValueError, match=r"Expected X .* got \(4, 7\)"):
         resample(np.ones((4, 7)), [0, 0, 1, 1], "auto")
 
 
@@ -511,7 +515,7 @@ def spread_of_each(images):
 def test_scans_held_out_in_a_pipeline_are_never_augmented(spines):
     pipeline = imblearn_pipeline(
         [
-            ("sample", AugmentationSampler(sampling_strategy={1: 20}, random_state=0)),
+            ("sample", AugmentationSampler(n_copies={1: 20}, random_state=0)),
             ("features", FunctionTransformer(spread_of_each)),
             ("classify", Recorder()),
         ]
@@ -532,7 +536,7 @@ def test_a_grid_is_searched_over_the_sampler_in_a_pipeline(spines):
         pipeline,
         {
             "sample__augmentation__rotation": [0, 10],
-            "sample__sampling_strategy": [{1: 10}, {1: 0.6}],
+            "sample__n_copies": [{1: 10}, {1: 0.6}],
         },
         cv=StratifiedGroupKFold(2),
         error_score="raise",
@@ -540,3 +544,144 @@ def test_a_grid_is_searched_over_the_sampler_in_a_pipeline(spines):
     assert len(search.cv_results_["params"]) == 4
     assert search.predict(spines.X).shape == (32,)
     assert len(search.best_estimator_["sample"].sample_indices_) in (42, 40)
+
+
+# Tables: boxes go with their copies
+
+
+def box_columns_of(table):
+    return [name for name in table if name.endswith(("top", "left", "bottom", "right"))]
+
+
+def test_a_table_comes_back_as_a_table_that_crops_originals_as_before():
+    phantoms = make_dxa_phantoms(10, random_state=0)
+    y = np.repeat([0, 1], [7, 3])
+    sampler = AugmentationSampler(random_state=0)
+    table, y_new = sampler.fit_resample(phantoms.frame, y)
+    assert table.columns.tolist() == phantoms.frame.columns.tolist()
+    assert table.index.tolist() == list(range(14))
+    assert_array_equal(table["tbs"], phantoms.tbs[sampler.sample_indices_])
+    assert_array_equal(y_new, y[sampler.sample_indices_])
+    cropper = LumbarCropper(64, scale="fit")
+    crops = cropper.transform(table)
+    assert_array_equal(crops[:10], cropper.transform(phantoms.frame))
+    from_array, _ = AugmentationSampler(random_state=0).fit_resample(phantoms.images, y)
+    assert_array_equal(np.stack(table["image"]), from_array)
+
+
+def bright_box(height, width, box):
+    image = np.zeros((height, width), np.uint8)
+    top, left, bottom, right = box
+    image[top:bottom, left:right] = 200
+    return image
+
+
+def lone_copy(table, augmentation):
+    """Return the row of the one copy of a table's second scan."""
+    sampler = AugmentationSampler(augmentation, n_copies={1: 1}, random_state=0)
+    return sampler.fit_resample(table, [0, 1])[0].iloc[-1]
+
+
+def test_a_mirrored_copy_has_a_mirrored_box():
+    box = [10, 5, 30, 20]
+    image = bright_box(40, 50, box)
+    sides = ["top", "left", "bottom", "right"]
+    table = pd.DataFrame([box] * 2, columns=sides)
+    table["image"] = [image] * 2
+    flip = RandomAugmentation(1.0, rotation=0, brightness=None)
+    copy = lone_copy(table, flip)
+    assert copy[sides].tolist() == [10, 30, 30, 45]
+    assert (copy["image"][10:30, 30:45] == 200).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.floats(-60, 60),
+    st.booleans(),
+    st.integers(30, 50),
+    st.integers(30, 50),
+)
+def test_a_turned_copy_has_the_hull_of_its_turned_box(angle, flip, height, width):
+    box = np.array([[12, 9, 18, 21]])
+    image = torch.from_numpy(bright_box(height, width, box[0]))[None, None].float()
+    draws = draws_of([flip], [angle])
+    turned = RandomAugmentation.apply(image, draws)[0, 0].numpy()
+    moved = augmentation._move_boxes(box, [(height, width)], draws)[0]
+    rows, columns = np.nonzero(turned > 100)
+    found = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+    assert_allclose(moved, found, atol=1.6)
+
+
+def test_boxes_are_cut_at_the_border_and_unknown_ones_stay_unknown():
+    boxes = np.array([[0.0, 0, 40, 50], [0, 48, 1, 50], [np.nan] * 4])
+    draws = draws_of([0, 0, 0], [30.0, 45.0, 30.0])
+    moved = augmentation._move_boxes(boxes, [(40, 50)] * 3, draws)
+    assert_array_equal(moved[0], [0, 0, 40, 50])
+    assert np.isnan(moved[1:]).all()
+
+
+def test_a_table_without_boxes_needs_none():
+    table = pd.DataFrame({"image": list(numbered_scans(3))})
+    new, _ = AugmentationSampler(random_state=0).fit_resample(table, [0, 0, 1])
+    assert new.columns.tolist() == ["image"]
+    assert len(new) == 4
+
+
+def test_images_of_unequal_sizes_are_augmented_one_by_one():
+    rng = np.random.default_rng(0)
+    scans = [rng.integers(255, size=(8, w)).astype(np.uint8) for w in (9, 12, 9)]
+    table = pd.DataFrame({"image": pd.Series(scans, dtype=object)})
+    new, _ = AugmentationSampler(random_state=0).fit_resample(table, [0, 0, 1])
+    assert [image.shape for image in new["image"]] == [(8, 9), (8, 12), (8, 9), (8, 9)]
+    assert_array_equal(scans[2], new["image"][2])
+    assert (new["image"][3] != scans[2]).any()
+    as_list, _ = AugmentationSampler(random_state=0).fit_resample(scans, [0, 0, 1])
+    assert_array_equal(as_list[3], new["image"][3])
+
+
+class Table:
+    """Stands in for a table of another library, such as polars."""
+
+    def __init__(self, columns):
+        self._series = {name: pd.Series(c, dtype=object) for name, c in columns.items()}
+        self.columns = list(columns)
+
+    def __getitem__(self, name):
+        return self._series[name]
+
+    def __len__(self):
+        return len(self._series[self.columns[0]])
+
+
+def test_another_librarys_table_is_resampled_alike():
+    columns = {"image": list(numbered_scans(3)), "top": [1, 1, 1], "left": [1, 1, 1]}
+    columns |= {"bottom": [3, 3, 3], "right": [3, 3, 4]}
+    sampler = AugmentationSampler(random_state=0)
+    other, _ = sampler.fit_resample(Table(columns), [0, 0, 1])
+    pandas, _ = sampler.set_params(random_state=0).fit_resample(
+        pd.DataFrame(columns), [0, 0, 1]
+    )
+    assert_array_equal(other[box_columns_of(other)], pandas[box_columns_of(pandas)])
+    assert_array_equal(np.stack(other["image"]), np.stack(pandas["image"]))
+
+
+def test_depths_are_not_mixed():
+    mixed = [*numbered_scans(2).astype(np.uint8), numbered_scans(1)[0]]
+    with pytest.raises(ValueError, match=r"uint8 and uint16 \(index 2\)"):
+        resample(mixed, [0, 1, 1], "auto")
+
+
+def test_a_pipeline_crops_copies_around_their_own_boxes(spines):
+    box = [2.0, 3.0, 20.0, 23.0]
+    table = pd.DataFrame({"image": list(spines.X)})
+    table[["top", "left", "bottom", "right"]] = box
+    pipeline = imblearn_pipeline(
+        [
+            ("sample", AugmentationSampler(n_copies={1: 8}, random_state=0)),
+            ("crop", LumbarCropper(24)),
+            ("features", FunctionTransformer(spread_of_each)),
+            ("classify", Recorder()),
+        ]
+    ).fit(table, spines.y)
+    assert pipeline["classify"].fitted_on_ == [16, 24]
+    assert pipeline.predict(table).shape == (32,)

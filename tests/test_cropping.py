@@ -1,12 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from sklearn.pipeline import make_pipeline
 
-from tbsclassify import LumbarCropper
+from tbsclassify import LumbarCropper, VariogramFeatures
 from tbsclassify.cropping import crop_square
 
 DTYPES = [np.uint8, np.uint16, np.float32]
@@ -159,7 +161,7 @@ def test_a_narrow_crop_without_a_box_is_reported():
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([[1, 2, 3]], r"boxes has shape \(1, 3\)"),
+        ([[1, 2, 3]], r"Expected boxes to have shape .* got \(1, 3\)"),
         ([[1, 2, 3, 4]] * 2, "for 1 scans"),
         ([[9, 2, 3, 4]], r"ends before it begins, at index \[0\]"),
         ([[1, 2, np.nan, 4]], "partly missing"),
@@ -187,5 +189,98 @@ def test_scans_of_different_depth_are_not_mixed():
     ],
 )
 def test_bad_parameters_are_named(parameters, error):
-    with pytest.raises(error, match=f"^{next(iter(parameters))}="):
+    with pytest.raises(error, match=f"^Expected {next(iter(parameters))} "):
         LumbarCropper(**parameters).fit([numbered(20, 20)])
+
+
+# --- Grey levels and sizes that cannot be --------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fill", "dtype"),
+    [(300, np.uint8), (0.5, np.uint8), (-1, np.uint16), (70_000, np.uint16), (2, bool)],
+)
+def test_a_fill_that_scans_cannot_hold_is_refused(fill, dtype):
+    scan = np.ones((9, 9), dtype)
+    message = rf"Expected fill to be a grey level of {np.dtype(dtype)} .* got {fill}"
+    with pytest.raises(ValueError, match=message):
+        LumbarCropper(20, fill=fill).transform([scan])
+    with pytest.raises(ValueError, match=message):
+        crop_square(scan, (4, 4), 20, fill=fill)
+
+
+def test_a_fill_that_scans_can_hold_is_painted_whatever_its_type():
+    assert crop_square(np.ones((2, 2), np.uint8), (1, 1), 4, fill=255.0)[0, 0] == 255
+    assert crop_square(np.ones((2, 2), np.float32), (1, 1), 4, fill=0.5)[0, 0] == 0.5
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"scale": 1e-3}, {"size": 10_000}, {"size": 9000, "scale": 2.0}]
+)
+def test_a_window_that_would_fill_the_memory_is_refused_at_once(parameters):
+    with pytest.raises(ValueError, match="at most 8000 pixels, got size="):
+        LumbarCropper(**parameters).fit([numbered(20, 20)])
+
+
+def test_a_box_that_would_fill_the_memory_is_refused():
+    with pytest.raises(ValueError, match=r"at most 8000 pixels.* check the boxes"):
+        LumbarCropper(224, scale="fit").transform(
+            [numbered(20, 20)], boxes=[[0, 0, 1e6, 10]]
+        )
+
+
+# --- What scikit-learn and others do with a cropper ----------------------------
+
+
+@pytest.mark.parametrize("container", ["pandas", "default"])
+def test_a_pipeline_with_a_cropper_can_be_told_its_output(container):
+    X = np.random.default_rng(0).integers(256, size=(3, 40, 40)).astype(np.uint8)
+    pipeline = make_pipeline(LumbarCropper(30), VariogramFeatures(lags=2))
+    features = pipeline.set_output(transform=container).fit_transform(X)
+    if container == "pandas":
+        assert features.columns[0] == "log_v(0,1)"
+    assert_array_equal(
+        features, VariogramFeatures(lags=2).transform(LumbarCropper(30).transform(X))
+    )
+
+
+def test_crops_stay_images_under_a_global_choice_of_output():
+    with sklearn.config_context(transform_output="pandas"):
+        crops = LumbarCropper(20).fit_transform([numbered(30, 30)])
+    assert isinstance(crops, np.ndarray)
+    assert crops.shape == (1, 20, 20)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, "fit"])
+def test_the_square_of_a_scan_is_what_its_crop_shows(scale):
+    scan = numbered(60, 60, np.float32)
+    cropper = LumbarCropper(20, scale=scale, margin=0)
+    box = [21, 24, 30, 32]
+    top, left, bottom, right = cropper.square_of(scan.shape, box)
+    shown = crop_square(
+        scan, ((top + bottom) / 2, (left + right) / 2), 20, scale=20 / (bottom - top)
+    )
+    assert_allclose(cropper.transform([scan], boxes=[box])[0], shown, rtol=1e-5)
+
+
+def test_a_warning_points_at_the_line_that_crops():
+    with pytest.warns(UserWarning, match="less than half") as record:
+        LumbarCropper(20).transform([numbered(60, 60)])
+    assert record[0].filename == __file__
+
+
+def test_boxes_in_a_table_may_lack_levels_and_be_spelt_otherwise():
+    scan = numbered(60, 60)
+    table = pd.DataFrame({"image": [scan]})
+    for level, rows in (("l1", (10, 20)), ("l4", (30, 50))):
+        table[f"{level} top"], table[f"{level} bottom"] = rows
+        table[f"{level} left"], table[f"{level} right"] = 12, 28
+    expected = LumbarCropper(44).transform([scan], boxes=[[10, 12, 50, 28]])
+    assert_array_equal(LumbarCropper(44).transform(table), expected)
+
+
+def test_text_among_the_boxes_of_a_table_is_refused():
+    table = pd.DataFrame({"image": [numbered(60, 60)]})
+    table[["top", "left", "bottom", "right"]] = [["3,5", "4", "20", "20"]]
+    with pytest.raises(ValueError, match="Expected columns top, left, bottom, right"):
+        LumbarCropper(30).transform(table)

@@ -260,3 +260,212 @@ def test_the_white_steps_of_a_real_spine_scan_are_found():
     assert set(np.unique(scan[mask])) == {252}
     assert not mask[:, 50:660].any()
     assert mask[:500, 0].all()
+
+
+# --- Grey levels -------------------------------------------------------------
+
+
+def deep_lut(entries, bits=16):
+    """Make a table of 16-bit words, as OW bytes, that declares so many bits."""
+    item = Dataset()
+    item.LUTDescriptor = [len(entries), 0, bits]
+    item["LUTDescriptor"].VR = "US"
+    item.LUTData = np.asarray(entries, dtype="<u2").tobytes()
+    item["LUTData"].VR = "OW"
+    return item
+
+
+def test_a_voi_lut_that_declares_more_bits_than_it_fills_keeps_all_levels(tmp_path):
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        DEEP_RAMP,
+        bits=10,
+        VOILUTSequence=[deep_lut(np.arange(1024))],
+    )
+    scan = read_scan(path)
+    assert len(np.unique(scan)) == 1024
+    assert_array_equal(scan, DEEP_RAMP)
+
+
+def test_a_modality_lut_that_declares_more_bits_than_it_fills_keeps_all_levels(
+    tmp_path,
+):
+    item = deep_lut(np.arange(1024)[::-1])
+    item.ModalityLUTType = "US"
+    path = write_dicom(
+        tmp_path / "a.dcm", DEEP_RAMP, bits=10, ModalityLUTSequence=[item]
+    )
+    assert_array_equal(read_scan(path), 1023 - DEEP_RAMP)
+
+
+def test_a_voi_lut_that_fills_its_sixteen_bits_is_not_stretched(tmp_path):
+    entries = np.arange(1024) * 40  # up to 40920 of 65535
+    path = write_dicom(
+        tmp_path / "a.dcm", DEEP_RAMP, bits=10, VOILUTSequence=[deep_lut(entries)]
+    )
+    assert read_scan(path).max() == round(40920 / 65535 * 1023)
+
+
+def test_a_negative_slope_without_a_window_turns_the_polarity(tmp_path):
+    path = write_dicom(
+        tmp_path / "a.dcm", DEEP_RAMP, bits=10, RescaleSlope=-1, RescaleIntercept=1023
+    )
+    assert_array_equal(read_scan(path), 1023 - DEEP_RAMP)
+
+
+def test_a_negative_slope_of_signed_values_turns_the_polarity(tmp_path):
+    signed = DEEP_RAMP.astype(np.int16) - 512
+    path = write_dicom(
+        tmp_path / "a.dcm", signed, bits=10, RescaleSlope=-2, RescaleIntercept=0
+    )
+    assert_array_equal(read_scan(path), 1023 - DEEP_RAMP)
+
+
+def test_a_negative_slope_and_monochrome1_cancel(tmp_path):
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        RAMP,
+        RescaleSlope=-1,
+        RescaleIntercept=255,
+        PhotometricInterpretation="MONOCHROME1",
+    )
+    assert_array_equal(read_scan(path), RAMP)
+
+
+def test_a_window_on_values_of_a_negative_slope_shows_low_values_dark(tmp_path):
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        RAMP,
+        RescaleSlope=-1,
+        RescaleIntercept=255,
+        WindowCenter=128,
+        WindowWidth=256,
+    )
+    assert_array_equal(read_scan(path), 255 - RAMP)
+
+
+def test_a_slope_without_an_intercept_is_not_applied_in_part(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", RAMP, RescaleSlope=2)
+    assert_array_equal(read_scan(path), RAMP)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("name", ["a.dcm", "IM000001"])
+def test_a_complete_file_without_meta_header_is_read(tmp_path, implicit, name):
+    dataset = pydicom.dcmread(write_dicom(tmp_path / "whole.dcm", RAMP))
+    del dataset.file_meta
+    dataset.preamble = None
+    dataset.save_as(tmp_path / name, implicit_vr=implicit, little_endian=True)
+    assert (tmp_path / name).read_bytes()[:2] == b"\x08\x00"
+    assert_array_equal(read_scan(tmp_path / name), RAMP)
+
+
+def test_a_truncated_file_without_meta_header_is_still_called_so(tmp_path):
+    dataset = pydicom.dcmread(write_dicom(tmp_path / "whole.dcm", RAMP))
+    del dataset.file_meta
+    dataset.preamble = None
+    path = tmp_path / "a.dcm"
+    dataset.save_as(path, implicit_vr=True, little_endian=True)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UnreadableScanError, match=r"^a.dcm is truncated"):
+        read_scan(path)
+
+
+@pytest.mark.parametrize("bits", [32, 17])
+def test_more_than_sixteen_bits_are_refused_with_a_plain_reason(tmp_path, bits):
+    deep = np.arange(256, dtype=np.uint32).reshape(16, 16) << 24
+    path = write_dicom(tmp_path / "a.dcm", deep, bits=bits)
+    with pytest.raises(UnreadableScanError, match=rf"stores {bits} bits a pixel"):
+        read_scan(path)
+
+
+# --- Region and spacing ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("protocol", "region"),
+    [
+        ("Lumbar Spine Lateral", "lateral_spine"),
+        ("LVA Lateral Spine", "lateral_spine"),
+        ("AP/Lateral Spine", "lateral_spine"),
+        ("AP Spine", "ap_spine"),
+        ("PA Spine", "ap_spine"),
+        ("AP_SPINE", "ap_spine"),
+        ("Spine A.P.", "ap_spine"),
+        ("Lumbar Spine", "ap_spine"),
+        ("Dual Femur", "femur"),
+        ("Left Hip", "femur"),
+        ("Unilateral Hip", "femur"),
+        ("Hip, lateral", "femur"),
+        ("Total Body", "total_body"),
+        ("Whole-body", "total_body"),
+        ("Left Forearm", "forearm"),
+        ("AP Spine and Dual Femur", None),
+        ("Research Chip", None),
+        ("", None),
+    ],
+)
+def test_the_region_is_found_whatever_the_order_of_words(tmp_path, protocol, region):
+    path = write_dicom(tmp_path / "a.dcm", RAMP, ProtocolName=protocol)
+    _, metadata = read_scan(path, return_metadata=True)
+    assert metadata["region"] == region
+
+
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [
+        ("ExposedArea", [520, 478]),  # for 280 x 257 pixels of a spine
+        ("ExposedArea", [25, 30]),
+        ("PixelSpacing", [5.0, 5.0]),
+        ("ImagerPixelSpacing", [0.6, 0.21]),
+        ("PixelSpacing", [0.01, 0.6]),
+    ],
+)
+def test_a_pixel_size_that_cannot_be_is_not_handed_on(tmp_path, element, value):
+    pixels = np.zeros((280, 257), np.uint8)
+    path = write_dicom(tmp_path / "a.dcm", pixels, **{element: value})
+    with pytest.warns(UserWarning, match=rf"^a.dcm: expected .* from {element}.*table"):
+        _, metadata = read_scan(path, return_metadata=True)
+    assert metadata["pixel_spacing"] is None
+    assert metadata["pixel_spacing_source"] is None
+
+
+def test_a_plausible_size_takes_the_place_of_one_that_cannot_be(tmp_path):
+    path = write_dicom(
+        tmp_path / "a.dcm", RAMP, PixelSpacing=[9, 9], ImagerPixelSpacing=[0.5, 0.5]
+    )
+    with pytest.warns(UserWarning, match=r"9 x 9 mm from PixelSpacing"):
+        _, metadata = read_scan(path, return_metadata=True)
+    assert metadata["pixel_spacing_source"] == "ImagerPixelSpacing"
+
+
+def test_a_total_body_may_have_larger_pixels(tmp_path):
+    path = write_dicom(
+        tmp_path / "a.dcm", RAMP, ProtocolName="Total Body", PixelSpacing=[2.4, 2.4]
+    )
+    _, metadata = read_scan(path, return_metadata=True)
+    assert metadata["pixel_spacing"] == (2.4, 2.4)
+
+
+# --- Warnings and identity ---------------------------------------------------
+
+
+def test_a_forbidden_value_of_an_element_that_is_read_is_not_quoted(tmp_path, caplog):
+    path = write_dicom(tmp_path / "a.dcm", RAMP, Modality="CR")
+    path.write_bytes(path.read_bytes().replace(b"CS\x02\x00CR", b"CS\x02\x00g^"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, metadata = read_scan(path, return_metadata=True)
+    assert metadata["modality"] == "g^"
+    assert not caplog.records
+
+
+def test_reading_leaves_the_warnings_of_others_alone(tmp_path, monkeypatch):
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("filters of warnings are common to all threads")
+
+    monkeypatch.setattr(warnings, "catch_warnings", refuse)
+    assert_array_equal(read_scan(path), RAMP)
+    assert pydicom.config.settings.reading_validation_mode == pydicom.config.WARN

@@ -1,12 +1,20 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import shared
+import torch
+from conftest import shared, small_adhoc
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from tbsclassify import images, read_scan
+from tbsclassify import (
+    AugmentationSampler,
+    LumbarCropper,
+    VariogramFeatures,
+    images,
+    read_scan,
+)
 from tbsclassify.images import (
     UnreadableScanError,
     iter_batches,
@@ -14,6 +22,7 @@ from tbsclassify.images import (
     stack_scans,
     unscanned_mask,
 )
+from tbsclassify.plotting import ContactSheetDisplay
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
 DEEP = np.random.default_rng(0).integers(0, 65536, (40, 50)).astype(np.uint16)
@@ -230,7 +239,7 @@ def files(tmp_path):
 
 
 def test_files_come_in_their_order_mixed_with_arrays(files):
-    mixed = [np.full((8, 8), 200), *files]
+    mixed = [np.full((8, 8), 200, np.uint8), *files]
     assert [int(scan[0, 0]) for scan in iter_scans(mixed)] == [200, *range(100)]
 
 
@@ -259,3 +268,213 @@ def test_a_damaged_file_is_reported_by_the_reader_of_many(files):
 def test_batches_hold_every_row_once(n):
     X = np.arange(n * 6).reshape(n, 2, 3)
     assert_array_equal(np.concatenate(list(iter_batches(X, 5))), X)
+
+
+# --- Forms of X ---------------------------------------------------------------
+
+
+SCANS = np.stack([GREY, GREY[::-1], GREY[:, ::-1]])
+
+
+class OtherSeries:
+    """Stands in for a column of polars."""
+
+    def __init__(self, entries):
+        self._entries = list(entries)
+
+    def to_list(self):
+        return self._entries
+
+    def __len__(self):
+        return len(self._entries)
+
+
+class OtherTable(dict):
+    """Stands in for a table of polars."""
+
+    @property
+    def columns(self):
+        return list(self)
+
+
+def as_objects(scans):
+    array = np.empty(len(scans), dtype=object)
+    array[:] = list(scans)
+    return array
+
+
+def as_rgb(scan):
+    return Image.fromarray(np.repeat(scan[..., None], 3, axis=2))
+
+
+FORMS = {
+    "array": lambda scans: scans,
+    "big-endian array": lambda scans: scans.astype(scans.dtype.newbyteorder(">")),
+    "list": list,
+    "tuple": tuple,
+    "object array": as_objects,
+    "series": lambda scans: pd.Series(list(scans), index=[7, 8, 9]),
+    "table": lambda scans: pd.DataFrame({"image": list(scans), "age": 60}),
+    "another library's column": OtherSeries,
+    "another library's table": lambda scans: OtherTable(image=OtherSeries(scans)),
+    "tensor": torch.from_numpy,
+    "list of tensors": lambda scans: [torch.from_numpy(scan.copy()) for scan in scans],
+    "Pillow images": lambda scans: [Image.fromarray(scan) for scan in scans],
+}
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("form", FORMS)
+def test_scans_are_the_same_in_every_form(form, depth):
+    scans = SCANS.astype(depth) * (257 if depth == np.uint16 else 1)
+    X = FORMS[form](scans)
+    stacked = stack_scans(X)
+    assert stacked.dtype == depth
+    assert_array_equal(stacked, scans)
+    batches = [stack_scans(batch) for batch in iter_batches(X, 2)]
+    assert_array_equal(np.concatenate(batches), scans)
+    assert_array_equal(
+        LumbarCropper(30).transform(X), LumbarCropper(30).transform(scans)
+    )
+    assert_array_equal(
+        VariogramFeatures(lags=2).transform(X),
+        VariogramFeatures(lags=2).transform(scans),
+    )
+
+
+@pytest.mark.parametrize("form", ["table", "tensor", "Pillow images", "object array"])
+def test_networks_predict_the_same_from_every_form(form):
+    model = small_adhoc(max_epochs=1, early_stopping=False)
+    expected = model.fit(SCANS, [0, 1, 0]).predict_proba(SCANS)
+    X = FORMS[form](SCANS)
+    assert_array_equal(model.fit(X, [0, 1, 0]).predict_proba(X), expected)
+
+
+def test_colour_pillow_images_that_hold_grey_become_grey():
+    assert_array_equal(stack_scans([as_rgb(scan) for scan in SCANS]), SCANS)
+
+
+def test_pillow_images_follow_the_rules_for_files():
+    palette = Image.fromarray(GREY).convert("P")
+    with pytest.raises(UnreadableScanError, match=r"^X\[1\] has palette colours"):
+        stack_scans([Image.fromarray(GREY), palette])
+
+
+def test_bfloat16_tensors_become_floats():
+    stacked = stack_scans(torch.ones(2, 8, 8, dtype=torch.bfloat16))
+    assert stacked.dtype == np.float32
+
+
+@pytest.mark.parametrize("one", ["scan.png", Image.new("L", (8, 8))])
+def test_a_single_scan_is_refused_with_what_to_write(one):
+    with pytest.raises(TypeError, match=r"got one .*\[scan\]"):
+        stack_scans(one)
+
+
+def test_rows_of_numbers_are_left_to_scikit_learn():
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    assert_array_equal(stack_scans(rows), rows)
+    table = pd.DataFrame(rows, columns=["file", "path"])
+    assert stack_scans(table) is table
+
+
+@pytest.mark.parametrize("name", ["file", "Path", "images"])
+def test_a_table_with_scans_under_another_name_says_to_rename_it(name):
+    table = pd.DataFrame({name: ["0.png", "1.png"], "tbs": 1.2})
+    message = rf"column 'image', got a column '{name}'.*rename"
+    with pytest.raises(ValueError, match=message):
+        stack_scans(table)
+    with pytest.raises(ValueError, match=message):
+        LumbarCropper().transform(table)
+
+
+def test_two_columns_called_image_are_refused():
+    table = pd.DataFrame([[GREY, GREY]], columns=["image", "image"])
+    with pytest.raises(ValueError, match="one column 'image', got 2"):
+        stack_scans(table)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize(
+    "make", [list, pd.Series, lambda X: pd.DataFrame({"image": X})]
+)
+def test_missing_scans_are_named_by_index(make, missing):
+    X = make(pd.Series([missing, "a.png", missing], dtype=object))
+    with pytest.raises(ValueError, match=r"X lacks 2 scan\(s\).*index \[0, 2\]"):
+        stack_scans(X)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [[], (), np.empty((0, 8, 8)), pd.Series([], dtype=object), as_objects([])],
+    ids=["list", "tuple", "array", "series", "object array"],
+)
+def test_no_scans_are_called_so(X):
+    with pytest.raises(ValueError, match="at least one scan, got none"):
+        stack_scans(X)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_channels_that_come_last_are_refused_with_the_way_to_move_them(n_channels):
+    X = np.zeros((5, 24, 32, n_channels), np.uint8)
+    with pytest.raises(ValueError, match=r"channels come last.*np\.moveaxis\(X, -1, 1"):
+        stack_scans(X)
+    with pytest.raises(ValueError, match=r"index 0.*last.*np\.moveaxis\(scan, -1, 0"):
+        stack_scans(list(X))
+
+
+def test_channels_that_come_first_are_kept():
+    X = np.zeros((5, 3, 24, 32), np.uint8)
+    assert stack_scans(X).shape == stack_scans(list(X)).shape == X.shape
+
+
+def test_an_array_that_has_lost_its_depth_is_refused():
+    with pytest.raises(ValueError, match=r"dtype object.*np\.stack"):
+        stack_scans(np.array([GREY, DEEP], dtype=object))
+
+
+# --- Depths -------------------------------------------------------------------
+
+
+USES = {
+    "stack": stack_scans,
+    "batches": lambda X: list(iter_batches(X, 1)),
+    "network": lambda X: small_adhoc(max_epochs=1, early_stopping=False).fit(X, [0, 1]),
+    "texture": VariogramFeatures(lags=2).transform,
+    "cropper": LumbarCropper(30).transform,
+    "sampler": lambda X: AugmentationSampler().fit_resample(X, [0, 1]),
+    "display": ContactSheetDisplay.from_scans,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("uint8", "uint16"),
+        ("uint16", "uint8"),
+        ("uint8", "float32"),
+        ("float64", "int64"),
+    ],
+)
+def test_depths_are_not_mixed_by_anyone(use, first, second):
+    X = [GREY.astype(first), GREY.astype(second)]
+    with pytest.raises(ValueError, match=rf"mixes .*{first} and {second} \(index 1\)"):
+        USES[use](X)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_files_of_different_depth_are_not_mixed_by_anyone(use, tmp_path):
+    paths = [save(tmp_path / "a.png", GREY), save(tmp_path / "b.png", DEEP)]
+    with pytest.raises(ValueError, match=r"uint8 and uint16 \(index 1\)"):
+        USES[use](pd.DataFrame({"image": [str(path) for path in paths]}))
+
+
+def test_one_odd_file_is_refused_when_predicting_too(tmp_path):
+    deep = [DEEP, DEEP[::-1], DEEP[:, ::-1], DEEP.T.reshape(40, 50)]
+    model = small_adhoc(max_epochs=1, early_stopping=False).fit(deep, [0, 1, 0, 1])
+    paths = [save(tmp_path / f"{i}.png", scan) for i, scan in enumerate([*deep, GREY])]
+    with pytest.raises(ValueError, match=r"uint16 and uint8 \(index 4\)"):
+        model.predict(paths)
+    with pytest.raises(ValueError, match="uint8"):
+        model.predict(paths[4:])

@@ -48,7 +48,7 @@ def test_transform_refuses_what_fit_refuses():
     "thresholds", [(1.35, 1.2), (1.2, 1.2), (1.2,), (0, 1.2), (1.2, np.nan)]
 )
 def test_thresholds_must_be_two_increasing_positive_numbers(thresholds):
-    with pytest.raises(ValueError, match="thresholds="):
+    with pytest.raises(ValueError, match="Expected thresholds "):
         TBSLabeler(thresholds=thresholds).fit([1.3])
 
 
@@ -70,3 +70,20 @@ def test_binary_classes_are_the_three_classes_merged(scores):
     for policy, lowest in [("normal", 2), ("degraded", 1)]:
         binary = TBSLabeler(partially_degraded=policy).fit_transform(scores)
         assert_array_equal(binary, three >= lowest)
+
+
+@pytest.mark.parametrize("scheme", ["binary", "three-class"])
+def test_scores_in_per_cent_are_refused_with_the_unit_expected(scheme):
+    message = r"Expected tbs in TBS units such as 1.25, got 125: 2 .* 1 \(125\), 2"
+    with pytest.raises(ValueError, match=message):
+        TBSLabeler(scheme=scheme).fit([1.25, 125, 131])
+
+
+def test_thresholds_in_per_cent_are_refused():
+    with pytest.raises(ValueError, match="Expected thresholds"):
+        TBSLabeler(thresholds=(120, 135)).fit([1.25])
+
+
+def test_the_mask_of_the_middle_range_refuses_per_cent_alike():
+    with pytest.raises(ValueError, match=r"such as 1\.25, got 127"):
+        TBSLabeler().partially_degraded_mask([127, 1.2])

@@ -4,6 +4,8 @@ import pytest
 from conftest import load_real_scans
 from numpy.testing import assert_array_equal
 from PIL import Image
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, StratifiedGroupKFold
+from test_dicom import write_dicom
 
 from tbsclassify import LumbarCropper
 from tbsclassify.datasets import load_scans
@@ -168,3 +170,307 @@ def test_real_scans_load_with_their_boxes():
     assert all(image.ndim == 2 for image in scans.images)
     assert len(scans.images) == 94
     assert (~np.isnan(scans.boxes).any(axis=(1, 2))).sum() == 80
+
+
+# --- Tables as programs write them -------------------------------------------
+
+
+BOXES = [f"{level}_{side}" for level in ("L1", "L2", "L3", "L4") for side in SIDES]
+
+
+def with_boxes(table, names=BOXES, values=(2, 5, 17, 15)):
+    table = table.copy()
+    for name, value in zip(names, values * (len(names) // 4), strict=True):
+        table[name] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("encoding", "separator"),
+    [
+        ("utf-8", ","),
+        ("utf-8-sig", ","),
+        ("utf-8-sig", ";"),
+        ("cp1252", ";"),
+        ("utf-16", "\t"),
+        ("utf-16-le", ";"),
+        ("utf-8", "|"),
+    ],
+)
+def test_a_table_is_read_whatever_its_encoding_and_separator(
+    folder, encoding, separator
+):
+    path, table = folder
+    table["patient"] = ["007", "007", "Zoë", "b", "c", "d"]
+    table.to_csv(path / "t.csv", sep=separator, encoding=encoding, index=False)
+    scans = load_scans(path / "t.csv", path)
+    assert scans.patient.tolist() == table["patient"].tolist()
+    assert_array_equal(scans.tbs, table["tbs"])
+
+
+def test_excels_first_line_and_decimal_commas_are_read(folder):
+    path, table = folder
+    table = with_boxes(table, values=(2.5, 5.0, 17.5, 15.0))
+    text = table.to_csv(sep=";", decimal=",", index=False)
+    (path / "t.csv").write_text("sep=;\n" + text)
+    scans = load_scans(path / "t.csv", path)
+    assert_array_equal(scans.tbs, table["tbs"])
+    assert scans.boxes[0, 0].tolist() == [2.5, 5, 17.5, 15]
+
+
+@pytest.mark.parametrize("column", ["L1_top", "tbs", "row_spacing"])
+def test_a_decimal_comma_among_points_is_refused_by_row(folder, column):
+    path, table = folder
+    table = with_boxes(table).astype({"L1_top": object, "tbs": object})
+    table["row_spacing"] = table["column_spacing"] = [0.6] * 6
+    table[column] = table[column].astype(object)
+    table.loc[2, column] = "3,5"
+    reason = r"row 2 \(2.png\): .*'3,5' is not a number \(expected 3.5, with a point\)"
+    with pytest.raises(ValueError, match=reason):
+        load_scans(table, path)
+
+
+def test_unquoted_decimal_commas_do_not_shift_columns(folder):
+    path, _ = folder
+    (path / "t.csv").write_text("file,patient,tbs\n0.png,a,1,25\n")
+    with pytest.raises(ValueError, match=r"Expected 3 entries in row 0 .* got 4"):
+        load_scans(path / "t.csv", path)
+
+
+def test_a_workbook_is_refused_with_what_to_save(folder):
+    path, _ = folder
+    (path / "t.xlsx").write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(ValueError, match=r"t.xlsx .* Excel workbook.*CSV UTF-8"):
+        load_scans(path / "t.xlsx", path)
+
+
+def test_a_column_that_is_there_twice_is_named(folder):
+    path, table = folder
+    (path / "t.csv").write_text("file,patient,tbs,tbs\n0.png,a,1.2,1.3\n")
+    with pytest.raises(ValueError, match="each column once, got 'tbs'"):
+        load_scans(path / "t.csv", path)
+    table = pd.concat([table, table[["tbs"]]], axis=1)
+    with pytest.raises(ValueError, match="each column once, got 'tbs'"):
+        load_scans(table, path)
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_table_without_rows_is_called_so(folder, as_file):
+    path, table = folder
+    table[:0].to_csv(path / "t.csv", index=False)
+    with pytest.raises(ValueError, match=r"a row for each scan, got no rows"):
+        load_scans(path / "t.csv" if as_file else table[:0], path)
+
+
+class OtherTable:
+    """Stands in for a table of polars."""
+
+    def __init__(self, frame):
+        self._frame, self.columns = frame, frame.columns.tolist()
+
+    def __getitem__(self, name):
+        return self._frame[name]
+
+
+def test_another_librarys_table_loads_alike(folder):
+    path, table = folder
+    scans = load_scans(OtherTable(table), path)
+    assert_array_equal(scans.images, load_scans(table, path).images)
+
+
+def test_a_column_called_image_is_not_overwritten(folder):
+    path, table = folder
+    with pytest.raises(ValueError, match=r"no column 'image'.*Rename yours"):
+        load_scans(table.assign(image="pelvis"), path)
+
+
+def test_files_may_be_named_in_a_column_called_image(folder):
+    path, table = folder
+    scans = load_scans(
+        table.rename(columns={"file": "image"}), path, file_column="image"
+    )
+    assert_array_equal(scans.frame["image"][3], scans.images[3])
+
+
+# --- Patients ----------------------------------------------------------------
+
+
+def test_ids_of_numbers_and_text_are_patients_of_one_kind(folder):
+    path, table = folder
+    table["patient"] = pd.Series([1, 1.0, "A3", "A3 ", " A3", "1"], dtype=object)
+    scans = load_scans(table, path)
+    assert scans.patient.tolist() == ["1", "1", "A3", "A3", "A3", "1"]
+    assert scans.frame["patient"].tolist() == scans.patient.tolist()
+    for splitter in (GroupKFold(2), StratifiedGroupKFold(2), GroupShuffleSplit(2)):
+        for train, test in splitter.split(scans.images, [0, 1] * 3, scans.patient):
+            assert not set(scans.patient[train]) & set(scans.patient[test])
+
+
+def test_blanks_alone_are_no_patient(folder):
+    path, table = folder
+    table.loc[4, "patient"] = "  "
+    with pytest.raises(ValueError, match=r"row 4 \(4.png\): no patient"):
+        load_scans(table, path)
+
+
+def test_ids_that_differ_by_case_are_reported_by_row_and_not_named(folder):
+    path, table = folder
+    table["patient"] = ["xq1", "a", "XQ1", "b", "c", "d"]
+    with pytest.warns(UserWarning, match=r"case only.* in rows 0 and 2\.") as record:
+        scans = load_scans(table, path)
+    assert len(set(scans.patient)) == 6
+    assert "xq1" not in str(record[0].message).lower()
+
+
+def test_one_patient_spelt_with_a_blank_may_have_one_image_twice(folder):
+    path, table = folder
+    Image.open(path / "2.png").save(path / "3.png")
+    table["patient"] = ["a", "b", "c", "c ", "d", "e"]
+    assert load_scans(table, path).patient[3] == "c"
+
+
+# --- Files -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", ["./0.png", "sub/../0.png", " 0.png"])
+def test_other_spellings_of_a_file_are_the_same_file(folder, spelling):
+    path, table = folder
+    table.loc[1, "file"] = spelling
+    table.loc[1, "tbs"] = table.loc[0, "tbs"]
+    with pytest.raises(ValueError, match=r"row 1 .* listed in an earlier row"):
+        load_scans(table, path)
+
+
+@pytest.mark.parametrize("on_bad_rows", ["error", "warn"])
+def test_rows_for_vertebrae_are_refused_whatever_is_done_with_bad_rows(
+    folder, on_bad_rows
+):
+    path, table = folder
+    table.loc[1, "file"] = "./0.png"  # of the same patient, with another TBS
+    with pytest.raises(ValueError, match=r"rows 0 and 1 .*1.1 and 1.12.*aggregate"):
+        load_scans(table, path, on_bad_rows=on_bad_rows)
+
+
+def test_a_file_under_two_patients_is_left_out_in_both_rows(folder):
+    path, table = folder
+    table.loc[3, "file"] = "2.png"
+    with pytest.warns(UserWarning, match="2 of 6 rows"):
+        scans = load_scans(table, path, on_bad_rows="warn")
+    assert scans.frame["file"].tolist() == ["0.png", "1.png", "4.png", "5.png"]
+
+
+# --- Boxes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spell", [str.lower, str.title, str.upper, lambda name: name.replace("_", " ")]
+)
+def test_names_of_box_columns_may_be_spelt_otherwise(folder, spell):
+    path, table = folder
+    expected = load_scans(with_boxes(table), path)
+    scans = load_scans(with_boxes(table, [spell(name) for name in BOXES]), path)
+    assert_array_equal(scans.boxes, expected.boxes)
+    crops = [LumbarCropper(16).transform(x.frame) for x in (scans, expected)]
+    assert_array_equal(*crops)
+
+
+def test_levels_without_columns_are_not_known(folder):
+    path, table = folder
+    table = with_boxes(table, [name for name in BOXES if name[:2] in ("L1", "L4")])
+    scans = load_scans(table, path)
+    assert np.isnan(scans.boxes[:, 1:3]).all()
+    assert scans.boxes[0, 3].tolist() == [2, 5, 17, 15]
+    assert_array_equal(
+        LumbarCropper(16).transform(scans.frame),
+        LumbarCropper(16).transform(scans.images, boxes=scans.boxes),
+    )
+
+
+def test_one_box_of_the_whole_is_read_and_checked(folder):
+    path, table = folder
+    scans = load_scans(with_boxes(table, SIDES), path)
+    assert scans.boxes.shape == (6, 1, 4)
+    with pytest.raises(ValueError, match="a box reaches beyond its scan"):
+        load_scans(with_boxes(table, SIDES, (2, 5, 31, 15)), path)
+
+
+def test_a_level_that_lacks_a_side_is_refused_by_name(folder):
+    path, table = folder
+    table = with_boxes(table).drop(columns="L2_right")
+    with pytest.raises(ValueError, match=r"L2_right, got only L2_top, L2_left, L2_b"):
+        load_scans(table, path)
+
+
+def test_columns_that_look_like_boxes_of_another_program_are_reported(folder):
+    path, table = folder
+    table[["L1_xmin", "top_L2", "L1_bmd"]] = 5.0
+    with pytest.warns(UserWarning, match=r"'L1_xmin', 'top_L2' look like boxes"):
+        assert load_scans(table, path).boxes is None
+
+
+# --- Pixel sizes and regions -------------------------------------------------
+
+
+def dicom_folder(path, **elements):
+    """Write DICOM scans, one for each value of the elements, and their table."""
+    rng = np.random.default_rng(0)
+    n = len(next(iter(elements.values())))
+    for i in range(n):
+        write_dicom(
+            path / f"{i}.dcm",
+            rng.integers(0, 256, (16, 16)).astype(np.uint8),
+            **{name: values[i] for name, values in elements.items()},
+        )
+    return pd.DataFrame(
+        {"file": [f"{i}.dcm" for i in range(n)], "patient": range(n), "tbs": 1.25}
+    )
+
+
+def test_pixel_sizes_of_files_come_with_the_scans(tmp_path):
+    table = dicom_folder(tmp_path, PixelSpacing=[[0.6, 0.59], [0.6, 0.59]])
+    scans = load_scans(table, tmp_path)
+    assert_array_equal(scans.spacing, [[0.6, 0.59]] * 2)
+    assert_array_equal(scans.frame[["row_spacing", "column_spacing"]], scans.spacing)
+
+
+def test_pixel_sizes_that_nobody_tells_are_not_known(folder):
+    path, table = folder
+    assert np.isnan(load_scans(table, path).spacing).all()
+
+
+def test_pixel_sizes_of_the_table_go_before_those_of_files(tmp_path):
+    table = dicom_folder(tmp_path, PixelSpacing=[[0.6, 0.6], [0.6, 0.6]])
+    table["row_spacing"], table["column_spacing"] = [[0.61, np.nan]] * 2
+    table["column_spacing"] = [0.61, np.nan]
+    assert_array_equal(load_scans(table, tmp_path).spacing, [[0.61, 0.61], [0.6, 0.6]])
+
+
+def test_pixel_sizes_in_another_unit_are_bad_rows(folder):
+    path, table = folder
+    table["row_spacing"] = table["column_spacing"] = [600.0] + [0.6] * 5
+    with pytest.raises(ValueError, match=r"row 0 .*row_spacing 600 .* millimetres"):
+        load_scans(table, path)
+
+
+def test_mixed_pixel_sizes_are_reported_by_row(tmp_path):
+    sizes = [[0.6, 0.6], [0.25, 0.25], [0.61, 0.6]]
+    table = dicom_folder(tmp_path, PixelSpacing=sizes)
+    with pytest.warns(UserWarning, match=r"0\.25 x 0\.25 mm in row\(s\) 1;"):
+        load_scans(table, tmp_path)
+
+
+def test_mixed_regions_are_reported_by_row(tmp_path):
+    names = ["AP Spine", "AP Spine", "Left Femur", "Total Body", ""]
+    table = dicom_folder(tmp_path, ProtocolName=names)
+    message = (
+        r"femur in row\(s\) 2; total_body in row\(s\) 3; ap_spine in row\(s\) 0, 1\."
+    )
+    with pytest.warns(UserWarning, match=message):
+        load_scans(table, tmp_path)
+
+
+@pytest.mark.parametrize(("fill", "got"), [(300, "300"), (0.5, "0.5")])
+def test_a_grey_level_that_scans_cannot_hold_is_not_painted(folder, fill, got):
+    path, table = folder
+    with pytest.raises(ValueError, match=rf"Expected fill_unscanned .* got {got}"):
+        load_scans(table, path, fill_unscanned=fill)

@@ -163,10 +163,10 @@ def test_distances_are_the_lengths_of_the_displacements():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"lags": 0}, "lags=0"),
-        ({"lags": []}, "lags is empty"),
-        ({"lags": [1, -2]}, "lags=-2"),
-        ({"mask": np.ones((2, 2), bool)}, r"mask has shape \(2, 2\)"),
+        ({"lags": 0}, r"Expected lags .* got 0\."),
+        ({"lags": []}, "Expected lags .* got none"),
+        ({"lags": [1, -2]}, r"Expected lags .* got -2\."),
+        ({"mask": np.ones((2, 2), bool)}, r"Expected mask .* got shape \(2, 2\)"),
         ({"mask": np.ones((4, 4))}, "dtype float64"),
         ({"directions": [(0, 0)]}, "no step"),
         ({"directions": [(0.5, 1)]}, "pairs of integers"),
@@ -181,7 +181,7 @@ def test_variogram_refuses_what_it_cannot_use(arguments, message):
 
 
 def test_a_fractional_number_of_lags_is_refused():
-    with pytest.raises(TypeError, match=r"lags=2\.5"):
+    with pytest.raises(TypeError, match=r"Expected lags .* got 2\.5"):
         variogram(np.ones((4, 4)), 2.5)
 
 
@@ -334,13 +334,16 @@ def test_slope_is_nan_where_there_is_none(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"boxes": [0, 0, 9, 9], "mask": np.ones((20, 20), int)}, "both given"),
-        ({"lag_range": (1, 1)}, "fewer than two lags"),
-        ({"lag_range": (6, 1)}, "fewer than two lags"),
+        (
+            {"boxes": [0, 0, 9, 9], "mask": np.ones((20, 20), int)},
+            "Expected boxes or mask, got both",
+        ),
+        ({"lag_range": (1, 1)}, "two lags at least"),
+        ({"lag_range": (6, 1)}, "two lags at least"),
         ({"lag_range": 6}, "two numbers"),
-        ({"sigma": -1}, "sigma=-1"),
-        ({"margin": -1}, "margin=-1"),
-        ({"boxes": [0, 0, 9]}, "boxes has shape"),
+        ({"sigma": -1}, r"Expected sigma .* got -1\."),
+        ({"margin": -1}, r"Expected margin .* got -1\."),
+        ({"boxes": [0, 0, 9]}, "Expected boxes to have shape"),
     ],
 )
 def test_slope_refuses_what_it_cannot_use(arguments, message):
@@ -478,10 +481,10 @@ def test_features_come_as_a_table_where_pandas_is_asked_for():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"lags": 0}, "lags=0"),
-        ({"sigma": -1}, "sigma=-1"),
-        ({"margin": -1}, "margin=-1"),
-        ({"central_region": (0, 1)}, "central_region=0"),
+        ({"lags": 0}, r"Expected lags .* got 0\."),
+        ({"sigma": -1}, r"Expected sigma .* got -1\."),
+        ({"margin": -1}, r"Expected margin .* got -1\."),
+        ({"central_region": (0, 1)}, r"Expected central_region .* got 0\."),
         ({"central_region": 0.5}, "two numbers"),
     ],
 )

@@ -3,6 +3,8 @@
 import re
 import threading
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,29 +40,40 @@ _TAGS = [
 
 # ProtocolName is free text, so only a region found in it is handed on.
 _REGIONS = {
-    r"\b(ap|pa)\b.*spine|lumbar": "ap_spine",
-    r"\blva\b|lateral": "lateral_spine",
-    r"femur|hip": "femur",
-    r"total body|whole body": "total_body",
-    r"forearm": "forearm",
+    "total_body": r"\b(total|whole) body\b",
+    "forearm": r"\b(forearms?|wrists?|radius)\b",
+    "femur": r"\b(femurs?|femora|hips?)\b",
+    "lateral_spine": r"\b(lva|vfa|lateral)\b",
+    "ap_spine": r"\b(ap|pa|a p|p a)\b.*\bspine\b|\bspine\b.*\b(ap|pa|a p|p a)\b"
+    r"|\blumbar\b|\bl spine\b",
 }
+
+# Pixels of spine and hip scans in mm; those of a total body are larger.
+_PLAUSIBLE_SPACING = (0.2, 1.1)
+_PLAUSIBLE_SPACING_TOTAL_BODY = (0.2, 3.0)
+# A pixel may be this much longer on one side than on the other.
+_MAX_ANISOTROPY = 2.0
 
 
 class UnreadableScanError(ValueError):
     """A file that is no readable scan; the message says which and why."""
 
 
-_FILTERING = threading.Lock()
+# Pydicom's setting of what it validates, and filters of warnings, are common to
+# all threads.
+_ONE_AT_A_TIME = threading.Lock()
 
 
-def looks_like_dicom(path):
-    """Tell whether a file is DICOM by its magic number, or else by its name."""
+def looks_like_dicom(path: Path) -> bool:
+    """Tell whether a file is DICOM by its content, or else by its name."""
     with open(path, "rb") as file:
         head = file.read(132)
-    return head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
+    # Without preamble, a file begins with an element of group 2 or 8.
+    bare = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"
+    return head[128:] == b"DICM" or bare or path.suffix.lower() in (".dcm", ".dicom")
 
 
-def read_dicom(path, max_pixels):
+def read_dicom(path: Path, max_pixels: int) -> tuple[np.ndarray, dict[str, Any]]:
     """Read one DICOM file.
 
     Returns
@@ -68,38 +81,72 @@ def read_dicom(path, max_pixels):
     pixels : ndarray of uint8 or uint16, (h, w) grey or (h, w, 3) colour
     metadata : dict
     """
-    import pydicom
-
-    # What pydicom warns of quotes values of the header, which may be identity.
-    # Filters of warnings are common to all threads: one file at a time.
-    with _FILTERING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            dataset = pydicom.dcmread(path, specific_tags=_TAGS, force=True)
-        except Exception as error:
-            raise UnreadableScanError(
-                f"is not readable as DICOM ({type(error).__name__})"
-            ) from None
-        _check_single_frame(dataset, max_pixels)
-        try:
-            pixels = dataset.pixel_array
-        except Exception as error:
-            raise UnreadableScanError(_decoding_reason(dataset, error)) from None
-        try:
-            if pixels.ndim == 2:
-                pixels = _presentation_values(pixels, dataset)
-            elif pixels.dtype != np.uint8:
-                raise ValueError("colour deeper than 8 bits")
-            metadata = _metadata(dataset)
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise UnreadableScanError(
-                f"has grey-scale elements that make no sense ({type(error).__name__} "
-                "while applying its modality and VOI transformations)"
-            ) from None
+    dataset = _parse(path)
+    _check_single_frame(dataset, max_pixels)
+    pixels = _decode(dataset)
+    try:
+        if pixels.ndim == 2:
+            pixels = _presentation_values(pixels, dataset)
+        elif pixels.dtype != np.uint8:
+            raise ValueError("colour deeper than 8 bits")
+        metadata = _metadata(dataset, path.name)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error, UnreadableScanError):
+            raise
+        raise UnreadableScanError(
+            f"has grey-scale elements that make no sense ({type(error).__name__} "
+            "while applying its modality and VOI transformations)"
+        ) from None
     return pixels, metadata
 
 
-def _check_single_frame(dataset, max_pixels):
+def _parse(path: Path) -> Any:
+    """Read the elements of `_TAGS`, all converted, and see to a transfer syntax."""
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+    try:
+        # Pydicom warns of values that DICOM forbids and quotes them, and they may
+        # be identity. It need not validate them: what makes no sense is found when
+        # it is used. No filter of Python's warnings is touched, which would hide
+        # those of other threads.
+        with _ONE_AT_A_TIME, pydicom.config.disable_value_validation():
+            dataset = pydicom.dcmread(path, specific_tags=_TAGS, force=True)
+            for _ in (*dataset.file_meta, *dataset.iterall()):
+                pass  # converts
+    except Warning:
+        raise
+    except Exception as error:
+        raise UnreadableScanError(
+            f"is not readable as DICOM ({type(error).__name__})"
+        ) from None
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        # As pydicom found out from the first element.
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
+        )
+    return dataset
+
+
+def _decode(dataset: Any) -> np.ndarray:
+    try:
+        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+            return dataset.pixel_array
+        # Decoders warn where a file contradicts itself in what does not matter
+        # here. Filters are common to all threads: one file at a time, and only
+        # pydicom's own warnings.
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pydicom")
+            return dataset.pixel_array
+    except Warning:
+        raise
+    except Exception as error:
+        raise UnreadableScanError(_decoding_reason(dataset, error)) from None
+
+
+def _check_single_frame(dataset: Any, max_pixels: int) -> None:
     if "PixelData" not in dataset:
         raise UnreadableScanError("holds no image (no DICOM pixel data)")
     try:
@@ -117,12 +164,17 @@ def _check_single_frame(dataset, max_pixels):
             f"{max_pixels} allowed"
         )
     if frames > 1:
-        raise UnreadableScanError(f"holds {frames} frames, but one image is wanted")
+        raise UnreadableScanError(f"holds {frames} frames, expected one")
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        raise UnreadableScanError("has palette colours, but grey levels are wanted")
+        raise UnreadableScanError("has palette colours, expected grey levels")
+    bits = dataset.get("BitsStored")
+    if not (isinstance(bits, int) and 1 <= bits <= 16):
+        raise UnreadableScanError(
+            f"stores {bits} bits a pixel, expected 1 to 16; export it with 16"
+        )
 
 
-def _decoding_reason(dataset, error):
+def _decoding_reason(dataset: Any, error: Exception) -> str:
     syntax = dataset.file_meta.get("TransferSyntaxUID") if dataset.file_meta else None
     if syntax is None or not syntax.is_compressed:
         return "is truncated or has pixel data of the wrong length"
@@ -132,20 +184,37 @@ def _decoding_reason(dataset, error):
     return reason
 
 
-def _presentation_values(stored, dataset):
+def _presentation_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
     """Apply modality LUT, VOI LUT or window and polarity; bright is dense.
 
     The result spans what the file's stored bits can hold, so that an image
     without any of these elements comes back as it was stored.
     """
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 
     bits = int(dataset.BitsStored)
     full = 2**bits - 1
     values = apply_modality_lut(stored, dataset)
-    low, high = _output_range(dataset, bits)
-    values = apply_voi_lut(values, dataset).astype(np.float64)
-    values = np.clip((values - low) / (high - low), 0, 1) * full
+    if dataset.get("VOILUTSequence"):
+        low, high = 0, _highest_entry(dataset.VOILUTSequence[0], apply_voi, dataset)
+        values = apply_voi(values, dataset)
+    elif None not in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
+        # The ends of the window's output, in which a negative slope turns round
+        # what it had turned round in the input.
+        with np.errstate(over="ignore"):
+            low, high = apply_windowing(np.array([-1e300, 1e300]), dataset)
+        values = apply_windowing(values, dataset)
+    elif dataset.get("ModalityLUTSequence"):
+        item = dataset.ModalityLUTSequence[0]
+        low, high = 0, _highest_entry(item, apply_modality_lut, dataset)
+    else:
+        signed = dataset.get("PixelRepresentation", 0) == 1
+        first = -(2 ** (bits - 1)) if signed else 0
+        # Sorted, or a negative slope would be undone.
+        low, high = sorted(
+            apply_modality_lut(np.array([first, first + full]), dataset).tolist()
+        )
+    values = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * full
     if not np.isfinite(values).all():
         raise ValueError("not finite")
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -153,23 +222,22 @@ def _presentation_values(stored, dataset):
     return np.rint(values).astype(np.uint8 if bits <= 8 else np.uint16)
 
 
-def _output_range(dataset, bits):
-    """Lowest and highest value that can come out of the transformations."""
-    for name in ("VOILUTSequence", "ModalityLUTSequence"):
-        if dataset.get(name):
-            return 0, 2 ** int(dataset[name].value[0].LUTDescriptor[2]) - 1
-    low, high = 0, 2**bits - 1
-    if dataset.get("PixelRepresentation", 0) == 1:
-        low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    slope = float(dataset.get("RescaleSlope") or 1)
-    intercept = float(dataset.get("RescaleIntercept") or 0)
-    return low * slope + intercept, high * slope + intercept
+def _highest_entry(item: Any, apply_lut: Any, dataset: Any) -> int:
+    """Highest level that a look-up table can give.
+
+    Tables of up to 8 bits span what they declare. Deeper ones often declare 16
+    bits and fill fewer; they span the bits of their largest entry.
+    """
+    n_entries, first, declared = (int(value) for value in item.LUTDescriptor)
+    if declared <= 8:
+        return 2**declared - 1
+    entries = apply_lut(np.arange(first, first + (n_entries or 2**16)), dataset)
+    return 2 ** int(entries.max()).bit_length() - 1
 
 
-def _metadata(dataset):
-    spacing, source = _pixel_spacing(dataset)
-    protocol = str(dataset.get("ProtocolName") or "").lower()
-    region = [name for word, name in _REGIONS.items() if re.search(word, protocol)]
+def _metadata(dataset: Any, name: str) -> dict[str, Any]:
+    region = _region(str(dataset.get("ProtocolName") or ""))
+    spacing, source = _pixel_spacing(dataset, region, name)
     return {
         "format": "DICOM",
         "bits_stored": int(dataset.BitsStored),
@@ -178,25 +246,54 @@ def _metadata(dataset):
         "modality": str(dataset.get("Modality") or "") or None,
         "manufacturer": str(dataset.get("Manufacturer") or "") or None,
         "model": str(dataset.get("ManufacturerModelName") or "") or None,
-        "region": region[0] if region else None,
+        "region": region,
     }
 
 
-def _pixel_spacing(dataset):
+def _region(protocol: str) -> str | None:
+    """Return the one region that a protocol names, or None."""
+    words = re.sub(r"[\W_]+", " ", protocol.lower())
+    found = [name for name, word in _REGIONS.items() if re.search(word, words)]
+    if "lateral_spine" in found:
+        # "Lumbar Spine Lateral" is no AP spine, and "Lateral Hip" no spine.
+        others = [name for name in found if name not in ("lateral_spine", "ap_spine")]
+        found = others or ["lateral_spine"]
+    return found[0] if len(found) == 1 else None
+
+
+def _pixel_spacing(
+    dataset: Any, region: str | None, name: str
+) -> tuple[tuple[float, float] | None, str | None]:
     """Height and width of a pixel in mm and the element that tells them."""
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = _two_positive(dataset.get(name))
-        if spacing:
-            return spacing, name
-    # GE densitometers state the scanned width and height in mm instead.
-    area = _two_positive(dataset.get("ExposedArea"))
-    if area:
-        width, height = area
-        return (height / dataset.Rows, width / dataset.Columns), "ExposedArea"
+    low, high = (
+        _PLAUSIBLE_SPACING_TOTAL_BODY if region == "total_body" else _PLAUSIBLE_SPACING
+    )
+    for element in ("PixelSpacing", "ImagerPixelSpacing", "ExposedArea"):
+        spacing = _two_positive(dataset.get(element))
+        if spacing and element == "ExposedArea":
+            # GE densitometers state the scanned width and height in mm instead.
+            width, height = spacing
+            spacing = height / dataset.Rows, width / dataset.Columns
+        if not spacing:
+            continue
+        tolerance = 1e-6
+        if (
+            min(spacing) >= low - tolerance
+            and max(spacing) <= high + tolerance
+            and max(spacing) <= (_MAX_ANISOTROPY + tolerance) * min(spacing)
+        ):
+            return spacing, element
+        warnings.warn(
+            f"{name}: expected pixels of {low} to {high} mm, got {spacing[0]:.3g} x "
+            f"{spacing[1]:.3g} mm from {element}. This size is not handed on: measure "
+            "it, and put it into columns row_spacing and column_spacing of the table.",
+            UserWarning,
+            stacklevel=5,
+        )
     return None, None
 
 
-def _two_positive(values):
+def _two_positive(values: Any) -> tuple[float, float] | None:
     try:
         first, second = (float(value) for value in values)
     except (TypeError, ValueError):

@@ -5,18 +5,28 @@ numbers from a generator, `apply` is a function of images and these numbers.
 """
 
 import numbers
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
-from tbsclassify._validation import check_number, check_option, check_random_seed
-from tbsclassify.images import stack_scans
+from tbsclassify._validation import (
+    box_columns,
+    boxes_in,
+    check_boxes,
+    check_number,
+    check_option,
+    check_random_seed,
+    scans_of,
+)
+from tbsclassify.images import iter_scans, stack_scans
 
 _INTEGER_DTYPES = (torch.uint8, torch.uint16)
 # Anything else becomes the first, as in the classifiers.
@@ -115,12 +125,18 @@ class RandomAugmentation(BaseEstimator):
     0.63
     """
 
-    def __init__(self, horizontal_flip=0.5, *, rotation=10, brightness=(0.10, 0.40)):
+    def __init__(
+        self,
+        horizontal_flip: float = 0.5,
+        *,
+        rotation: float = 10,
+        brightness: tuple[float, float] | None = (0.10, 0.40),
+    ) -> None:
         self.horizontal_flip = horizontal_flip
         self.rotation = rotation
         self.brightness = brightness
 
-    def draw(self, n_images, generator):
+    def draw(self, n_images: int, generator: torch.Generator) -> AugmentationDraws:
         """Draw what happens to each image of a batch.
 
         Parameters
@@ -152,7 +168,7 @@ class RandomAugmentation(BaseEstimator):
         )
 
     @staticmethod
-    def apply(images, draws):
+    def apply(images: torch.Tensor, draws: AugmentationDraws) -> torch.Tensor:
         """Change images as drawn.
 
         Parameters
@@ -189,7 +205,7 @@ class RandomAugmentation(BaseEstimator):
             levels = levels.round().clamp(0, torch.iinfo(images.dtype).max)
         return levels.to(images.dtype)
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> tuple[float, float]:
         """Check all parameters and return the limits of the change of brightness."""
         check_number(self.horizontal_flip, "horizontal_flip", low=0, high=1)
         check_number(self.rotation, "rotation", low=0, high=180)
@@ -197,8 +213,8 @@ class RandomAugmentation(BaseEstimator):
             return 0, 0
         if not isinstance(self.brightness, tuple | list) or len(self.brightness) != 2:
             raise TypeError(
-                f"brightness={self.brightness!r}, but the smallest and the largest "
-                "change are wanted, such as (0.10, 0.40), or None."
+                "Expected brightness to be the smallest and the largest change, such "
+                f"as (0.10, 0.40), or None, got {self.brightness!r}."
             )
         low, high = self.brightness
         check_number(low, "brightness[0]", low=0, high=1, inclusive=(True, False))
@@ -206,7 +222,7 @@ class RandomAugmentation(BaseEstimator):
         return low, high
 
 
-def rotate(images, angle):
+def rotate(images: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
     """Rotate images about their centres, keeping their size.
 
     Parameters
@@ -236,9 +252,9 @@ def rotate(images, angle):
     radians = torch.deg2rad(angle).to(images, non_blocking=True)[:, None, None]
     cos, sin = radians.cos(), radians.sin()
     # Pixels from the centre, so that images longer than wide are not sheared.
-    like_images = {"dtype": images.dtype, "device": images.device}
-    y = torch.arange(height, **like_images)[:, None] - (height - 1) / 2
-    x = torch.arange(width, **like_images) - (width - 1) / 2
+    y = torch.arange(height, dtype=images.dtype, device=images.device)[:, None]
+    x = torch.arange(width, dtype=images.dtype, device=images.device)
+    y, x = y - (height - 1) / 2, x - (width - 1) / 2
     source = (cos * x - sin * y) * (2 / width), (sin * x + cos * y) * (2 / height)
     rotated = grid_sample(
         images,
@@ -253,26 +269,26 @@ def rotate(images, angle):
     return torch.where(_per_image(angle != 0, images), rotated, images)
 
 
-def _per_image(values, images):
+def _per_image(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     # Without waiting for the device, whose queue may be long.
     return values.to(images.device, non_blocking=True)[:, None, None, None]
 
 
-def _check_images(images, n_draws):
+def _check_images(images: torch.Tensor, n_draws: int) -> None:
     if images.ndim != 4:
         raise ValueError(
-            f"images has shape {tuple(images.shape)}, but (n, channels, height, width) "
-            "is wanted. For images without channels, pass images[:, None]."
+            "Expected images to have shape (n, channels, height, width), got "
+            f"{tuple(images.shape)}. For images without channels, pass images[:, None]."
         )
     if len(images) != n_draws:
         raise ValueError(
-            f"images holds {len(images)} images, but draws are for {n_draws}. Draw "
+            f"Expected draws for {len(images)} images, got draws for {n_draws}. Draw "
             "with draw(len(images), generator)."
         )
     if not (images.is_floating_point() or images.dtype in _INTEGER_DTYPES):
         raise TypeError(
-            f"images is of {images.dtype}, but uint8, uint16 or floating-point grey "
-            "levels are wanted. Convert them, for instance with images.float()."
+            "Expected images to hold uint8, uint16 or floating-point grey levels, got "
+            f"{images.dtype}. Convert them, for instance with images.float()."
         )
 
 
@@ -288,18 +304,17 @@ class AugmentationSampler(BaseEstimator):
     augmentation : RandomAugmentation, default=None
         How copies differ from their originals; None takes
         ``RandomAugmentation()``.
-    sampling_strategy : "auto" or dict, default="auto"
+    n_copies : "auto" or dict, default="auto"
         How many copies to add. ``"auto"`` brings each class to the size of the
         largest. A dict has classes for its keys; an int is the number of copies
-        to add (not, as in imbalanced-learn, the number of scans at the end), a
-        float the share that the class shall have at the end. Classes that are
-        not named get no copies.
+        to add, a float the share that the class shall have at the end. Classes
+        that are not named get no copies.
     random_state : int, RandomState, Generator or None, default=None
         Seed of the choice of originals and of the augmentation.
 
     Attributes
     ----------
-    sampling_strategy_ : dict
+    n_copies_ : dict
         Number of copies added to each class.
     sample_indices_ : ndarray of int of shape (n_scans_new,)
         Index of the original of each scan returned; what belongs to the scans
@@ -314,11 +329,20 @@ class AugmentationSampler(BaseEstimator):
     Originals of a class take turns in a random order, so that the numbers of
     copies of two of them differ by one at most.
 
-    Split by patient first and resample the training part: copies are no new
-    patients. For the same reason a classifier after the sampler must not split
-    off a validation set without knowing patients, or copies of one scan land on
-    both sides. In a Pipeline, where groups cannot follow, use
-    ``early_stopping=False``.
+    *Boxes.* In a table, the boxes of a copy are mirrored and turned with its
+    image, so that a cropper after the sampler crops copies as it crops originals.
+    A turned box becomes the upright box around its four corners, and is cut at the
+    border of the image. Where `X` is no table, crop first: boxes given to a later
+    step do not follow.
+
+    *Groups.* Copies are no new patients: split by patient first and resample the
+    training part. Outside a Pipeline, groups follow as
+    ``groups[sampler.sample_indices_]``. A Pipeline of imbalanced-learn resamples
+    `X` and `y` only, and hands groups on as they are, which then have another
+    length than the scans: a classifier after the sampler cannot split off a
+    validation set by patient, and without patients copies of one scan would land
+    on both sides. Give it ``early_stopping=False``; it then needs no groups and
+    ignores them.
 
     References
     ----------
@@ -333,108 +357,219 @@ class AugmentationSampler(BaseEstimator):
     >>> from tbsclassify.augmentation import AugmentationSampler
     >>> X = np.random.default_rng(0).integers(256, size=(1127, 8, 8), dtype=np.uint8)
     >>> y = np.repeat([0, 1], [979, 148])
-    >>> sampler = AugmentationSampler(
-    ...     sampling_strategy={0: 225, 1: 563}, random_state=0
-    ... )
+    >>> sampler = AugmentationSampler(n_copies={0: 225, 1: 563}, random_state=0)
     >>> X_new, y_new = sampler.fit_resample(X, y)
     >>> X_new.shape, f"{y_new.mean():.1%}"
     ((1915, 8, 8), '37.1%')
 
     The same, said by the share at the end:
 
-    >>> sampler.set_params(sampling_strategy={0: 225, 1: 0.37}, random_state=0)
-    AugmentationSampler(random_state=0, sampling_strategy={0: 225, 1: 0.37})
+    >>> sampler.set_params(n_copies={0: 225, 1: 0.37}, random_state=0)
+    AugmentationSampler(n_copies={0: 225, 1: 0.37}, random_state=0)
     >>> X_new, y_new = sampler.fit_resample(X, y)
-    >>> sampler.sampling_strategy_
+    >>> sampler.n_copies_
     {0: 225, 1: 559}
+
+    A table comes back as a table, with boxes that fit the copies:
+
+    >>> from tbsclassify import LumbarCropper, TBSLabeler, make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(6, random_state=0)
+    >>> y = TBSLabeler().fit_transform(scans.tbs)
+    >>> sampler = AugmentationSampler(n_copies={0: 4}, random_state=0)
+    >>> X_new, y_new = sampler.fit_resample(scans.frame, y)
+    >>> LumbarCropper().transform(X_new).shape
+    (10, 224, 224)
     """
 
     def __init__(
-        self, augmentation=None, *, sampling_strategy="auto", random_state=None
-    ):
+        self,
+        augmentation: RandomAugmentation | None = None,
+        *,
+        n_copies: Mapping[Any, float] | Literal["auto"] = "auto",
+        random_state: int | np.random.RandomState | np.random.Generator | None = None,
+    ) -> None:
         self.augmentation = augmentation
-        self.sampling_strategy = sampling_strategy
+        self.n_copies = n_copies
         self.random_state = random_state
 
-    def fit_resample(self, X, y):
+    def fit_resample(self, X: Any, y: ArrayLike) -> tuple[Any, np.ndarray]:
         """Return the scans, followed by augmented copies of some.
 
         Parameters
         ----------
         X : array of shape (n_scans, height, width) or (n_scans, channels, \
-height, width), or sequence
-            Scans of one size: uint8, uint16 or floating-point grey levels. Or a
-            sequence of such 2-D arrays or of paths, or a table with these in a
-            column ``image``.
+height, width), sequence or DataFrame
+            Scans: uint8, uint16 or floating-point grey levels. Or a sequence of
+            such 2-D arrays or of paths. Or a table with these in a column
+            ``image`` and boxes as in `LumbarCropper.transform`.
         y : array-like of shape (n_scans,)
             Class of each scan.
 
         Returns
         -------
         X_new : ndarray of shape (n_scans_new, height, width) or (n_scans_new, \
-channels, height, width)
-            The scans in their order, then the copies, class by class.
+channels, height, width), or DataFrame
+            The scans in their order, then the copies, class by class. A 1-D array
+            of arrays where sizes differ. Of a table, a pandas table with the same
+            columns: arrays in ``image``, boxes that fit them, and all else
+            repeated from the original.
         y_new : ndarray of shape (n_scans_new,)
             Their classes.
 
         Raises
         ------
         ValueError
-            If `X` does not hold images, `sampling_strategy` names a class that
+            If `X` does not hold images of one depth, `n_copies` names a class that
             is not in `y`, or a share cannot be reached by adding copies.
         """
-        X = check_array(
-            stack_scans(X), allow_nd=True, dtype=_NUMPY_DTYPES, input_name="X"
+        images = _collect_images(X)
+        labels = column_or_1d(y)
+        check_classification_targets(labels)
+        check_consistent_length(images, labels)
+        classes, codes, counts = np.unique(
+            labels, return_inverse=True, return_counts=True
         )
-        y = column_or_1d(y)
-        check_classification_targets(y)
-        check_consistent_length(X, y)
-        if X.ndim not in (3, 4):
-            raise ValueError(
-                f"X has shape {X.shape}, but (n, height, width) or (n, channels, "
-                "height, width) is wanted. Resample scans before features are taken."
-            )
-        classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-        self.sampling_strategy_ = _count_copies(
-            self.sampling_strategy,
+        self.n_copies_ = _count_copies(
+            self.n_copies,
             dict(zip(classes.tolist(), counts.tolist(), strict=True)),
         )
         generator = torch.Generator().manual_seed(check_random_seed(self.random_state))
         originals = []
-        for code, n_copies in enumerate(self.sampling_strategy_.values()):
+        for code, n_copies in enumerate(self.n_copies_.values()):
             order = torch.randperm(int(counts[code]), generator=generator).numpy()
             originals.append(np.resize(np.flatnonzero(codes == code)[order], n_copies))
-        rows = np.concatenate([np.arange(len(y)), *originals])
-        X_new = X[rows]
-        self._augment_in_place(X_new[len(y) :], generator)
+        rows = np.concatenate([np.arange(len(labels)), *originals])
+        images = images[rows]
+        draws = self._augment_in_place(images[len(labels) :], generator)
         self.sample_indices_ = rows
-        return X_new, y[rows]
+        if "image" in getattr(X, "columns", ()):
+            return _resample_table(X, rows, images, draws), labels[rows]
+        return images, labels[rows]
 
-    def _augment_in_place(self, copies, generator):
+    def _augment_in_place(
+        self, copies: np.ndarray, generator: torch.Generator
+    ) -> AugmentationDraws:
+        """Augment an array of images, or put augmented ones into a 1-D array."""
         augmentation = self.augmentation
         if augmentation is None:
             augmentation = RandomAugmentation()
+        all_draws = [augmentation.draw(0, generator)]
         for start in range(0, len(copies), _CHUNK_SIZE):
             chunk = copies[start : start + _CHUNK_SIZE]
-            images = torch.from_numpy(chunk).view(len(chunk), -1, *chunk.shape[-2:])
-            draws = augmentation.draw(len(images), generator)
-            chunk[:] = augmentation.apply(images, draws).numpy().reshape(chunk.shape)
+            draws = augmentation.draw(len(chunk), generator)
+            all_draws.append(draws)
+            if chunk.dtype != object:
+                chunk[:] = _apply(augmentation, chunk, draws)
+                continue
+            for i, image in enumerate(chunk):
+                alone = AugmentationDraws(*(drawn[i : i + 1] for drawn in draws))
+                chunk[i] = _apply(augmentation, image[np.newaxis], alone)[0]
+        return AugmentationDraws(
+            *(torch.cat(drawn) for drawn in zip(*all_draws, strict=True))
+        )
 
 
-def _count_copies(strategy, counts):
-    """Turn `sampling_strategy` into the number of copies to add to each class."""
-    if not isinstance(strategy, Mapping):
-        check_option(strategy, "sampling_strategy", ("auto",))
+def _apply(
+    augmentation: RandomAugmentation, images: np.ndarray, draws: AugmentationDraws
+) -> np.ndarray:
+    """Augment images of shape (n, h, w) or (n, c, h, w)."""
+    batch = torch.from_numpy(images).view(len(images), -1, *images.shape[-2:])
+    return augmentation.apply(batch, draws).numpy().reshape(images.shape)
+
+
+def _collect_images(X: Any) -> np.ndarray:
+    """Return images as one array, or as a 1-D array of arrays of unequal sizes."""
+    scans = scans_of(X)
+    if isinstance(scans, list):
+        images = [
+            scan if scan.dtype in _NUMPY_DTYPES else scan.astype(_NUMPY_DTYPES[0])
+            for scan in iter_scans(scans, channels=True)
+        ]
+        if len({image.shape for image in images}) == 1:
+            return np.stack(images)
+        collected = np.empty(len(images), dtype=object)
+        collected[:] = images
+        return collected
+    images = check_array(
+        stack_scans(scans), allow_nd=True, dtype=_NUMPY_DTYPES, input_name="X"
+    )
+    if images.ndim not in (3, 4):
+        raise ValueError(
+            "Expected X to have shape (n, height, width) or (n, channels, height, "
+            f"width), got {images.shape}. Resample scans before features are taken."
+        )
+    return images
+
+
+def _resample_table(
+    table: Any, rows: np.ndarray, images: np.ndarray, draws: AugmentationDraws
+) -> pd.DataFrame:
+    """Repeat rows of a table, with the images and with boxes that fit them."""
+    if not isinstance(table, pd.DataFrame):
+        table = pd.DataFrame({name: table[name].to_list() for name in table.columns})
+    n_copies = len(draws.angle)
+    resampled = table.iloc[rows].reset_index(drop=True)
+    resampled["image"] = pd.Series(list(images), dtype=object)
+    shapes = [image.shape[-2:] for image in images[len(rows) - n_copies :]]
+    for names in box_columns(table.columns).values():
+        boxes = check_boxes(boxes_in(resampled, names), len(rows))[:, 0]
+        if n_copies:
+            boxes[-n_copies:] = _move_boxes(boxes[-n_copies:], shapes, draws)
+        resampled[names] = boxes
+    return resampled
+
+
+def _move_boxes(
+    boxes: np.ndarray, shapes: Sequence[tuple[int, int]], draws: AugmentationDraws
+) -> np.ndarray:
+    """Mirror and turn boxes with their images, as (top, left, bottom, right).
+
+    A turned box becomes the hull of its corners, cut at the border of the image;
+    NaN where nothing is left of it, and where it was not known.
+    """
+    height, width = np.transpose(shapes).astype(float)
+    top, left, bottom, right = boxes.T
+    flip = draws.flip.numpy()
+    left, right = (
+        np.where(flip, width - right, left),
+        np.where(flip, width - left, right),
+    )
+    # Edges are counted from the outer edge of the first pixel, so that the centre,
+    # about which `rotate` turns, lies at half the height and width.
+    y = np.stack([top, top, bottom, bottom]) - height / 2
+    x = np.stack([left, right, left, right]) - width / 2
+    angle = np.deg2rad(draws.angle.numpy().astype(float))
+    turned_y = np.cos(angle) * y - np.sin(angle) * x + height / 2
+    turned_x = np.cos(angle) * x + np.sin(angle) * y + width / 2
+    hull = np.stack(
+        [
+            turned_y.min(axis=0).clip(0, height),
+            turned_x.min(axis=0).clip(0, width),
+            turned_y.max(axis=0).clip(0, height),
+            turned_x.max(axis=0).clip(0, width),
+        ],
+        axis=1,
+    )
+    hull[(hull[:, 2:] <= hull[:, :2]).any(axis=1)] = np.nan
+    straight = np.stack([top, left, bottom, right], axis=1)
+    return np.where(angle[:, np.newaxis] == 0, straight, hull)
+
+
+def _count_copies(
+    n_copies: Mapping[Any, float] | str, counts: dict[Any, int]
+) -> dict[Any, int]:
+    """Turn `n_copies` into the number of copies to add to each class."""
+    if not isinstance(n_copies, Mapping):
+        check_option(n_copies, "n_copies", ("auto",))
         return {name: max(counts.values()) - n for name, n in counts.items()}
-    unknown = [name for name in strategy if name not in counts]
+    unknown = [name for name in n_copies if name not in counts]
     if unknown:
         raise ValueError(
-            f"sampling_strategy names {unknown}, but the classes in y are "
-            f"{list(counts)}."
+            f"Expected n_copies to name classes in y, {list(counts)}, got {unknown}."
         )
     copies, shares = dict.fromkeys(counts, 0), {}
-    for name, value in strategy.items():
-        argument = f"sampling_strategy[{name!r}]"
+    for name, value in n_copies.items():
+        argument = f"n_copies[{name!r}]"
         if isinstance(value, numbers.Integral):
             copies[name] = check_number(value, argument, low=0, integer=True)
         else:
@@ -443,9 +578,8 @@ def _count_copies(strategy, counts):
             )
     if len(shares) == len(counts) or sum(shares.values()) >= 1:
         raise ValueError(
-            f"sampling_strategy={strategy!r} gives shares to all classes, or shares "
-            "that leave nothing for the others. Leave one class out: its share is "
-            "what remains."
+            "Expected n_copies to leave a share to one class at least, got "
+            f"{n_copies!r}. Leave one class out: its share is what remains."
         )
     others = sum(n + copies[name] for name, n in counts.items() if name not in shares)
     total = others / (1 - sum(shares.values()))
@@ -453,8 +587,9 @@ def _count_copies(strategy, counts):
         copies[name] = round(share * total) - counts[name]
         if copies[name] < 0:
             raise ValueError(
-                f"sampling_strategy[{name!r}]={share} asks for {share * total:.0f} of "
-                f"{total:.0f} scans, but y holds {counts[name]} of this class already "
-                "and none is removed. Choose a larger share, or copies of the others."
+                f"Expected n_copies[{name!r}] to be a share above that of the class, "
+                f"got {share}: it asks for {share * total:.0f} of {total:.0f} scans, "
+                f"but y holds {counts[name]} already and none is removed. Choose a "
+                "larger share, or copies of the others."
             )
     return copies

@@ -2,15 +2,17 @@
 
 import math
 import warnings
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
-from sklearn.base import BaseEstimator, TransformerMixin
 
+from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import (
+    check_fill,
     check_number,
     check_option,
-    check_scan,
     check_scans_and_boxes,
 )
 from tbsclassify.images import iter_scans
@@ -25,9 +27,21 @@ _RESAMPLING = {
 
 # A crop may lose this share of L1-L4, some rows of an endplate, without a word.
 _TOLERATED_LOSS = 0.05
+# Side in pixels of the largest window that is cut out of a scan, or of a crop.
+_MAX_SIDE = 8000
+
+_Resample = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 
 
-def crop_square(scan, center, size, *, scale=1.0, resample="bilinear", fill=0):
+def crop_square(
+    scan: np.ndarray,
+    center: tuple[float, float],
+    size: int,
+    *,
+    scale: float = 1.0,
+    resample: _Resample = "bilinear",
+    fill: float = 0,
+) -> np.ndarray:
     """Cut a square out of a scan, keeping its aspect.
 
     Parameters
@@ -54,6 +68,12 @@ default="bilinear"
     crop : ndarray of shape (size, size)
         The crop, in the scan's dtype.
 
+    Raises
+    ------
+    ValueError
+        If scans of this dtype cannot hold `fill`, or the crop or its window on the
+        scan has more than 8000 x 8000 pixels.
+
     Examples
     --------
     >>> import numpy as np
@@ -63,12 +83,13 @@ default="bilinear"
     array([[ 6,  7],
            [11, 12]], dtype=uint8)
     """
+    scan = np.asarray(scan)
+    check_fill(fill, "fill", scan.dtype)
+    _check_sides(size, scale)
+    top, left, bottom, right = _square(center, size, scale)
     side = size / scale
-    top, left = center[0] - side / 2, center[1] - side / 2
-    if scale == 1:
-        top, left = math.floor(top + 0.5), math.floor(left + 0.5)
     first = math.floor(top), math.floor(left)
-    last = math.ceil(top + side), math.ceil(left + side)
+    last = math.ceil(bottom), math.ceil(right)
     window = _padded_window(scan, first, last, fill)
     if scale == 1:
         return window
@@ -85,7 +106,28 @@ default="bilinear"
     return crop.astype(scan.dtype, copy=False)
 
 
-def _padded_window(scan, first, last, fill):
+def _square(center: ArrayLike, size: int, scale: float) -> np.ndarray:
+    """Return what a crop shows as (top, left, bottom, right), in the scan's pixels."""
+    corner = np.asarray(center, dtype=float) - size / scale / 2
+    if scale == 1:
+        corner = np.floor(corner + 0.5)
+    return np.concatenate([corner, corner + size / scale])
+
+
+def _check_sides(size: int, scale: float) -> None:
+    """Refuse crops and windows so large that they fill the memory."""
+    if max(size, size / scale) > _MAX_SIDE:
+        raise ValueError(
+            f"Expected size and size / scale to be at most {_MAX_SIDE} pixels, got "
+            f"size={size} and scale={scale:g}, a window of {size / scale:g} pixels. "
+            'Choose a smaller size or a larger scale; with scale="fit", check the '
+            "boxes."
+        )
+
+
+def _padded_window(
+    scan: np.ndarray, first: tuple[int, int], last: tuple[int, int], fill: float
+) -> np.ndarray:
     """Copy rows and columns `first` to `last`, filled outside the scan."""
     shape = tuple(stop - start for start, stop in zip(first, last, strict=True))
     window = np.full(shape, fill, dtype=scan.dtype)
@@ -100,12 +142,14 @@ def _padded_window(scan, first, last, fill):
     return window
 
 
-class LumbarCropper(TransformerMixin, BaseEstimator):
+class LumbarCropper(  # type: ignore[call-arg]
+    StatelessScanTransformer, auto_wrap_output_keys=None
+):
     """Crop each scan to a square centred on the vertebrae L1 to L4.
 
     The crop keeps the aspect of the scan and, at the default `scale`, copies
-    its pixels: the trabecular texture is what is to be classified, and both
-    stretching and interpolation alter it.
+    its pixels, because stretching and interpolation alter the trabecular texture
+    that classifiers look at.
 
     The box of a scan is taken from the argument `boxes` or, so that it travels
     with the scan through splits and searches, from a DataFrame `X`. A scan
@@ -155,55 +199,22 @@ default="bilinear"
     (2, 224, 224)
     """
 
-    def __init__(self, size=224, *, scale=1.0, margin=0.1, resample="bilinear", fill=0):
+    def __init__(
+        self,
+        size: int = 224,
+        *,
+        scale: float | Literal["fit"] = 1.0,
+        margin: float = 0.1,
+        resample: _Resample = "bilinear",
+        fill: float = 0,
+    ) -> None:
         self.size = size
         self.scale = scale
         self.margin = margin
         self.resample = resample
         self.fill = fill
 
-    def fit(self, X, y=None, boxes=None):
-        """Check parameters, form of the scans and boxes; nothing is learnt.
-
-        Parameters
-        ----------
-        X : array, sequence or DataFrame
-            Scans, as in `transform`.
-        y : None
-            Ignored.
-        boxes : array-like, default=None
-            Boxes, as in `transform`.
-
-        Returns
-        -------
-        self : LumbarCropper
-            The cropper itself.
-        """
-        self._check_parameters()
-        check_scans_and_boxes(X, boxes)
-        return self
-
-    def fit_transform(self, X, y=None, boxes=None):
-        """Crop scans; see `transform`.
-
-        Parameters
-        ----------
-        X : array, sequence or DataFrame
-            Scans.
-        y : None
-            Ignored.
-        boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
-default=None
-            Boxes of the vertebrae.
-
-        Returns
-        -------
-        crops : ndarray of shape (n_scans, size, size)
-            The crops.
-        """
-        return self.transform(X, boxes=boxes)
-
-    def transform(self, X, boxes=None):
+    def transform(self, X: Any, boxes: ArrayLike | None = None) -> np.ndarray:
         """Crop scans.
 
         Parameters
@@ -213,7 +224,8 @@ default=None
             DataFrame with arrays or paths in a column ``image`` and optionally
             boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
             ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
-            ``bottom``, ``right``. Other columns are not looked at.
+            ``bottom``, ``right``. Levels without columns are taken as not known.
+            Other columns are not looked at.
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
 default=None
             Boxes of L1 to L4 as (top, left, bottom, right) in pixels, ends
@@ -224,6 +236,12 @@ default=None
         crops : ndarray of shape (n_scans, size, size)
             The crops, in the dtype of the scans.
 
+        Raises
+        ------
+        ValueError
+            If a scan is not readable, boxes have no meaning, scans are of several
+            depths, or cannot hold `fill`.
+
         Warns
         -----
         UserWarning
@@ -233,17 +251,11 @@ default=None
         self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
         boxes = hull(boxes)
-        crops, cut_off, narrow = None, 0, 0
+        crops, cut_off, narrow = np.empty(0), 0, 0
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
-            scan = check_scan(scan, i)
-            if crops is None:
+            if i == 0:
                 crops = np.empty((len(boxes), self.size, self.size), scan.dtype)
-            elif scan.dtype != crops.dtype:
-                raise ValueError(
-                    f"X mixes scans of {crops.dtype} and {scan.dtype} (index {i}), "
-                    "whose grey levels cannot be compared. Bring them to one depth."
-                )
-            region, known, scale = self._frame(scan.shape, box)
+            region, known, scale = self._region(scan.shape, box)
             reach = self.size / scale
             longest = (region[2:] - region[:2]).max()
             cut_off += int(known and reach < (1 - _TOLERATED_LOSS) * longest)
@@ -259,7 +271,57 @@ default=None
         self._warn(len(boxes), cut_off, narrow)
         return crops
 
-    def _frame(self, shape, box):
+    def square_of(
+        self, shape: tuple[int, int], box: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Tell which square of a scan the crop shows.
+
+        Parameters
+        ----------
+        shape : tuple of two ints
+            Height and width of the scan in pixels.
+        box : array-like of shape (4,), default=None
+            Box of L1-L4 as (top, left, bottom, right) in pixels. None or NaN
+            where it is not known.
+
+        Returns
+        -------
+        square : ndarray of float of shape (4,)
+            The square as (top, left, bottom, right) in pixels of the scan; it may
+            reach beyond the scan.
+
+        Examples
+        --------
+        >>> from tbsclassify import LumbarCropper
+        >>> LumbarCropper(20).square_of((40, 60))
+        array([10., 20., 30., 40.])
+        """
+        self._check_parameters()
+        given = np.full(4, np.nan) if box is None else np.asarray(box, dtype=float)
+        region, _, scale = self._region(shape, given)
+        return _square((region[:2] + region[2:]) / 2, self.size, scale)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Accept scikit-learn's setting of containers, which crops do not heed.
+
+        Crops are images and stay an array of shape (n_scans, size, size). The
+        method is there so that a Pipeline with a cropper can be set.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : LumbarCropper
+            The cropper itself.
+        """
+        return self
+
+    def _region(
+        self, shape: tuple[int, ...], box: np.ndarray
+    ) -> tuple[np.ndarray, bool, float]:
         """Region that the crop is centred on, whether from a box, and the scale."""
         known = not np.isnan(box).any()
         region = box if known else np.array([0, 0, *shape], dtype=float)
@@ -269,38 +331,33 @@ default=None
         scale = self.size / (longer * (1 + 2 * self.margin) if known else longer)
         return region, known, scale
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         check_number(self.size, "size", low=1, integer=True)
         if self.scale != "fit":
             check_number(self.scale, "scale", low=0, inclusive=(False, True))
+            _check_sides(self.size, float(self.scale))
         check_number(self.margin, "margin", low=0)
         check_option(self.resample, "resample", _RESAMPLING)
         check_number(self.fill, "fill")
 
-    def _warn(self, n_scans, cut_off, narrow):
+    def _warn(self, n_scans: int, cut_off: int, narrow: int) -> None:
         remedy = f'Choose a larger size than {self.size}, or scale="fit".'
         if cut_off:
             warnings.warn(
                 f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}",
                 UserWarning,
-                stacklevel=4,  # scikit-learn wraps `transform`
+                stacklevel=3,
             )
         if narrow:
             warnings.warn(
                 f"{narrow} of {n_scans} crops, without a box, show less than half of "
                 f"their scan's height. Give boxes. {remedy}",
                 UserWarning,
-                stacklevel=4,  # scikit-learn wraps `transform`
+                stacklevel=3,
             )
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.requires_fit = False
-        return tags
 
-
-def hull(boxes):
+def hull(boxes: np.ndarray) -> np.ndarray:
     """Box around all known vertebrae of each scan, shape (n, 4)."""
     return np.concatenate(
         [

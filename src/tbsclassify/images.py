@@ -2,32 +2,60 @@
 
 import itertools
 import os
-import warnings
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import joblib
 import numpy as np
-from PIL import Image, ImageOps
+from numpy.typing import ArrayLike
+from PIL import Image
 from scipy import ndimage
 
 from tbsclassify._dicom import UnreadableScanError, looks_like_dicom, read_dicom
+from tbsclassify._raster import pixels_of_image, read_raster, to_grey
 from tbsclassify._sklearn_compat import num_samples
-from tbsclassify._validation import is_sequence_of_scans
+from tbsclassify._validation import (
+    check_fill,
+    check_one_depth,
+    check_scan,
+    scans_of,
+)
 
 __all__ = ["UnreadableScanError", "read_scan", "unscanned_mask"]
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 # A lumbar DXA export has about 0.1 to 0.6 million pixels, a plain chest film 8.
 _MAX_PIXELS = 64_000_000
 # Files read ahead of the one that is worked on.
 _N_AHEAD = 32
-# Channels of a grey JPEG may differ by some levels where it stores chroma.
-_COLOUR_SPREAD = 32
 
 
-def read_scan(path, *, fill_unscanned=None, return_metadata=False):
+@overload
+def read_scan(
+    path: str | os.PathLike[str],
+    *,
+    fill_unscanned: int | None = None,
+    return_metadata: Literal[False] = False,
+) -> np.ndarray: ...
+
+
+@overload
+def read_scan(
+    path: str | os.PathLike[str],
+    *,
+    fill_unscanned: int | None = None,
+    return_metadata: Literal[True],
+) -> tuple[np.ndarray, dict[str, Any]]: ...
+
+
+def read_scan(
+    path: str | os.PathLike[str],
+    *,
+    fill_unscanned: int | None = None,
+    return_metadata: bool = False,
+) -> np.ndarray | tuple[np.ndarray, dict[str, Any]]:
     """Read one scan as grey levels in which dense bone is bright.
 
     Parameters
@@ -92,17 +120,20 @@ def read_scan(path, *, fill_unscanned=None, return_metadata=False):
     try:
         if path.stat().st_size == 0:
             raise UnreadableScanError("is empty (0 bytes)")
-        reader = read_dicom if looks_like_dicom(path) else _read_raster
+        reader = read_dicom if looks_like_dicom(path) else read_raster
         pixels, metadata = reader(path, _MAX_PIXELS)
     except UnreadableScanError as error:
         raise UnreadableScanError(f"{path.name} {error}.") from None
-    scan = pixels if pixels.ndim == 2 else _grey_from_colour(pixels, path.name)
+    scan = to_grey(pixels, path.name)
     if fill_unscanned is not None:
+        check_fill(fill_unscanned, "fill_unscanned", scan.dtype)
         scan = np.where(unscanned_mask(scan), scan.dtype.type(fill_unscanned), scan)
     return (scan, metadata) if return_metadata else scan
 
 
-def unscanned_mask(scan, *, value=None, block=8):
+def unscanned_mask(
+    scan: ArrayLike, *, value: float | None = None, block: int = 8
+) -> np.ndarray:
     """Find the blocks on a scan's border that the densitometer did not scan.
 
     GE densitometers leave white steps along the border where the arm turned
@@ -149,48 +180,52 @@ def unscanned_mask(scan, *, value=None, block=8):
     return mask
 
 
-def iter_scans(X):
-    """Yield the images of `X`, reading those that are given as paths.
+def iter_scans(X: Any, *, channels: bool = False) -> Iterator[np.ndarray]:
+    """Yield the scans of `X` as checked arrays of one depth, reading paths.
 
     Threads read a few files ahead, while the caller works on what it has got.
 
     Parameters
     ----------
-    X : array of shape (n, h, w) or (n, c, h, w), or sequence
-        Images, or a sequence of 2-D arrays of any sizes, or of paths.
+    X : array of shape (n, h, w) or (n, c, h, w), sequence, column or table
+        Scans in any of their forms.
+    channels : bool, default=False
+        Whether scans may have channels, as (channels, height, width).
+
+    Raises
+    ------
+    ValueError
+        If a scan cannot be read, has another shape, holds NaN, or is of another
+        depth than the first.
     """
-    if not any(map(_is_path, X)):
-        yield from X
-        return
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        pending: deque[Future] = deque()
-        for scan in X:
-            pending.append(pool.submit(_read, scan))
-            if len(pending) > _N_AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    depth = None
+    for i, scan in enumerate(_iter_read(scans_of(X))):
+        scan = check_scan(scan, i, channels=channels)
+        depth = scan.dtype if depth is None else depth
+        check_one_depth(depth, scan.dtype, i)
+        yield scan
 
 
-def iter_batches(X, batch_size):
+def iter_batches(X: Any, batch_size: int) -> Iterator[Any]:
     """Yield `X`, in any of its forms, in parts of `batch_size` scans.
 
     Files are read as the parts are asked for. An `X` without rows is one part.
     """
-    X = _image_column(X)
-    if is_sequence_of_scans(X):
-        scans = iter_scans(X)
+    rows = scans_of(X)
+    if isinstance(rows, list):
+        scans = iter_scans(rows, channels=True)
         while batch := list(itertools.islice(scans, batch_size)):
             yield batch
         return
-    if not hasattr(X, "__getitem__"):
-        X = np.asarray(X)
-    rows = getattr(X, "iloc", X)
-    for start in range(0, max(1, num_samples(X)), batch_size):
+    if not hasattr(rows, "__getitem__"):
+        rows = np.asarray(rows)
+    n_rows = num_samples(rows)
+    rows = getattr(rows, "iloc", rows)
+    for start in range(0, max(1, n_rows), batch_size):
         yield rows[start : start + batch_size]
 
 
-def stack_scans(X):
+def stack_scans(X: Any) -> Any:
     """Return `X` as one array where it holds images or paths one by one.
 
     These may be a sequence or a table's column ``image``. Anything else (arrays
@@ -199,123 +234,59 @@ def stack_scans(X):
     Raises
     ------
     ValueError
-        If the images are not all of one size.
+        If there is no image, or the images are not all of one size and depth.
     """
-    X = _image_column(X)
-    if not is_sequence_of_scans(X):
-        return X
-    scans = [np.asarray(scan) for scan in iter_scans(X)]
+    scans = scans_of(X)
+    if not isinstance(scans, list):
+        if getattr(scans, "ndim", 0) >= 3 and len(scans) == 0:
+            raise ValueError(
+                f"Expected X to hold at least one scan, got none (shape {scans.shape})."
+            )
+        return scans
+    scans = list(iter_scans(scans, channels=True))
     shapes = sorted({scan.shape for scan in scans})
     if len(shapes) > 1:
         shown = ", ".join(str(shape) for shape in shapes[:3])
         raise ValueError(
-            f"X holds images of {len(shapes)} sizes ({shown}"
-            f"{', ...' if len(shapes) > 3 else ''}), but a network takes one. Bring "
+            f"Expected X to hold images of one size, as a network takes them, got "
+            f"{len(shapes)} sizes ({shown}{', ...' if len(shapes) > 3 else ''}). Bring "
             "them to one size first: make_pipeline(LumbarCropper(), classifier)."
         )
     return np.stack(scans)
 
 
-def _is_path(scan):
+def _iter_read(scans: Iterable[Any]) -> Iterator[Any]:
+    """Yield scans in their order, the files among them read ahead by threads."""
+    if not any(map(_is_path, scans)):
+        yield from (_from_pillow(scan, i) for i, scan in enumerate(scans))
+        return
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        pending: deque[Any] = deque()
+        for i, scan in enumerate(scans):
+            is_path = _is_path(scan)
+            pending.append(
+                pool.submit(read_scan, scan) if is_path else _from_pillow(scan, i)
+            )
+            if len(pending) > _N_AHEAD:
+                yield _result(pending.popleft())
+        while pending:
+            yield _result(pending.popleft())
+
+
+def _result(scan: Any) -> Any:
+    return scan.result() if isinstance(scan, Future) else scan
+
+
+def _is_path(scan: Any) -> bool:
     return isinstance(scan, str | os.PathLike)
 
 
-def _read(scan):
-    return read_scan(scan) if _is_path(scan) else scan
-
-
-def _image_column(X):
-    return X["image"] if "image" in getattr(X, "columns", ()) else X
-
-
-def _read_raster(path, max_pixels):
-    """Read a PNG, JPEG, BMP or TIFF file as (h, w) or (h, w, 3) pixels."""
-    too_large = f"has more than the {max_pixels} pixels allowed"
+def _from_pillow(scan: Any, index: int) -> Any:
+    """Turn a Pillow image into grey levels by the rules for files."""
+    if not isinstance(scan, Image.Image):
+        return scan
+    name = f"X[{index}]"
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise UnreadableScanError(too_large)
-            _check_raster(image)
-            inverted = image.mode.startswith("I;16") and _is_white_zero(image)
-            pixels = _grey_or_colour(ImageOps.exif_transpose(image))
-    except UnreadableScanError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnreadableScanError(too_large) from None
-    except Image.UnidentifiedImageError:
-        raise UnreadableScanError(
-            f"is not a readable {', '.join(_FORMATS)} or DICOM file"
-        ) from None
-    except Exception as error:
-        # Pillow's decoders raise nearly anything on damaged files.
-        raise UnreadableScanError(
-            f"is truncated or damaged ({type(error).__name__}: {error})"
-        ) from None
-    if inverted:
-        pixels = np.iinfo(pixels.dtype).max - pixels
-    metadata = {
-        "format": image.format,
-        "bits_stored": 8 * pixels.dtype.itemsize,
-        "pixel_spacing": None,
-        "pixel_spacing_source": None,
-        "modality": None,
-        "manufacturer": None,
-        "model": None,
-        "region": None,
-    }
-    return pixels, metadata
-
-
-def _check_raster(image):
-    if getattr(image, "n_frames", 1) > 1:
-        raise UnreadableScanError(
-            f"holds {image.n_frames} frames, but one image is wanted"
-        )
-    if image.mode in ("P", "PA"):
-        raise UnreadableScanError("has palette colours, but grey levels are wanted")
-    if image.mode not in ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L"):
-        raise UnreadableScanError(
-            f"has pixels of Pillow's mode {image.mode}, but 8 or 16-bit grey levels "
-            "are wanted"
-        )
-    # Pillow would silently keep the upper 8 of 16 bits in these modes.
-    raw_modes = [tile[3] for tile in getattr(image, "tile", [])]
-    if image.mode in ("LA", "RGB", "RGBA") and ";16" in str(raw_modes):
-        raise UnreadableScanError(
-            "has 16 bits in each of several channels; export it as 16-bit grey"
-        )
-
-
-def _is_white_zero(image):
-    photometric_interpretation = 262
-    tags = getattr(image, "tag_v2", {})
-    return tags.get(photometric_interpretation) == 0
-
-
-def _grey_or_colour(image):
-    if image.mode in ("LA", "RGBA"):
-        if image.getchannel("A").getextrema() != (255, 255):
-            raise UnreadableScanError("has transparent pixels")
-        image = image.convert(image.mode[:-1])
-    pixels = np.array(image)
-    if image.mode == "I":
-        if pixels.min() < 0 or pixels.max() > np.iinfo(np.uint16).max:
-            raise UnreadableScanError("has grey levels that exceed 16 bits")
-        pixels = pixels.astype(np.uint16)
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-
-
-def _grey_from_colour(pixels, name):
-    spread = np.ptp(pixels, axis=2)
-    n_coloured = int((spread > _COLOUR_SPREAD).sum())
-    if n_coloured:
-        warnings.warn(
-            f"{name}: {n_coloured} of {spread.size} pixels "
-            f"({n_coloured / spread.size:.1%}) are coloured, as burnt-in overlays "
-            "are. They become grey and stay in the scan: export it without overlay.",
-            UserWarning,
-            stacklevel=3,
-        )
-    elif not spread.any():
-        return pixels[..., 0]
-    return np.array(Image.fromarray(pixels).convert("L"))
+        return to_grey(pixels_of_image(scan), name)
+    except UnreadableScanError as error:
+        raise UnreadableScanError(f"{name} {error}.") from None

@@ -1,6 +1,9 @@
 """From trabecular bone scores to ordered classes."""
 
+from typing import Any, Literal, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
@@ -9,6 +12,8 @@ from tbsclassify._validation import check_option
 
 # Borders of the partially degraded range in clinical use; both belong to it.
 TBS_THRESHOLDS = (1.200, 1.350)
+# No TBS outside this range has been reported of a patient.
+TBS_RANGE = (0.5, 2.0)
 
 _CLASS_NAMES = {
     "binary": ("normal", "degraded"),
@@ -63,15 +68,15 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        thresholds=TBS_THRESHOLDS,
-        scheme="binary",
-        partially_degraded="normal",
-    ):
+        thresholds: tuple[float, float] = TBS_THRESHOLDS,
+        scheme: Literal["binary", "three-class"] = "binary",
+        partially_degraded: Literal["normal", "degraded"] = "normal",
+    ) -> None:
         self.thresholds = thresholds
         self.scheme = scheme
         self.partially_degraded = partially_degraded
 
-    def fit(self, tbs, y=None):
+    def fit(self, tbs: ArrayLike, y: Any = None) -> Self:
         """Check the parameters and the scores.
 
         Parameters
@@ -95,7 +100,7 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
         self.class_names_ = np.array(_CLASS_NAMES[self.scheme])
         return self
 
-    def transform(self, tbs):
+    def transform(self, tbs: ArrayLike) -> np.ndarray:
         """Label scores.
 
         Parameters
@@ -111,20 +116,20 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a score is missing, infinite or not positive; the message names
-            the indices.
+            If a score is missing, infinite, not positive or above 2, as values in
+            per cent are; the message names the indices.
         """
         check_is_fitted(self)
-        tbs = _check_tbs(tbs)
+        values = _check_tbs(tbs)
         lower, upper = self._check_thresholds()
-        degraded, below_normal = tbs < lower, tbs <= upper
+        degraded, below_normal = values < lower, values <= upper
         if self.scheme == "three-class":
             return degraded.astype(np.intp) + below_normal
         if self.partially_degraded == "degraded":
             return below_normal.astype(np.intp)
         return degraded.astype(np.intp)
 
-    def partially_degraded_mask(self, tbs):
+    def partially_degraded_mask(self, tbs: ArrayLike) -> np.ndarray:
         """Tell which scores lie in the partially degraded range.
 
         Parameters
@@ -143,20 +148,20 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
         >>> TBSLabeler().partially_degraded_mask([1.41, 1.35, 1.20, 1.10])
         array([False,  True,  True, False])
         """
-        tbs = _check_tbs(tbs)
+        values = _check_tbs(tbs)
         lower, upper = self._check_thresholds()
-        return (lower <= tbs) & (tbs <= upper)
+        return (lower <= values) & (values <= upper)
 
-    def _check_thresholds(self):
+    def _check_thresholds(self) -> np.ndarray:
         thresholds = np.asarray(self.thresholds, dtype=float)
         if (
             thresholds.shape != (2,)
             or not np.isfinite(thresholds).all()
-            or not 0 < thresholds[0] < thresholds[1]
+            or not 0 < thresholds[0] < thresholds[1] <= TBS_RANGE[1]
         ):
             raise ValueError(
-                f"thresholds={self.thresholds!r}, but two increasing positive TBS "
-                "values are wanted, such as (1.200, 1.350)."
+                "Expected thresholds to be two increasing positive TBS values, such as "
+                f"(1.200, 1.350), got {self.thresholds!r}."
             )
         return thresholds
 
@@ -168,15 +173,25 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _check_tbs(tbs):
-    tbs = column_or_1d(tbs, dtype=np.float64)
-    bad = np.flatnonzero(~(np.isfinite(tbs) & (tbs > 0)))
+def _check_tbs(tbs: ArrayLike) -> np.ndarray:
+    values = column_or_1d(tbs, dtype=np.float64)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if bad.size:
-        shown = ", ".join(f"{i} ({tbs[i]:g})" for i in bad[:10])
-        more = f" and {bad.size - 10} more" if bad.size > 10 else ""
         raise ValueError(
             f"tbs holds {bad.size} value(s) that are missing, infinite or not "
-            f"positive, at index {shown}{more}. Leave these scans out, for instance "
-            "with keep = np.isfinite(tbs)."
+            f"positive, at index {_shown(values, bad)}. Leave these scans out, for "
+            "instance with keep = np.isfinite(tbs)."
         )
-    return tbs
+    large = np.flatnonzero(values > TBS_RANGE[1])
+    if large.size:
+        raise ValueError(
+            "Expected tbs in TBS units such as 1.25, got "
+            f"{values[large[0]]:g}: {large.size} value(s) above {TBS_RANGE[1]}, at "
+            f"index {_shown(values, large)}. Divide values in per cent by 100."
+        )
+    return values
+
+
+def _shown(values: np.ndarray, indices: np.ndarray) -> str:
+    shown = ", ".join(f"{i} ({values[i]:g})" for i in indices[:10])
+    return shown + (f" and {indices.size - 10} more" if indices.size > 10 else "")

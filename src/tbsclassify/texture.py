@@ -2,19 +2,21 @@
 
 import math
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 
+from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import (
     check_boxes,
     check_number,
-    check_scan,
     check_scans_and_boxes,
 )
 from tbsclassify.images import iter_scans
@@ -25,9 +27,36 @@ DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 _FLOOR = 1e-6
 
 
+@overload
 def variogram(
-    image, lags=8, *, mask=None, directions=DIRECTIONS, return_distances=False
-):
+    image: ArrayLike,
+    lags: int | Sequence[int] = 8,
+    *,
+    mask: ArrayLike | None = None,
+    directions: Sequence[tuple[int, int]] = DIRECTIONS,
+    return_distances: Literal[False] = False,
+) -> np.ndarray: ...
+
+
+@overload
+def variogram(
+    image: ArrayLike,
+    lags: int | Sequence[int] = 8,
+    *,
+    mask: ArrayLike | None = None,
+    directions: Sequence[tuple[int, int]] = DIRECTIONS,
+    return_distances: Literal[True],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def variogram(
+    image: ArrayLike,
+    lags: int | Sequence[int] = 8,
+    *,
+    mask: ArrayLike | None = None,
+    directions: Sequence[tuple[int, int]] = DIRECTIONS,
+    return_distances: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Compute the experimental variogram of an image.
 
     For a displacement ``h`` it is the mean of ``(g(x) - g(x + h))**2`` over all
@@ -70,25 +99,54 @@ def variogram(
            [ 1., nan],
            [ 1., nan]])
     """
-    image = check_array(image, dtype=np.float64, input_name="image")
+    pixels = check_array(image, dtype=np.float64, input_name="image")
+    inside = None
     if mask is not None:
-        mask = _check_mask(mask, image.shape).astype(bool, copy=False)
-    lags, directions = _check_lags(lags), _check_directions(directions)
-    values = _mean_squared_increments(image, mask, lags, directions)
-    return (values, _distances(lags, directions)) if return_distances else values
+        inside = _check_mask(mask, pixels.shape).astype(bool, copy=False)
+    multiples, steps = _check_lags(lags), _check_directions(directions)
+    values = _mean_squared_increments(pixels, inside, multiples, steps)
+    return (values, _distances(multiples, steps)) if return_distances else values
+
+
+@overload
+def initial_slope(
+    image: ArrayLike,
+    *,
+    boxes: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    labels: Sequence[int] = (1, 2, 3, 4),
+    margin: int = 6,
+    sigma: float = 0.0,
+    lag_range: tuple[float, float] = (1, 6),
+    average: Literal[True] = True,
+) -> float: ...
+
+
+@overload
+def initial_slope(
+    image: ArrayLike,
+    *,
+    boxes: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    labels: Sequence[int] = (1, 2, 3, 4),
+    margin: int = 6,
+    sigma: float = 0.0,
+    lag_range: tuple[float, float] = (1, 6),
+    average: Literal[False],
+) -> np.ndarray: ...
 
 
 def initial_slope(
-    image,
+    image: ArrayLike,
     *,
-    boxes=None,
-    mask=None,
-    labels=(1, 2, 3, 4),
-    margin=6,
-    sigma=0.0,
-    lag_range=(1, 6),
-    average=True,
-):
+    boxes: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    labels: Sequence[int] = (1, 2, 3, 4),
+    margin: int = 6,
+    sigma: float = 0.0,
+    lag_range: tuple[float, float] = (1, 6),
+    average: bool = True,
+) -> float | np.ndarray:
     """Compute the initial slope of the variogram (ISV) of a scan.
 
     The least-squares slope of ``log V(h)`` on ``log |h|``, over rows, columns,
@@ -187,24 +245,15 @@ def initial_slope(
     ...     scan.images[0], boxes=scan.boxes[0], sigma=0.8, lag_range=(3, 8)
     ... )
     """
-    image = check_array(image, dtype=np.float64, input_name="image")
+    pixels = check_array(image, dtype=np.float64, input_name="image")
     check_number(margin, "margin", low=0, integer=True)
     lags, used = _lags_within(lag_range)
-    if boxes is not None and mask is not None:
-        raise ValueError("boxes and mask are both given, but one of them is wanted.")
-    if boxes is not None:
-        boxes = check_boxes(np.asarray(boxes, dtype=float)[np.newaxis], 1)[0]
-        regions = [(_window_of_box(box, image.shape, margin), None) for box in boxes]
-    elif mask is not None:
-        regions = _regions_of_mask(_check_mask(mask, image.shape), labels, margin)
-    else:
-        regions = [(np.s_[:, :], None)]
-
-    image = _smooth(image, sigma)
+    regions = _regions(pixels.shape, boxes, mask, labels, margin)
+    pixels = _smooth(pixels, sigma)
     distances = _distances(lags, DIRECTIONS)[used]
     slopes = np.empty(len(regions))
     for i, (window, inside) in enumerate(regions):
-        values = _mean_squared_increments(image[window], inside, lags, DIRECTIONS)
+        values = _mean_squared_increments(pixels[window], inside, lags, DIRECTIONS)
         slopes[i] = _log_log_slope(values[used], distances)
     if not average:
         return slopes
@@ -212,7 +261,7 @@ def initial_slope(
     return float(slopes[known].mean()) if known.any() else math.nan
 
 
-class VariogramFeatures(TransformerMixin, BaseEstimator):
+class VariogramFeatures(StatelessScanTransformer):
     """Describe the texture of each scan by the logarithm of its variogram.
 
     One feature for each lag along rows, columns and both diagonals: ``log V(h)``
@@ -276,59 +325,18 @@ class VariogramFeatures(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        lags=8,
+        lags: int | Sequence[int] = 8,
         *,
-        sigma=0.0,
-        margin=4,
-        central_region=(0.8, 0.25),
-    ):
+        sigma: float = 0.0,
+        margin: int = 4,
+        central_region: tuple[float, float] = (0.8, 0.25),
+    ) -> None:
         self.lags = lags
         self.sigma = sigma
         self.margin = margin
         self.central_region = central_region
 
-    def fit(self, X, y=None, boxes=None):
-        """Check the parameters; nothing is learnt from the scans.
-
-        Parameters
-        ----------
-        X : array, sequence or DataFrame
-            Scans, as in `transform`.
-        y : None
-            Ignored.
-        boxes : array-like, default=None
-            Boxes, as in `transform`.
-
-        Returns
-        -------
-        self : VariogramFeatures
-            The transformer itself.
-        """
-        self._check_parameters()
-        check_scans_and_boxes(X, boxes)
-        return self
-
-    def fit_transform(self, X, y=None, boxes=None):
-        """Compute the features; see `transform`.
-
-        Parameters
-        ----------
-        X : array, sequence or DataFrame
-            Scans.
-        y : None
-            Ignored.
-        boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
-default=None
-            Boxes of the vertebrae.
-
-        Returns
-        -------
-        features : ndarray of shape (n_scans, 4 * n_lags)
-            The features.
-        """
-        return self.transform(X, boxes=boxes)
-
-    def transform(self, X, boxes=None):
+    def transform(self, X: Any, boxes: ArrayLike | None = None) -> np.ndarray:
         """Compute the features.
 
         Parameters
@@ -338,8 +346,9 @@ default=None
             DataFrame with arrays or paths in a column ``image`` and optionally
             boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
             ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
-            ``bottom``, ``right``. Other columns are not looked at. Rows of
-            numbers are read as images one row high.
+            ``bottom``, ``right``. Levels without columns are taken as not known.
+            Other columns are not looked at. Rows of numbers are read as images
+            one row high.
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
 default=None
             Boxes of the vertebral bodies, or one for all, as (top, left,
@@ -361,7 +370,7 @@ default=None
         features = np.empty((len(boxes), len(DIRECTIONS) * len(lags)))
         too_small = []
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
-            image = _smooth(check_scan(scan, i).astype(np.float64), self.sigma)
+            image = _smooth(scan.astype(np.float64), self.sigma)
             known = box[~np.isnan(box).any(axis=1)]
             windows = [_window_of_box(b, image.shape, self.margin) for b in known]
             values = np.stack(
@@ -383,7 +392,9 @@ default=None
             )
         return features
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Name the features by their displacement in rows and columns.
 
         Parameters
@@ -410,7 +421,7 @@ default=None
             window.append(slice(start, start + kept))
         return tuple(window)
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> np.ndarray:
         lags = _check_lags(self.lags)
         check_number(self.sigma, "sigma", low=0)
         check_number(self.margin, "margin", low=0, integer=True)
@@ -420,14 +431,13 @@ default=None
             )
         return lags
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.requires_fit = False
-        return tags
 
-
-def make_texture_classifier(features=None, *, C=10.0, class_weight=None):
+def make_texture_classifier(
+    features: VariogramFeatures | None = None,
+    *,
+    C: float = 10.0,
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+) -> Pipeline:
     """Make the reference baseline: variogram features and logistic regression.
 
     Parameters
@@ -542,6 +552,18 @@ def _window_of_box(box, shape, margin):
     return tuple(slice(i, max(i, j)) for i, j in zip(first, last, strict=True))
 
 
+def _regions(shape, boxes, mask, labels, margin):
+    """Window of each vertebra, and its mask in the window or None."""
+    if boxes is not None and mask is not None:
+        raise ValueError("Expected boxes or mask, got both. Pass one of them.")
+    if boxes is not None:
+        boxes = check_boxes(np.asarray(boxes, dtype=float)[np.newaxis], 1)[0]
+        return [(_window_of_box(box, shape, margin), None) for box in boxes]
+    if mask is not None:
+        return _regions_of_mask(_check_mask(mask, shape), labels, margin)
+    return [(np.s_[:, :], None)]
+
+
 def _regions_of_mask(mask, labels, margin):
     """Window and eroded mask of each label, both empty where it is absent."""
     regions = []
@@ -561,8 +583,8 @@ def _check_mask(mask, shape):
     mask = np.asarray(mask)
     if mask.shape != shape or mask.dtype.kind not in "bui":
         raise ValueError(
-            f"mask has shape {mask.shape} and dtype {mask.dtype}, but {shape} and bool "
-            "or an integer type are wanted, as the image has this shape."
+            f"Expected mask to have the image's shape {shape} and bool or an integer "
+            f"type, got shape {mask.shape} and dtype {mask.dtype}."
         )
     return mask
 
@@ -572,7 +594,9 @@ def _check_lags(lags):
         return np.arange(1, check_number(lags, "lags", low=1, integer=True) + 1)
     lags = [check_number(lag, "lags", low=1, integer=True) for lag in lags]
     if not lags:
-        raise ValueError("lags is empty, but one positive integer at least is wanted.")
+        raise ValueError(
+            "Expected lags to hold one positive integer at least, got none."
+        )
     return np.array(lags)
 
 
@@ -580,17 +604,20 @@ def _check_directions(directions):
     steps = np.asarray(directions)
     if steps.ndim != 2 or steps.shape[1:] != (2,) or steps.dtype.kind not in "ui":
         raise ValueError(
-            f"directions={directions!r}, but pairs of integers are wanted: steps in "
-            "rows and columns, as ((0, 1), (1, 0))."
+            "Expected directions to be pairs of integers, steps in rows and columns, "
+            f"such as ((0, 1), (1, 0)), got {directions!r}."
         )
     if not steps.any(axis=1).all():
-        raise ValueError(f"directions={directions!r} holds (0, 0), which is no step.")
+        raise ValueError(
+            f"Expected directions other than (0, 0), which is no step, got "
+            f"{directions!r}."
+        )
     return steps.astype(int)
 
 
 def _check_pair(pair, name):
     if np.shape(pair) != (2,):
-        raise ValueError(f"{name}={pair!r}, but two numbers are wanted.")
+        raise ValueError(f"Expected {name} to be two numbers, got {pair!r}.")
     return pair
 
 
@@ -604,8 +631,8 @@ def _lags_within(lag_range):
     used = (distances >= low) & (distances <= high)
     if len(np.unique(distances[used])) < 2:
         raise ValueError(
-            f"lag_range={lag_range!r} holds fewer than two lags, and no slope can be "
-            "had of them. Lags are 1, 2, 3 ... pixels along axes, and sqrt(2) times "
+            "Expected lag_range to hold two lags at least, as a slope needs two, got "
+            f"{lag_range!r}. Lags are 1, 2, 3 ... pixels along axes, and sqrt(2) times "
             "these along diagonals."
         )
     return lags, used

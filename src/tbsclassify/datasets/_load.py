@@ -1,49 +1,77 @@
 """Load a folder of scans by the table that describes them."""
 
+from __future__ import annotations
+
 import hashlib
 import os
+import re
 import warnings
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.utils import Bunch
 
-from tbsclassify._validation import BOX_SIDES, LEVELS, check_option
+from tbsclassify._validation import (
+    box_columns,
+    boxes_of_table,
+    check_option,
+    patient_ids,
+)
+from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 from tbsclassify.images import read_scan
+from tbsclassify.labels import TBS_RANGE
 
-# No TBS outside this range has been reported of a patient.
-_TBS_RANGE = (0.5, 2.0)
+_SPACING_COLUMNS = ["row_spacing", "column_spacing"]
+_SPACING_RANGE = (0.05, 5.0)  # mm; what lies outside is in another unit
+# Pixel sizes of one scanner differ by this factor where they come from rounded mm.
+_SAME_SPACING = 1.05
+# Names that other programs give to the sides of boxes.
+_FOREIGN_BOX = re.compile(
+    r"l[1-4]([xy][012]?|[xy](min|max)|(min|max)[xy]|row|col(umn)?|w(idth)?|h(eight)?)"
+    r"|(top|left|bottom|right)l[1-4]"
+)
+
+_Bad = dict[int, list[str]]  # reasons by row
 
 
 def load_scans(
-    table,
-    image_dir,
+    table: str | os.PathLike[str] | pd.DataFrame,
+    image_dir: str | os.PathLike[str],
     *,
-    file_column="file",
-    patient_column="patient",
-    tbs_column="tbs",
-    fill_unscanned=None,
-    on_bad_rows="error",
-    n_jobs=None,
-):
+    file_column: str = "file",
+    patient_column: str = "patient",
+    tbs_column: str | None = "tbs",
+    fill_unscanned: int | None = None,
+    on_bad_rows: Literal["error", "warn"] = "error",
+    n_jobs: int | None = None,
+) -> Bunch:
     """Load scans, TBS values and patients, checking all of them first.
 
     Parameters
     ----------
-    table : str, path-like or pandas.DataFrame
+    table : str, path-like or DataFrame
         A CSV file or a table with a row for each scan. L1-L4 boxes are taken
         from columns ``L1_top``, ``L1_left``, ``L1_bottom``, ``L1_right`` and so
-        on to ``L4_right`` (pixels, ends exclusive; empty where not known) if
-        the table has them. All further columns (age, BMI ...) are kept.
+        on to ``L4_right`` (pixels, ends exclusive; empty where not known), or
+        from ``top``, ``left``, ``bottom``, ``right`` (of L1-L4 as a whole), if the
+        table has them. Case and punctuation in these names do not matter, and
+        levels without columns are not known. Columns ``row_spacing`` and
+        ``column_spacing`` have the height and width of a pixel in mm. All further
+        columns (age, BMI ...) are kept.
+
+        A file may be UTF-8, UTF-16 or cp1252, separated by comma, semicolon, tab
+        or vertical bar; where it is not separated by commas, decimal commas are
+        read.
     image_dir : str or path-like
         Folder that the file names refer to.
     file_column, patient_column : str, default="file", "patient"
         Columns with the file's name and the patient's id. Several scans of a
-        patient must carry the same id, or a patient may be trained and tested
-        on.
+        patient must carry the same id, or they may end up in both training and
+        testing. Blanks around ids do not count: ``"A1 "`` is ``"A1"``.
     tbs_column : str or None, default="tbs"
         Column with the TBS value; None where there is none.
     fill_unscanned : int, default=None
@@ -65,22 +93,36 @@ def load_scans(
             TBS values.
         patient : ndarray of shape (n_scans,)
             Patient of each scan: the ``groups`` of scikit-learn.
-        boxes : ndarray of float of shape (n_scans, 4, 4), or None
-            (top, left, bottom, right) of L1 to L4, NaN where not known.
+        boxes : ndarray of float of shape (n_scans, 4, 4) or (n_scans, 1, 4), or None
+            (top, left, bottom, right) of L1 to L4, or of the whole; NaN where not
+            known.
+        spacing : ndarray of float of shape (n_scans, 2)
+            Height and width of a pixel in mm, from the table or else from DICOM
+            files; NaN where not known.
         paths : ndarray of str of shape (n_scans,)
             Path of each file.
         frame : pandas.DataFrame
             The table, with the images in a column ``image``: an ``X`` in which
-            boxes travel with their scans.
+            boxes travel with their scans. It has the columns ``row_spacing`` and
+            ``column_spacing``, too.
 
     Raises
     ------
     ValueError
-        If a column is missing, or rows are bad: no file name, a file that is
-        missing or unreadable, a file listed twice, no patient, the same pixels
+        If the table cannot be read; if a column is missing, there twice, or is
+        called ``image``; if rows have one file but different TBS, as tables with a
+        row for each vertebra have; or if rows are bad: no file name, a file that
+        is missing or unreadable, a file listed twice, no patient, the same pixels
         under two patients, a TBS that is missing or outside 0.5-2.0, a box that
-        is incomplete or outside its scan. Rows are numbered from 0, and
+        is incomplete, no number or outside its scan. Rows are numbered from 0, and
         patients are never named.
+
+    Warns
+    -----
+    UserWarning
+        If patient ids differ by upper and lower case only, scans show several
+        regions of the body by their DICOM headers, pixel sizes differ, or columns
+        look like boxes but are not named like them.
 
     See Also
     --------
@@ -105,66 +147,45 @@ def load_scans(
     ((3, 280, 300), ['a', 'b', 'c'])
     """
     check_option(on_bad_rows, "on_bad_rows", ("error", "warn"))
-    frame = _read_table(table, [file_column, patient_column])
-    columns = [file_column, patient_column] + [tbs_column] * (tbs_column is not None)
-    _check_columns(frame, columns)
-    bad: dict[int, list[str]] = defaultdict(list)  # reasons by row
-
+    frame = read_table(table, [file_column, patient_column])
+    columns = [file_column, patient_column]
+    columns += [] if tbs_column is None else [tbs_column]
+    _check_columns(frame, columns, file_column)
+    bad: _Bad = defaultdict(list)
     files = frame[file_column]
-    for row in np.flatnonzero(files.isna()).tolist():
-        bad[row].append("no file name")
-    for row in np.flatnonzero(files.duplicated() & files.notna()).tolist():
-        bad[row].append("the file is listed in an earlier row")
-    for row in np.flatnonzero(frame[patient_column].isna()).tolist():
-        bad[row].append("no patient")
-    if tbs_column is not None:
-        tbs = pd.to_numeric(frame[tbs_column], errors="coerce").to_numpy(float)
-        plausible = (tbs >= _TBS_RANGE[0]) & (tbs <= _TBS_RANGE[1])
-        for row in np.flatnonzero(~plausible).tolist():
-            bad[row].append(_tbs_reason(frame[tbs_column].iloc[row], tbs[row]))
-
-    image_dir = Path(image_dir)
-    paths = [None if pd.isna(file) else str(image_dir / str(file)) for file in files]
-    images = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(_read_or_reason)(path, fill_unscanned) for path in paths
-    )
-    for row, image in enumerate(images):
-        if isinstance(image, str):
-            bad[row].append(image)
+    paths = _resolve_paths(files, Path(image_dir), bad)
+    patients = _read_patients(frame[patient_column], bad)
+    tbs = None if tbs_column is None else _read_tbs(frame[tbs_column], bad)
+    _check_one_row_a_scan(paths, patients, tbs, bad)
+    images, facts = _read_images(paths, fill_unscanned, n_jobs, bad)
     boxes = _read_boxes(frame, images, bad)
-    _find_shared_pixels(images, frame[patient_column], bad)
-
-    keep = np.array([row not in bad for row in range(len(frame))], dtype=bool)
+    spacing = _read_spacing(frame, facts, bad)
+    _find_shared_pixels(images, patients, bad)
     if bad:
         _report(bad, files, on_bad_rows)
-    if not keep.any():
-        raise ValueError("table holds no usable row.")
-    images = _collect([image for image, good in zip(images, keep, strict=True) if good])
-    frame = frame[keep].reset_index(drop=True)
-    frame["image"] = pd.Series(list(images), dtype=object)
+    rows = np.array([row for row in range(len(frame)) if row not in bad], dtype=int)
+    if not len(rows):
+        raise ValueError("Expected table to have a usable row, got none.")
+    _warn_of_case(patients, rows)
+    _warn_of_mixture([facts[row]["region"] for row in rows], spacing[rows], rows)
+
+    frame = frame.iloc[rows].reset_index(drop=True)
+    frame[patient_column] = patient_ids(frame[patient_column].to_numpy(), len(rows))
+    collected = _collect([images[row] for row in rows])
+    frame["image"] = pd.Series(list(collected), dtype=object)
+    frame[_SPACING_COLUMNS] = spacing[rows]
     return Bunch(
-        images=images,
-        tbs=None if tbs_column is None else tbs[keep],
+        images=collected,
+        tbs=None if tbs is None else tbs[rows],
         patient=frame[patient_column].to_numpy(),
-        boxes=None if boxes is None else boxes[keep],
-        paths=np.array(paths, dtype=object)[keep].astype(str),
+        boxes=None if boxes is None else boxes[rows],
+        spacing=spacing[rows],
+        paths=np.array([paths[row] for row in rows], dtype=str),
         frame=frame,
     )
 
 
-def _read_table(table, text_columns):
-    if isinstance(table, pd.DataFrame):
-        return table.copy()
-    if not isinstance(table, str | os.PathLike):
-        raise TypeError(
-            f"table is of type {type(table).__name__}, but the path of a CSV file or "
-            "a DataFrame is wanted."
-        )
-    # Ids such as 007 keep their zeros.
-    return pd.read_csv(table, dtype=dict.fromkeys(text_columns, str))
-
-
-def _check_columns(frame, columns):
+def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) -> None:
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ValueError(
@@ -172,32 +193,142 @@ def _check_columns(frame, columns):
             f"{', '.join(map(repr, frame.columns))}. Name yours with file_column, "
             "patient_column and tbs_column."
         )
+    if "image" in frame.columns and file_column != "image":
+        raise ValueError(
+            "Expected table to have no column 'image', where load_scans puts the "
+            "pixels. Rename yours, or, if it holds the files' names, pass "
+            'file_column="image".'
+        )
+    present = [name for name in _SPACING_COLUMNS if name in frame.columns]
+    if len(present) == 1:
+        raise ValueError(
+            "Expected table to have both row_spacing and column_spacing, got "
+            f"{present[0]} only. Add the other."
+        )
 
 
-def _tbs_reason(entry, value):
-    if pd.isna(entry):
-        return "no TBS"
-    if np.isnan(value):
-        return f"TBS {entry!r} is not a number"
-    return f"TBS {value:g} lies outside {_TBS_RANGE[0]}-{_TBS_RANGE[1]}"
+def _resolve_paths(files: pd.Series, folder: Path, bad: _Bad) -> list[str | None]:
+    """Return the path of each file, None where the table names none."""
+    paths: list[str | None] = []
+    for row, file in enumerate(files.to_list()):
+        if pd.isna(file) or not str(file).strip():
+            bad[row].append("no file name")
+            paths.append(None)
+        else:
+            # "./0.png" is "0.png"
+            paths.append(os.path.normpath(folder / str(file).strip()))
+    return paths
 
 
-def _read_or_reason(path, fill_unscanned):
-    """Return the image, or why there is none."""
+def _read_patients(column: pd.Series, bad: _Bad) -> np.ndarray:
+    """Return the id of each patient in one form, None where it is missing."""
+    entries = column.to_list()
+    missing = np.array([pd.isna(one) or not str(one).split() for one in entries])
+    for row in np.flatnonzero(missing).tolist():
+        bad[row].append("no patient")
+    patients = np.full(len(entries), None, dtype=object)
+    known = column[~missing].to_numpy()
+    patients[~missing] = patient_ids(known, len(known))
+    return patients
+
+
+def _read_tbs(column: pd.Series, bad: _Bad) -> np.ndarray:
+    tbs, unreadable = parse_numbers(column)
+    low, high = TBS_RANGE
+    plausible = (tbs >= low) & (tbs <= high)
+    for row in np.flatnonzero(~plausible).tolist():
+        if unreadable[row]:
+            bad[row].append(f"TBS {not_a_number(column.iloc[row])}")
+        elif np.isnan(tbs[row]):
+            bad[row].append("no TBS")
+        else:
+            bad[row].append(
+                f"TBS {tbs[row]:g} lies outside {low}-{high}, expected TBS units such "
+                "as 1.25"
+            )
+    return tbs
+
+
+def _check_one_row_a_scan(
+    paths: list[str | None], patients: np.ndarray, tbs: np.ndarray | None, bad: _Bad
+) -> None:
+    """Mark files that are listed twice; refuse those of one patient, other TBS."""
+    first_row: dict[str, int] = {}
+    for row, path in enumerate(paths):
+        if path is None:
+            continue
+        # Links and other spellings lead to the same file.
+        first = first_row.setdefault(os.path.realpath(path), row)
+        if first == row:
+            continue
+        bad[row].append("the file is listed in an earlier row")
+        if patients[first] != patients[row]:
+            bad[first].append(f"the file is listed under another patient in row {row}")
+        elif tbs is not None and tbs[first] != tbs[row] and not np.isnan(tbs[row]):
+            raise ValueError(
+                f"Expected one row a scan, got rows {first} and {row} of one file "
+                f"({Path(path).name}) with TBS {tbs[first]:g} and {tbs[row]:g}. If the "
+                "table has a row for each vertebra, aggregate it first to one row a "
+                "file, with the TBS of L1-L4, for instance by "
+                'table.groupby(["patient", "file"], as_index=False)["tbs"].mean().'
+            )
+
+
+def _read_images(
+    paths: list[str | None], fill_unscanned: int | None, n_jobs: int | None, bad: _Bad
+) -> tuple[list[np.ndarray | None], list[dict[str, Any]]]:
+    """Return images, None where there is none, and what their files say of them."""
+    results = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(_read_or_reason)(path, fill_unscanned) for path in paths
+    )
+    images, facts = [], []
+    for row, result in enumerate(results):
+        if isinstance(result, str):
+            bad[row].append(result)
+        image, metadata = result if isinstance(result, tuple) else (None, {})
+        images.append(image)
+        facts.append(metadata)
+    return images, facts
+
+
+def _read_or_reason(
+    path: str | None, fill_unscanned: int | None
+) -> tuple[np.ndarray, dict[str, Any]] | str | None:
+    """Return the image and its metadata, or why there is none."""
     if path is None:
         return None
     try:
-        return read_scan(path, fill_unscanned=fill_unscanned)
+        return read_scan(path, fill_unscanned=fill_unscanned, return_metadata=True)
     except (OSError, ValueError) as error:
         return str(error).rstrip(".")
 
 
-def _read_boxes(frame, images, bad):
-    names = [f"{level}_{side}" for level in LEVELS for side in BOX_SIDES]
-    if not set(names) <= set(frame.columns):
+def _read_boxes(
+    frame: pd.DataFrame, images: list[np.ndarray | None], bad: _Bad
+) -> np.ndarray | None:
+    """Return boxes, after turning their columns in `frame` into numbers."""
+    names = [name for sides in box_columns(frame.columns).values() for name in sides]
+    for name in names:
+        values, unreadable = parse_numbers(frame[name])
+        for row in np.flatnonzero(unreadable).tolist():
+            bad[row].append(f"{name} {not_a_number(frame[name].iloc[row])}")
+        frame[name] = values
+    foreign = [
+        name
+        for name in frame.columns
+        if _FOREIGN_BOX.fullmatch(re.sub(r"[\W_]+", "", str(name)).lower())
+    ]
+    if foreign:
+        warnings.warn(
+            f"Columns {', '.join(map(repr, foreign))} look like boxes but are not "
+            "used. Expected L1_top, L1_left, L1_bottom, L1_right and so on to "
+            "L4_right: rename them.",
+            UserWarning,
+            stacklevel=3,
+        )
+    boxes = boxes_of_table(frame)
+    if boxes is None:
         return None
-    boxes = frame[names].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    boxes = boxes.reshape(-1, len(LEVELS), len(BOX_SIDES))
     for row, (image, box) in enumerate(zip(images, boxes, strict=True)):
         known = ~np.isnan(box)
         if (known.any(axis=1) & ~known.all(axis=1)).any():
@@ -205,21 +336,47 @@ def _read_boxes(frame, images, bad):
         box = box[known.all(axis=1)]
         if (box[:, 2:] <= box[:, :2]).any():
             bad[row].append("a box ends before it begins")
-        elif isinstance(image, np.ndarray) and (
+        elif image is not None and (
             (box[:, :2] < 0).any() or (box[:, 2:] > image.shape).any()
         ):
             bad[row].append("a box reaches beyond its scan")
     return boxes
 
 
-def _find_shared_pixels(images, patients, bad):
+def _read_spacing(
+    frame: pd.DataFrame, facts: list[dict[str, Any]], bad: _Bad
+) -> np.ndarray:
+    """Return pixel sizes of the table and, where it has none, of the files."""
+    unknown = (np.nan, np.nan)
+    of_files = [metadata.get("pixel_spacing") or unknown for metadata in facts]
+    spacing = np.array(of_files, dtype=float)
+    if _SPACING_COLUMNS[0] not in frame.columns:
+        return spacing
+    low, high = _SPACING_RANGE
+    for axis, name in enumerate(_SPACING_COLUMNS):
+        values, unreadable = parse_numbers(frame[name])
+        for row in np.flatnonzero(unreadable).tolist():
+            bad[row].append(f"{name} {not_a_number(frame[name].iloc[row])}")
+        for row in np.flatnonzero((values < low) | (values > high)).tolist():
+            bad[row].append(
+                f"{name} {values[row]:g} lies outside {low}-{high}, expected "
+                "millimetres"
+            )
+        given = ~np.isnan(values)
+        spacing[given, axis] = values[given]
+    return spacing
+
+
+def _find_shared_pixels(
+    images: list[np.ndarray | None], patients: np.ndarray, bad: _Bad
+) -> None:
     rows_of = defaultdict(list)
     for row, image in enumerate(images):
-        if isinstance(image, np.ndarray):
+        if image is not None:
             content = hashlib.sha256(image.tobytes())
             rows_of[image.shape, image.dtype.str, content.digest()].append(row)
     for rows in rows_of.values():
-        if patients.iloc[rows].nunique() > 1:
+        if len({patients[row] for row in rows} - {None}) > 1:
             for row in rows:
                 others = ", ".join(str(other) for other in rows if other != row)
                 bad[row].append(
@@ -227,7 +384,7 @@ def _find_shared_pixels(images, patients, bad):
                 )
 
 
-def _report(bad, files, on_bad_rows):
+def _report(bad: _Bad, files: pd.Series, on_bad_rows: str) -> None:
     lines = [
         f"  row {row} ({files.iloc[row]}): {'; '.join(bad[row])}" for row in sorted(bad)
     ]
@@ -240,9 +397,68 @@ def _report(bad, files, on_bad_rows):
     )
 
 
-def _collect(images):
-    if len({(image.shape, image.dtype) for image in images}) == 1:
-        return np.stack(images)
+def _warn_of_case(patients: np.ndarray, rows: np.ndarray) -> None:
+    """Warn of ids that are one but for case, without naming them."""
+    spellings: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in rows.tolist():
+        one = str(patients[row])
+        spellings[one.casefold()].setdefault(one, row)
+    doubtful = [list(found.values()) for found in spellings.values() if len(found) > 1]
+    if doubtful:
+        shown = "; ".join(" and ".join(map(str, group)) for group in doubtful[:10])
+        warnings.warn(
+            "Patient ids differ by upper and lower case only, and count as different "
+            f"patients, in rows {shown}. If they are one patient, write them alike.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_mixture(
+    regions: list[str | None], spacing: np.ndarray, rows: np.ndarray
+) -> None:
+    """Warn of scans that show other regions, or texture at another scale."""
+    by_region: dict[str, list[int]] = defaultdict(list)
+    for region, row in zip(regions, rows.tolist(), strict=True):
+        if region is not None:
+            by_region[region].append(row)
+    if len(by_region) > 1:
+        warnings.warn(
+            "The scans show several regions of the body, by their DICOM headers: "
+            f"{_by_rows(by_region)}. Leave out what is no AP spine.",
+            UserWarning,
+            stacklevel=3,
+        )
+    known = ~np.isnan(spacing).any(axis=1)
+    if not known.any():
+        return
+    if (spacing[known].max(axis=0) > _SAME_SPACING * spacing[known].min(axis=0)).any():
+        by_size: dict[str, list[int]] = defaultdict(list)
+        for (height, width), row in zip(
+            spacing[known], rows[known].tolist(), strict=True
+        ):
+            by_size[f"{height:.2f} x {width:.2f} mm"].append(row)
+        warnings.warn(
+            f"The scans have pixels of different sizes: {_by_rows(by_size)}. Texture "
+            "changes with the size of pixels: keep scans of one size, or resample "
+            "them to one; scans.spacing has the sizes.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _by_rows(groups: dict[str, list[int]]) -> str:
+    """List the rows of each group, the smallest group first."""
+    parts = []
+    for name, rows in sorted(groups.items(), key=lambda item: len(item[1]))[:5]:
+        more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+        parts.append(f"{name} in row(s) {', '.join(map(str, rows[:10]))}{more}")
+    return "; ".join(parts)
+
+
+def _collect(images: list[np.ndarray | None]) -> np.ndarray:
+    if len({(image.shape, image.dtype) for image in images if image is not None}) == 1:
+        return np.stack([image for image in images if image is not None])
     collected = np.empty(len(images), dtype=object)
     collected[:] = images
     return collected

@@ -170,6 +170,8 @@ def make_dxa_phantoms(
             0, 1 or 2: scanners that differ in sharpness and display.
         pixel_spacing : ndarray of shape (n,)
             Side of a pixel in mm.
+        spacing : ndarray of shape (n, 2)
+            Its height and width, as `load_scans` gives them.
         rotation : ndarray of shape (n,)
             Rotation of the patient in the image plane in degrees, clockwise.
         shift : ndarray of shape (n, 2)
@@ -179,7 +181,8 @@ def make_dxa_phantoms(
         frame : :class:`~pandas.DataFrame`
             One row a scan: "image" (2-D arrays), "patient", "tbs",
             "L1_top", "L1_left", "L1_bottom", "L1_right" and so on to
-            "L4_right", "age", "sex", "bmi", "bmd" and "site".
+            "L4_right", "age", "sex", "bmi", "bmd", "site", "row_spacing" and
+            "column_spacing".
         DESCR : str
             What these data are.
 
@@ -347,6 +350,7 @@ def _collect(
     )
     if masks is not None:
         phantoms.masks = masks
+    phantoms.spacing = np.repeat(phantoms.pixel_spacing[:, np.newaxis], 2, axis=1)
     phantoms.frame = _to_frame(phantoms)
     return phantoms
 
@@ -370,6 +374,7 @@ def _to_frame(phantoms: Bunch) -> pd.DataFrame:
             columns[f"{level}_{edge}"] = phantoms.boxes[:, i, j]
     for name in ("age", "sex", "bmi", "bmd", "site"):
         columns[name] = phantoms[name]
+    columns["row_spacing"], columns["column_spacing"] = phantoms.spacing.T
     return pd.DataFrame(columns)
 
 
@@ -394,31 +399,34 @@ def _check_arguments(
     else:
         check_number(h_gain, "h_gain", low=0)
     if isinstance(bit_depth, bool) or bit_depth not in (8, 16):
-        raise ValueError(f"bit_depth={bit_depth!r}, but 8 or 16 is wanted.")
+        raise ValueError(f"Expected bit_depth to be 8 or 16, got {bit_depth!r}.")
     _check_size(size)
     if class_shares is not None:
         shares = np.asarray(class_shares)
         numeric = shares.dtype.kind in "iuf"
         if not numeric or shares.shape != (3,) or not np.all(np.isfinite(shares)):
             raise ValueError(
-                f"class_shares={class_shares!r}, but three numbers are wanted: shares "
-                "of degraded, partially degraded and normal bone."
+                "Expected class_shares to be three numbers, shares of degraded, "
+                f"partially degraded and normal bone, got {class_shares!r}."
             )
         if np.any(shares < 0) or shares.sum() <= 0:
             raise ValueError(
-                f"class_shares={class_shares!r}, but shares of at least 0 are wanted "
-                "that are not all 0."
+                "Expected class_shares to be shares of at least 0, not all 0, got "
+                f"{class_shares!r}."
             )
 
 
 def _check_size(size: object) -> None:
-    wanted = f"(height, width) of at least {_MIN_SIDE} pixels each, or 'varied'"
+    message = (
+        f"Expected size to be (height, width) of at least {_MIN_SIDE} pixels each, or "
+        f"'varied', got {size!r}."
+    )
     if isinstance(size, str):
         if size != "varied":
-            raise ValueError(f"size={size!r}, but {wanted} is wanted.")
+            raise ValueError(message)
         return
     if not isinstance(size, Sequence | np.ndarray):
-        raise TypeError(f"size={size!r}, but {wanted} is wanted.")
+        raise TypeError(message)
     integers = all(isinstance(side, Integral) for side in size)
     if len(size) != 2 or not integers or min(size) < _MIN_SIDE:
-        raise ValueError(f"size={size!r}, but {wanted} is wanted.")
+        raise ValueError(message)

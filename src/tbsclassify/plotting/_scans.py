@@ -104,7 +104,7 @@ default=None
                 title.append(str(label))
         squares = np.array(
             [
-                _cropped_square(cropper, image, box)
+                cropper.square_of(image.shape, box)
                 for image, box in zip(images, hull(boxes), strict=True)
             ]
         )
@@ -224,15 +224,6 @@ default=None
                 frameon=False,
                 fontsize=LABEL_SIZE,
             )
-
-
-def _cropped_square(cropper, image, box):
-    """Square that a cropper takes of a scan, (top, left, bottom, right)."""
-    region, _, scale = cropper._frame(image.shape, box)
-    corner = (region[:2] + region[2:]) / 2 - cropper.size / scale / 2
-    if scale == 1:
-        corner = np.floor(corner + 0.5)
-    return np.concatenate([corner, corner + cropper.size / scale])
 
 
 def _describe(flip, angle, brightness):

@@ -1,0 +1,72 @@
+"""What transformers of scans have in common."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from tbsclassify._validation import check_scans_and_boxes
+
+
+class StatelessScanTransformer(TransformerMixin, BaseEstimator):
+    """A transformer of scans and their L1-L4 boxes that learns nothing.
+
+    Not to be used directly. A subclass has `_check_parameters` and `transform`.
+    """
+
+    def _check_parameters(self) -> Any:
+        """Check the parameters of the constructor."""
+        raise NotImplementedError
+
+    def transform(self, X: Any, boxes: ArrayLike | None = None) -> np.ndarray:
+        """Transform scans."""
+        raise NotImplementedError
+
+    def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
+        """Check parameters, form of the scans and boxes; nothing is learnt.
+
+        Parameters
+        ----------
+        X : array, sequence or table
+            Scans, as in `transform`.
+        y : None
+            Ignored.
+        boxes : array-like, default=None
+            Boxes, as in `transform`.
+
+        Returns
+        -------
+        self : object
+            The transformer itself.
+        """
+        self._check_parameters()
+        check_scans_and_boxes(X, boxes)
+        return self
+
+    def fit_transform(
+        self, X: Any, y: Any = None, boxes: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Do what `transform` does; there is nothing to fit.
+
+        Parameters
+        ----------
+        X : array, sequence or table
+            Scans, as in `transform`.
+        y : None
+            Ignored.
+        boxes : array-like, default=None
+            Boxes, as in `transform`.
+
+        Returns
+        -------
+        transformed : ndarray
+            What `transform` returns.
+        """
+        return self.transform(X, boxes=boxes)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = False
+        return tags

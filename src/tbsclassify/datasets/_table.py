@@ -1,0 +1,136 @@
+"""Read the table that describes a folder of scans, whoever's program wrote it."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+_EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and xls
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
+    """Return a copy of a table, or what a CSV file holds.
+
+    Parameters
+    ----------
+    table : str, path-like or DataFrame
+        A table of pandas or polars, or a CSV file: UTF-8, UTF-16 or cp1252 (as
+        Excel writes in Western Europe), separated by comma, semicolon, tab or
+        vertical bar. Where it is not separated by commas, numbers may have
+        decimal commas.
+    text_columns : list of str
+        Columns of a file that are not turned into numbers: ids such as 007 keep
+        their zeros.
+    """
+    if isinstance(table, pd.DataFrame):
+        frame = table.copy()
+        _check_unique(frame.columns)
+    elif isinstance(table, str | os.PathLike):
+        frame = _read_csv(Path(table), text_columns)
+    elif hasattr(table, "columns"):
+        _check_unique(table.columns)
+        frame = pd.DataFrame({name: table[name].to_list() for name in table.columns})
+    else:
+        raise TypeError(
+            "Expected table to be the path of a CSV file or a DataFrame, got "
+            f"{type(table).__name__}."
+        )
+    if frame.empty:
+        raise ValueError("Expected table to have a row for each scan, got no rows.")
+    return frame
+
+
+def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return entries as floats, and which of them are present but no numbers."""
+    values = np.full(len(column), np.nan)
+    unreadable = np.zeros(len(column), dtype=bool)
+    for row, entry in enumerate(column.to_list()):
+        if pd.isna(entry) or (isinstance(entry, str) and not entry.strip()):
+            continue
+        try:
+            values[row] = float(entry)
+        except (TypeError, ValueError):
+            unreadable[row] = True
+    return values, unreadable
+
+
+def not_a_number(entry: Any) -> str:
+    """Say that an entry is no number, and how a decimal comma is to be written."""
+    reason = f"{entry!r} is not a number"
+    if re.fullmatch(r"\s*-?\d+,\d+\s*", str(entry)):
+        reason += f" (expected {str(entry).strip().replace(',', '.')}, with a point)"
+    return reason
+
+
+def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
+    data = path.read_bytes()
+    if data.startswith(_EXCEL):
+        raise ValueError(
+            f"Expected {path.name} to be a CSV file, got an Excel workbook. Save it as "
+            '"CSV UTF-8", or pass the DataFrame that pandas.read_excel makes of it.'
+        )
+    text = _decode(data, path.name)
+    first_line, _, rest = text.partition("\n")
+    if first_line.lower().startswith("sep="):
+        # Written for Excel, which takes it for no row.
+        separator, text = first_line.rstrip("\r")[4:5] or "\t", rest
+    else:
+        separator = max(",;\t|", key=first_line.count)
+    rows = csv.reader(io.StringIO(text), delimiter=separator)
+    names = [name.strip() for name in next(rows, [])]
+    _check_unique(name for name in names if name)
+    for number, row in enumerate(rows):
+        # Pandas would take the first entries for an index, and shift all others.
+        if any(entry.strip() for entry in row[len(names) :]):
+            raise ValueError(
+                f"Expected {len(names)} entries in row {number} of {path.name}, got "
+                f"{len(row)}. Where numbers have decimal commas, separate entries by "
+                "semicolons."
+            )
+    frame = pd.read_csv(
+        io.StringIO(text),
+        sep=separator,
+        decimal="." if separator == "," else ",",
+        dtype=dict.fromkeys(text_columns, str),
+        index_col=False,
+        skipinitialspace=True,
+    )
+    return frame.rename(columns=lambda name: str(name).strip())
+
+
+def _decode(data: bytes, name: str) -> str:
+    if data.startswith(_UTF_16):
+        encodings = ["utf-16"]
+    elif b"\0" in data[:2]:
+        encodings = ["utf-16-be" if data[:1] == b"\0" else "utf-16-le"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise ValueError(
+        f"Expected {name} to be text in UTF-8, UTF-16 or cp1252, got other bytes. Save "
+        'it as "CSV UTF-8".'
+    )
+
+
+def _check_unique(names: Iterable[Any]) -> None:
+    names = list(names)
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            "Expected table to have each column once, got "
+            f"{', '.join(map(repr, twice))} more than once. Drop or rename all but one."
+        )
