@@ -236,6 +236,7 @@ def test_sides_that_are_no_rows_are_refused(pair, message):
         list_folds([pair], X, Y, PATIENT)
 
 
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
 @pytest.mark.parametrize("cv", [KFold(5), [(np.arange(0, 24, 2), np.arange(1, 24, 2))]])
 def test_a_patient_on_both_sides_is_refused(cv):
     with pytest.raises(ValueError, match=r"patient\(s\) on both sides of split 0"):
