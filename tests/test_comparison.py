@@ -26,7 +26,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch
 
 from tbsclassify.comparison import compare_models, paper_models
-from tbsclassify.comparison._fits import best_threshold, permute_labels
+from tbsclassify.comparison._control import permute_labels
+from tbsclassify.comparison._fits import best_threshold
 from tbsclassify.metrics import MEASURES, classification_row, multiclass_table
 from tbsclassify.splitting import paper_split
 
@@ -56,6 +57,9 @@ def plain_models():
 class Failing(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         raise RuntimeError("no luck today")
+
+    def predict_proba(self, X):
+        raise AssertionError("never fitted")
 
 
 class Seeded(ClassifierMixin, BaseEstimator):
@@ -187,7 +191,7 @@ def test_three_classes_work_all_the_way():
         assert_array_equal(by_class[measure], expected[measure])
     assert result.differences().loc["poor", "differs"]
     assert set(result.roc_points("good", label=2)["fold"]) == set(range(5))
-    with pytest.raises(ValueError, match=r"label=None, but one of \[0, 1, 2\]"):
+    with pytest.raises(ValueError, match=r"one of the classes \[0, 1, 2\], got None"):
         result.roc_points("good")
 
 
@@ -523,15 +527,19 @@ def test_a_parameter_that_no_network_has_is_refused():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"models": [GaussianNB()]}, TypeError, "models is of type list"),
-        ({"models": {"m": GaussianNB}}, TypeError, "a classifier is wanted"),
-        ({"models": {1: GaussianNB()}}, TypeError, "a string is wanted"),
-        ({"pos_label": 2}, ValueError, "pos_label=2 is not a class of y"),
+        ({"models": [GaussianNB()]}, TypeError, "Expected models .* of type list"),
+        ({"models": {"m": GaussianNB}}, TypeError, "to be a classifier"),
+        ({"models": {1: GaussianNB()}}, TypeError, "names of models to be strings"),
+        (
+            {"pos_label": 2},
+            ValueError,
+            r"pos_label to be one of the classes \[0, 1\], got 2",
+        ),
         ({"threshold": "auc"}, ValueError, "'f1', 'balanced_accuracy'"),
         ({"check": "random"}, ValueError, "'permuted'"),
-        ({"check": "permuted", "n_bootstrap": 0}, ValueError, "n_bootstrap=0"),
+        ({"n_bootstrap": -1}, ValueError, "n_bootstrap to be an integer at least 0"),
         ({"n_repeats": 2, "cv": KFold(5)}, ValueError, "n_repeats=2, but cv"),
-        ({"groups": [1, 2]}, ValueError, "groups has 2 entries for 120 scans"),
+        ({"groups": [1, 2]}, ValueError, "each of 120 scans, got 2 entries"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(scans, change, error, message):
