@@ -35,10 +35,10 @@ def classification_row(
     """Score a binary classifier as one row of a results table.
 
     The columns are those of the paper's Tables III to V [1]_, with two
-    corrections: the area under the ROC curve is computed from the scores (in
-    the paper's Table IV it is that of hard decisions, which is balanced
-    accuracy and stands here under its own name), and every measure has a
-    percentile bootstrap interval [2]_.
+    corrections. The area under the ROC curve is computed from the scores; in the
+    paper's Table IV it is that of hard decisions, which is balanced accuracy and
+    has a column of its own here. And every measure has a percentile bootstrap
+    interval [2]_.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ def classification_row(
         ``n_scans``, ``n_patients``, ``tp``, ``fp``, ``tn``, ``fn``, and for
         ``accuracy``, ``sensitivity``, ``specificity``, ``f1``, ``roc_auc``,
         ``balanced_accuracy`` and ``brier_score`` the value under the name and
-        the interval under the name with ``_low`` and ``_high``. A measure
-        without meaning is NaN, such as the sensitivity where no scan is
-        positive, or the Brier score where scores are not all from 0 to 1.
+        the interval under the name with ``_low`` and ``_high``. A measure that
+        is not defined is NaN, such as the sensitivity where no scan is positive,
+        or the Brier score where scores are not all from 0 to 1.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def classification_row(
 
     Notes
     -----
-    Replicates in which a measure has no meaning (a draw without a positive
+    Replicates in which a measure is not defined (a draw without a positive
     patient) are left out of that measure's interval.
 
     A scan may come several times, each time with another score, as repeated
@@ -172,17 +172,17 @@ def multiclass_table(
     -------
     table : pandas.DataFrame
         The columns of `classification_row`. The first row, ``"macro"``, is over
-        all classes: accuracy is the share of scans put into their class, the
-        Brier score the sum of that of the classes, sensitivity, specificity, F1
-        and ROC AUC are their mean over the classes, balanced accuracy is mean
-        sensitivity, and the counts are sums, ``tp`` being the scans put into
-        their class. A row for each class follows, that class against the rest.
+        all classes. Accuracy is the share of scans put into their class. The
+        Brier score is the sum of those of the classes. Sensitivity, specificity,
+        F1 and ROC AUC are means over the classes, and balanced accuracy is mean
+        sensitivity. Counts are sums; ``tp`` counts the scans put into their
+        class. A row for each class against the rest follows.
 
     Raises
     ------
     ValueError
-        If `y_proba` has not a column for each class, or a probability is
-        missing.
+        If `y_proba` does not have a column for each class, or a label or a
+        probability is missing.
 
     See Also
     --------
@@ -234,9 +234,9 @@ def difference_row(
     """Compute how much better one classifier is than another on the same scans.
 
     Both are scored on the same bootstrap draws of patients, so that what makes
-    a draw easy or hard for both cancels out. An interval without zero tells the
-    two apart; two overlapping intervals of `classification_row` do not say that
-    they are equal.
+    a draw easy or hard for both cancels out. An interval that excludes zero shows
+    that one is better. Two overlapping intervals of `classification_row` do not
+    show that they are equal.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def difference_row(
     -------
     row : pandas.Series
         ``n_scans``, ``n_patients``, and for each measure the value of `y_score`
-        less that of `other_score`, with ``_low`` and ``_high`` of its interval.
+        minus that of `other_score`, with ``_low`` and ``_high`` of its interval.
         For the Brier score *less* is better.
 
     See Also
