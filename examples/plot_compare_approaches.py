@@ -2,10 +2,10 @@
 Three approaches and a baseline, one honest table
 =================================================
 
-The paper's experiment in one call: networks retrained whole, networks retrained
-by their head alone, ad hoc networks, and the texture baseline that its comparison
-lacks, on the same splits and with intervals. It takes about two minutes on two
-cores.
+The paper's experiment in one call: pretrained networks of which all layers are
+trained, pretrained networks of which the last layer is trained, ad hoc networks, and
+the texture baseline that the paper lacks, on the same splits and with intervals. It
+takes about two minutes on two cores.
 
 The results are phantom results, at a size and with a number of epochs that suit
 a gallery: they show how a comparison is made and read, and rank nothing. How long
@@ -36,10 +36,10 @@ models = {name: everything[name] for name in approach}
 # %%
 # The comparison
 # --------------
-# Three folds by patient. ``check="permuted"`` runs everything once more with
-# labels shuffled across patients, which must give areas around 0.5: a model that
-# still found its labels would have seen what it is tested on. With
-# ``checkpoint_dir="runs"`` a run that was killed goes on where it was.
+# Three folds by patient. ``check="permuted"`` fits all models once more on labels
+# shuffled across patients, which should give areas around 0.5. A small p-value would
+# mean that a model keeps something from an earlier fit, or chance: one comparison in
+# twenty has one. With ``checkpoint_dir="runs"`` a run that was stopped continues.
 
 result = compare_models(
     models, scans.frame, y, scans.patient, cv=3, check="permuted", random_state=0

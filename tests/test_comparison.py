@@ -14,19 +14,30 @@ from hypothesis import strategies as st
 from joblib import parallel_config
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn import config_context, get_config
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import SGDClassifier
-from sklearn.metrics import auc, balanced_accuracy_score, f1_score
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
+from sklearn.metrics import auc, balanced_accuracy_score, f1_score, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    StratifiedGroupKFold,
+)
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import SVC
 from sklearn.utils import Bunch
 
 from tbsclassify.comparison import compare_models, paper_models
-from tbsclassify.comparison._fits import best_threshold, permute_labels
+from tbsclassify.comparison._control import permute_labels
+from tbsclassify.comparison._fits import best_threshold
 from tbsclassify.metrics import MEASURES, classification_row, multiclass_table
 from tbsclassify.splitting import paper_split
 
@@ -56,6 +67,9 @@ def plain_models():
 class Failing(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         raise RuntimeError("no luck today")
+
+    def predict_proba(self, X):
+        raise AssertionError("never fitted")
 
 
 class Seeded(ClassifierMixin, BaseEstimator):
@@ -187,7 +201,7 @@ def test_three_classes_work_all_the_way():
         assert_array_equal(by_class[measure], expected[measure])
     assert result.differences().loc["poor", "differs"]
     assert set(result.roc_points("good", label=2)["fold"]) == set(range(5))
-    with pytest.raises(ValueError, match=r"label=None, but one of \[0, 1, 2\]"):
+    with pytest.raises(ValueError, match=r"one of the classes \[0, 1, 2\], got None"):
         result.roc_points("good")
 
 
@@ -201,6 +215,64 @@ def test_the_area_under_the_roc_points_is_the_table_s(scans):
     assert area == pytest.approx(result.table.loc["good", "roc_auc"])
 
 
+LABELS = {
+    "bool": np.array([False, True]),
+    "float": np.array([0.0, 1.0]),
+    "text": np.array(["degraded", "normal"]),
+    "objects": np.array(["degraded", "normal"], dtype=object),
+}
+COLUMNS = {"bool": "proba_True", "float": "proba_1.0"}
+
+
+def as_labels(y, kind):
+    if kind in LABELS:
+        return LABELS[kind][y]
+    if kind == "category":
+        return pd.Series(LABELS["text"][y], dtype="category")
+    return pd.Series(y, dtype=kind)
+
+
+@pytest.mark.parametrize(
+    "kind", [*LABELS, "Int64", "boolean", "category", "Float64", "int8"]
+)
+def test_labels_of_any_kind_give_the_same_figures(scans, kind):
+    y = as_labels(scans.y, kind)
+    label = "normal" if kind in ("text", "objects", "category") else 1
+    call = {"n_repeats": 2, "check": "permuted", **FAST}
+    plain = compare_models(plain_models(), scans.X, scans.y, scans.patient, **call)
+    result = compare_models(
+        plain_models(), scans.X, y, scans.patient, pos_label=label, **call
+    )
+    measured = [*MEASURES, "tp", "fn", "error"]
+    assert_frame_equal(result.table[measured], plain.table[measured])
+    assert_frame_equal(result.control, plain.control)
+    assert_frame_equal(result.differences(), plain.differences())
+    assert_frame_equal(result.roc_points("good"), plain.roc_points("good"))
+    assert_frame_equal(
+        result.roc_points("good", label), result.roc_points("good", result.pos_label)
+    )
+    assert_array_equal(result.by_class("good"), plain.by_class("good"))
+    assert result.to_text() == plain.to_text()
+    if kind in COLUMNS:
+        assert COLUMNS[kind] in result.predictions
+
+
+def test_the_first_class_may_be_the_positive_one(scans):
+    first, second = (
+        compare_models(
+            plain_models(), scans.X, scans.y, scans.patient, pos_label=label, **FAST
+        )
+        for label in (0, 1)
+    )
+    assert first.table.loc["good", "roc_auc"] > 0.6
+    assert_array_equal(
+        first.table.loc["good", ["tp", "fp", "sensitivity"]],
+        second.table.loc["good", ["tn", "fn", "specificity"]],
+    )
+    area = auc(*first.roc_points("good").query("fold == 0")[["fpr", "tpr"]].T.values)
+    assert area > 0.5
+
+
 def test_the_positive_class_may_be_a_string(scans):
     names = np.array(["normal", "degraded"])[scans.y]
     result = compare_models(
@@ -209,6 +281,28 @@ def test_the_positive_class_may_be_a_string(scans):
     plain = compare_models(plain_models(), scans.X, scans.y, scans.patient, **FAST)
     shown = ["tp", "fp", "tn", "fn", "roc_auc"]
     assert_frame_equal(result.table[shown], plain.table[shown])
+
+
+@pytest.mark.parametrize("cv", [LeaveOneGroupOut(), 60])
+def test_without_a_test_set_of_two_classes_there_is_no_roc_curve(cv):
+    scans = make_table(60)
+    if cv == 60:
+        cv = [(np.flatnonzero(scans.patient != p), [2 * p]) for p in range(60)]
+    result = compare_models(
+        plain_models(), scans.X, scans.y, scans.patient, cv=cv, **FAST
+    )
+    assert np.isnan(result.table.loc["good", "roc_auc"])
+    with pytest.raises(ValueError, match=r"No test set of 'good' .*cv=5"):
+        result.roc_points("good")
+    assert result.differences("roc_auc").empty
+    assert "No model has a roc_auc" in result.to_text()
+    assert result.table.loc["good", "accuracy"] > 0.5
+
+
+def test_the_reference_must_have_been_compared(scans):
+    result = compare_models(plain_models(), scans.X, scans.y, **FAST)
+    with pytest.raises(ValueError, match="reference to be one of 'good', 'poor'"):
+        result.differences(reference="best")
 
 
 # --- who is better
@@ -306,6 +400,91 @@ def test_a_split_of_patients_over_both_sides_is_refused(scans):
         compare_models(plain_models(), scans.X, scans.y, scans.patient, cv=[pair])
 
 
+def test_ids_of_patients_may_be_of_several_kinds(scans):
+    mixed = np.array([p if p % 2 else f"P{p} " for p in scans.patient], dtype=object)
+    plain = compare_models(plain_models(), scans.X, scans.y, scans.patient, **FAST)
+    result = compare_models(plain_models(), scans.X, scans.y, mixed, **FAST)
+    assert result.predictions["patient"].nunique() == 60
+    assert len(result.predictions) == len(plain.predictions)
+    for _, tested in result.predictions.groupby("model"):
+        assert tested.groupby("patient")["fold"].nunique().max() == 1
+
+
+# --- metadata routing and workers
+
+
+def test_metadata_routing_changes_nothing(scans):
+    models = {
+        "pipeline": make_pipeline(FunctionTransformer(), Recorder(random_state=1)),
+        "search": GridSearchCV(
+            GaussianNB(), {"var_smoothing": [1e-9, 0.1]}, cv=GroupKFold(3)
+        ),
+    }
+    call = {"models": models, "X": scans.X, "y": scans.y, "groups": scans.patient}
+    plain = compare_models(**call, **FAST)
+    Recorder.seen.clear()
+    with config_context(enable_metadata_routing=True):
+        routed = compare_models(**call, **FAST)
+    assert routed.table["error"].tolist() == ["", ""]
+    assert_frame_equal(routed.predictions, plain.predictions)
+    assert [len(groups) for groups in Recorder.seen] == [96] * 5
+
+
+def test_a_request_of_the_user_is_kept_under_metadata_routing(scans):
+    Recorder.seen.clear()
+    with config_context(enable_metadata_routing=True):
+        model = make_pipeline(Recorder().set_fit_request(groups=False))
+        result = compare_models({"m": model}, scans.X, scans.y, scans.patient, **FAST)
+    assert result.table.loc["m", "error"] == ""
+    assert Recorder.seen == [None] * 5
+
+
+class Configured(Seeded):
+    """Say whether the caller's configuration is there."""
+
+    def fit(self, X, y, groups=None):
+        config = get_config()
+        assert config["enable_metadata_routing"]
+        assert config["working_memory"] == 7
+        assert groups is not None
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_workers_have_the_caller_s_configuration(scans, backend):
+    models = {"m": make_pipeline(Configured()), "sgd": SGDClassifier(loss="log_loss")}
+    call = {"models": models, "X": scans.X, "y": scans.y, "groups": scans.patient}
+    with config_context(enable_metadata_routing=True, working_memory=7):
+        one = compare_models(**call, **FAST)
+        with parallel_config(backend=backend):
+            two = compare_models(**call, n_jobs=2, **FAST)
+    assert two.table["error"].tolist() == ["", ""]
+    assert_frame_equal(one.predictions, two.predictions)
+
+
+# --- any form of cv
+
+
+@pytest.mark.parametrize("make", [iter, lambda splits: (one for one in splits)])
+def test_splits_may_be_an_iterator_and_the_control_still_runs(scans, make):
+    splits = list(StratifiedGroupKFold(3).split(scans.X, scans.y, scans.patient))
+    call = {"check": "permuted", **FAST}
+    results = [
+        compare_models(plain_models(), scans.X, scans.y, scans.patient, cv=cv, **call)
+        for cv in (splits, make(splits))
+    ]
+    assert results[1].control["roc_auc"].notna().all()
+    assert_frame_equal(results[0].control, results[1].control)
+    assert_frame_equal(results[0].predictions, results[1].predictions)
+
+
+def test_an_iterator_that_was_used_before_is_refused(scans):
+    splits = StratifiedGroupKFold(3).split(scans.X, scans.y, scans.patient)
+    list(splits)
+    with pytest.raises(ValueError, match="cv holds no split"):
+        compare_models(plain_models(), scans.X, scans.y, scans.patient, cv=splits)
+
+
 # --- the threshold
 
 
@@ -352,6 +531,103 @@ def test_honest_models_find_nothing_in_shuffled_labels(scans):
     assert result.table.loc["good", "roc_auc_low"] > 0.6
     control = result.control.loc["good"]
     assert control["roc_auc_low"] <= 0.5 <= control["roc_auc_high"]
+
+
+def test_the_control_needs_no_bootstrap(scans):
+    result = compare_models(
+        plain_models(), scans.X, scans.y, check="permuted", n_bootstrap=0
+    )
+    assert result.control["p_value"].between(0, 1).all()
+    assert result.control.loc["poor", ["roc_auc", "p_value"]].tolist() == [0.5, 1]
+
+
+def test_the_control_tests_the_same_splits_on_other_labels(scans):
+    seen = []
+
+    class Spy(Seeded):
+        def fit(self, X, y):
+            seen.append((X, y))
+            return super().fit(X, y)
+
+    compare_models(
+        {"spy": Spy()}, scans.X, scans.y, scans.patient, check="permuted", **FAST
+    )
+    for (X, y), (shuffled_X, shuffled_y) in zip(seen[:5], seen[5:], strict=True):
+        assert_array_equal(X, shuffled_X)
+        assert 0.2 < np.mean(y == shuffled_y) < 0.8
+
+
+def test_a_control_that_could_find_nothing_is_refused_before_the_first_fit(scans):
+    Recorder.seen.clear()
+    with pytest.raises(ValueError, match="no test set of cv holds two"):
+        compare_models(
+            {"m": Recorder()},
+            scans.X,
+            scans.y,
+            scans.patient,
+            cv=LeaveOneGroupOut(),
+            check="permuted",
+        )
+    assert Recorder.seen == []
+
+
+@pytest.mark.parametrize("model", [Seeded(), KNeighborsClassifier(3)])
+def test_the_control_warns_about_as_often_as_it_says(model):
+    """Scans of a patient are alike, so that neighbours and labels go together."""
+    n_warned = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(40), rng.integers(1, 4, 40))
+        y = (rng.permutation(40) < 12).astype(int)[patient]
+        X = rng.normal(size=(40, 2))[patient] + rng.normal(size=(len(y), 2)) / 4
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            compare_models(
+                {"m": model},
+                X,
+                y,
+                patient,
+                cv=3,
+                check="permuted",
+                n_bootstrap=0,
+                random_state=seed,
+            )
+        n_warned += len(caught)
+    # At 5 %, more than 6 of 40 happen in 1 of 300 series.
+    assert n_warned <= 6
+
+
+def test_a_model_with_a_memory_is_found_beside_many_honest_ones(scans):
+    Remembering.memory.clear()
+    models = {f"honest {i}": Seeded() for i in range(6)} | {"leaky": Remembering()}
+    with pytest.warns(UserWarning, match=r"not 0\.5 for leaky \(\S+ \[.*about 5 %"):
+        result = compare_models(
+            models, scans.X, scans.y, scans.patient, check="permuted", **FAST
+        )
+    assert (result.control.drop(index="leaky")["p_value"] > 0.05 / 7).all()
+
+
+def test_a_memory_is_found_for_three_classes_and_over_repeats():
+    scans = make_table(90, n_classes=3)
+
+    class RememberingThree(Remembering):
+        memory: dict = {}  # noqa: RUF012
+
+        def predict_proba(self, X):
+            known = [self.memory.get(key, 0) for key in X[:, 1].tolist()]
+            return np.eye(3)[known]
+
+    with pytest.warns(UserWarning, match="not 0"):
+        compare_models(
+            {"leaky": RememberingThree()},
+            scans.X,
+            scans.y,
+            scans.patient,
+            cv=3,
+            n_repeats=2,
+            check="permuted",
+            **FAST,
+        )
 
 
 def test_a_model_that_outlives_its_fits_is_found_out(scans):
@@ -462,8 +738,128 @@ def stacked(table):
 
 
 def test_a_checkpoint_without_a_seed_is_refused(scans, tmp_path):
-    with pytest.raises(ValueError, match="random_state is None"):
+    with pytest.raises(ValueError, match=r"random_state to be a seed .* got None"):
         compare_models(plain_models(), scans.X, scans.y, checkpoint_dir=tmp_path)
+
+
+def write_scans(folder, n_scans=40, shift=0):
+    """Write scans whose first bytes tell the class, and return their paths."""
+    paths = [folder / f"{i}.npy" for i in range(n_scans)]
+    for i, path in enumerate(paths):
+        np.save(path, np.random.default_rng(i).normal(size=4) + (i + shift) % 2)
+    return [str(path) for path in paths]
+
+
+def load(paths):
+    paths = paths["path"] if hasattr(paths, "columns") else paths
+    return np.stack([np.load(path) for path in paths])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [list, np.array, lambda paths: pd.DataFrame({"path": paths})],
+    ids=["list", "array", "table"],
+)
+def test_files_that_were_rewritten_are_other_data(tmp_path, form):
+    (tmp_path / "scans").mkdir()
+    paths = write_scans(tmp_path / "scans")
+    model = make_pipeline(FunctionTransformer(load), GaussianNB())
+    call = {"models": {"m": model}, "y": np.arange(40) % 2, **FAST}
+    folder = tmp_path / "runs"
+    first = compare_models(X=form(paths), checkpoint_dir=folder, **call)
+    again = compare_models(X=form(paths), checkpoint_dir=folder, **call)
+    assert_frame_equal(first.table, again.table)
+    assert first.table.loc["m", "error"] == ""
+    time.sleep(0.01)
+    write_scans(tmp_path / "scans", shift=1)
+    with pytest.raises(ValueError, match="run with other data"):
+        compare_models(X=form(paths), checkpoint_dir=folder, **call)
+
+
+class Weighted(Seeded):
+    """Take a file of weights and a function, as networks do."""
+
+    def __init__(self, weights=None, score=None, random_state=None):
+        self.weights, self.score = weights, score
+        super().__init__(random_state)
+
+
+def scaled_score(factor):
+    return make_scorer(lambda y, p: factor * np.mean(y == p))
+
+
+@pytest.mark.parametrize("what", ["weights", "score"])
+def test_a_changed_file_or_function_of_a_model_is_another_model(tmp_path, what):
+    scans = make_table(20)
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"first")
+    call = {"X": scans.X, "y": scans.y, "checkpoint_dir": tmp_path / "runs", **FAST}
+    compare_models({"m": Weighted(weights, scaled_score(1))}, **call)
+    compare_models({"m": Weighted(weights, scaled_score(1))}, **call)
+    factor = 1
+    if what == "weights":
+        weights.write_bytes(b"the second")
+    else:
+        factor = 2
+    with pytest.raises(ValueError, match="run with other models"):
+        compare_models({"m": Weighted(weights, scaled_score(factor))}, **call)
+
+
+def test_equal_models_are_resumed_whether_they_share_objects_or_not(tmp_path):
+    scans = make_table(20)
+    grid = (1e-9, 1e-3)
+    models = {
+        name: GridSearchCV(GaussianNB(), {"var_smoothing": grid}, cv=2)
+        for name in ("one", "two")
+    }
+    call = {"X": scans.X, "y": scans.y, "checkpoint_dir": tmp_path, **FAST}
+    first = compare_models(models, **call)
+    cloned = {name: clone(model) for name, model in models.items()}
+    assert_frame_equal(first.table, compare_models(cloned, **call).table)
+    fitted = {
+        name: clone(model).fit(scans.X, scans.y) for name, model in models.items()
+    }
+    assert_frame_equal(first.table, compare_models(fitted, **call).table)
+
+
+def test_another_fold_threshold_or_class_is_never_resumed_by_the_control(tmp_path):
+    scans = make_table(30)
+    call = {"X": scans.X, "y": scans.y, "checkpoint_dir": tmp_path, **FAST}
+    with_control = compare_models({"m": Seeded()}, check="permuted", **call)
+    without = compare_models({"m": Seeded()}, **call)
+    assert without.control is None
+    assert_frame_equal(with_control.table, without.table)
+    with pytest.raises(ValueError, match="with other settings"):
+        compare_models({"m": Seeded()}, check="permuted", pos_label=0, **call)
+
+
+TWO = """
+import sys
+import numpy as np
+from sklearn.naive_bayes import GaussianNB
+from tbsclassify.comparison import compare_models
+
+rng = np.random.default_rng(0)
+y = np.arange(60) % 2
+X = rng.normal(size=(60, 3)) + y[:, None]
+result = compare_models(
+    {"a": GaussianNB(), "b": GaussianNB(var_smoothing=0.1)},
+    X, y, n_repeats=4, random_state=0, n_bootstrap=0, checkpoint_dir=sys.argv[1],
+)
+print(result.table[["tp", "roc_auc", "error"]].to_csv())
+"""
+
+
+def test_two_processes_may_share_a_folder(tmp_path):
+    command = [sys.executable, "-c", TWO, str(tmp_path)]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert printed[0] == printed[1] != ""
+    assert len(list(tmp_path.glob("*.npz"))) == 40
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 # --- networks and progress
@@ -479,12 +875,39 @@ def test_a_network_s_size_time_and_training_curve_are_kept(spines, tmp_path):
     assert row["seconds_per_10_epochs"] > 0
     assert np.isnan(result.table.loc["plain", SECONDS[0]])
     assert set(result.histories) == {("network", 0, 0), ("network", 0, 1)}
-    assert {"epoch", "train_loss", "valid_loss"} <= set(
-        result.histories["network", 0, 0]
-    )
+    history = result.histories["network", 0, 0]
+    assert {"epoch", "train_loss", "valid_loss"} <= set(history.columns)
+    assert history["epoch"].tolist() == list(range(1, len(history) + 1))
     assert result.fits.loc[("network", 0, 0), "best_epoch"] >= 1
     again = compare_models(models, checkpoint_dir=tmp_path, **call)
     assert_frame_equal(result.table, again.table)
+    assert_frame_equal(history, again.histories["network", 0, 0])
+
+
+class WithHistory(Seeded):
+    """Has training curves as a table or as a mapping of columns."""
+
+    def __init__(self, form=dict, random_state=None):
+        self.form = form
+        super().__init__(random_state)
+
+    def fit(self, X, y):
+        self.history_ = self.form({"epoch": [1, 2], "seconds": [3.0, 5.0]})
+        self.history_["event"] = ["", "saved"]
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("form", [dict, pd.DataFrame])
+def test_histories_are_tables_of_the_numbers_of_each_epoch(scans, form, tmp_path):
+    models = {"m": make_pipeline(WithHistory(form))}
+    call = {"cv": 2, "checkpoint_dir": tmp_path, **FAST}
+    for _ in range(2):  # run, and read from the folder
+        result = compare_models(models, scans.X, scans.y, **call)
+        history = result.histories["m", 0, 1]
+        assert_frame_equal(
+            history, pd.DataFrame({"epoch": [1, 2], "seconds": [3.0, 5.0]})
+        )
+        assert result.table.loc["m", "seconds_per_10_epochs"] == 40
 
 
 def test_progress_is_one_line_on_stderr(scans, capsys):
@@ -523,21 +946,101 @@ def test_a_parameter_that_no_network_has_is_refused():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"models": [GaussianNB()]}, TypeError, "models is of type list"),
-        ({"models": {"m": GaussianNB}}, TypeError, "a classifier is wanted"),
-        ({"models": {1: GaussianNB()}}, TypeError, "a string is wanted"),
-        ({"pos_label": 2}, ValueError, "pos_label=2 is not a class of y"),
+        ({"models": [GaussianNB()]}, TypeError, "Expected models .* of type list"),
+        ({"models": {"m": GaussianNB}}, TypeError, "to be a classifier"),
+        ({"models": {1: GaussianNB()}}, TypeError, "names of models to be strings"),
+        (
+            {"pos_label": 2},
+            ValueError,
+            r"pos_label to be one of the classes \[0, 1\], got 2",
+        ),
         ({"threshold": "auc"}, ValueError, "'f1', 'balanced_accuracy'"),
         ({"check": "random"}, ValueError, "'permuted'"),
-        ({"check": "permuted", "n_bootstrap": 0}, ValueError, "n_bootstrap=0"),
+        ({"n_bootstrap": -1}, ValueError, "n_bootstrap to be an integer at least 0"),
         ({"n_repeats": 2, "cv": KFold(5)}, ValueError, "n_repeats=2, but cv"),
-        ({"groups": [1, 2]}, ValueError, "groups has 2 entries for 120 scans"),
+        ({"groups": [1, 2]}, ValueError, "each of 120 scans, got 2 entries"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(scans, change, error, message):
     call = {"models": plain_models(), "X": scans.X, "y": scans.y, **FAST}
     with pytest.raises(error, match=message):
         compare_models(**call | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"confidence_level": 95}, ValueError, "confidence_level to be .* got 95"),
+        ({"confidence_level": "95 %"}, TypeError, "confidence_level to be"),
+        ({"n_bootstrap": -1}, ValueError, "n_bootstrap to be .* got -1"),
+        ({"n_bootstrap": 10.5}, TypeError, "n_bootstrap to be an integer"),
+        ({"random_state": -1}, ValueError, "random_state to be"),
+        ({"random_state": "seed"}, TypeError, "random_state to be"),
+        ({"threshold": np.nan}, ValueError, "threshold to be a finite number"),
+        ({"threshold": None}, TypeError, "threshold to be"),
+        ({"check": True}, ValueError, "check to be one of 'permuted', got True"),
+        ({"pos_label": "degraded"}, ValueError, "got 'degraded'"),
+        ({"n_repeats": 0}, ValueError, "n_repeats to be an integer at least 1"),
+        ({"n_jobs": 0}, ValueError, "n_jobs to be an integer other than 0"),
+        ({"n_jobs": 1.5}, TypeError, "n_jobs to be an integer"),
+        ({"cv": 1}, ValueError, "k-fold cross-validation requires at least one"),
+        ({"cv": 61}, ValueError, "n_splits=61 cannot be greater"),
+        ({"cv": "five"}, ValueError, "Expected `cv` as an integer"),
+        ({"cv": 2.5}, ValueError, "Expected `cv` as an integer"),
+        ({"cv": []}, ValueError, "cv holds no split"),
+        ({"cv": [(range(100), range(100, 130))]}, ValueError, "names row 129"),
+        ({"X": np.zeros((3, 2))}, ValueError, "inconsistent numbers of samples"),
+        ({"y": np.zeros(120)}, ValueError, "two classes or more, got"),
+        ({"y": np.linspace(0, 1, 120)}, ValueError, "Unknown label type"),
+        (
+            {"y": pd.Series([0, 1, None] * 40, dtype="Int64")},
+            ValueError,
+            r"y lacks the class of 40 scan\(s\), at index \[2, 5",
+        ),
+        ({"y": pd.Series([True, None] * 60)}, ValueError, "y lacks the class of 60"),
+        ({"groups": [None] * 120}, ValueError, "groups lacks the patient of 120"),
+        (
+            {"models": {"r": Recorder(), "m": SVC()}},
+            TypeError,
+            r"to have predict_proba, got SVC\(\)",
+        ),
+        ({"models": {}}, TypeError, "Expected models to be a dict"),
+        ({"models": "all"}, TypeError, "Expected models .* got 'all'"),
+        ({"checkpoint_dir": "runs", "random_state": None}, ValueError, "to be a seed"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_first_fit(
+    scans, change, error, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Recorder.seen.clear()
+    call = {"models": {"m": Recorder()}, "X": scans.X, "y": scans.y, **FAST}
+    with pytest.raises(error, match=message):
+        compare_models(**call | change)
+    assert Recorder.seen == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_first_fit(
+    scans, tmp_path
+):
+    (tmp_path / "file").write_text("")
+    Recorder.seen.clear()
+    with pytest.raises(OSError, match="checkpoint_dir to be a folder"):
+        compare_models(
+            {"m": Recorder()},
+            scans.X,
+            scans.y,
+            checkpoint_dir=tmp_path / "file",
+            **FAST,
+        )
+    assert Recorder.seen == []
+
+
+def test_a_stack_with_its_default_last_estimator_is_a_classifier(scans):
+    stack = StackingClassifier([("bayes", GaussianNB())], cv=2)
+    models = {"stack": stack, "inside": make_pipeline(stack)}
+    result = compare_models(models, scans.X, scans.y, cv=2, **FAST)
+    assert result.table["error"].tolist() == ["", ""]
 
 
 def test_a_threshold_has_no_place_with_three_classes():

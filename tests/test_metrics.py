@@ -1,6 +1,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,9 +118,9 @@ def test_measures_without_a_positive_scan_are_nan_and_warn_of_nothing():
     ("arguments", "message"),
     [
         (([0, 1, 2], [0.1, 0.2, 0.3]), "3 different values"),
-        (([0, 1], [0.1, 0.2, 0.3]), r"\(3,\) for 2 true labels"),
+        (([0, 1], [0.1, 0.2, 0.3]), r"for 2 true labels .* got \(3,\)"),
         (([0, 1], [0.1, np.nan]), "y_score contains NaN"),
-        (([3, 4], [0.1, 0.2]), "pos_label=1 is not a class"),
+        (([3, 4], [0.1, 0.2]), r"pos_label to be one of the classes \[3, 4\], got 1"),
     ],
 )
 def test_bad_input_is_refused_with_what_came(arguments, message):
@@ -128,7 +129,7 @@ def test_bad_input_is_refused_with_what_came(arguments, message):
 
 
 def test_groups_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="groups has 2 entries for 3 scans"):
+    with pytest.raises(ValueError, match="each of 3 scans, got 2 entries"):
         classification_row([0, 1, 1], [0.1, 0.2, 0.3], groups=[1, 2])
 
 
@@ -248,7 +249,7 @@ def test_a_table_of_three_classes_can_be_formatted():
 @pytest.mark.parametrize(
     ("y", "classes", "message"),
     [
-        ([0, 1], None, r"shape \(2, 3\) for 2 true labels and 2 classes"),
+        ([0, 1], None, r"for 2 true labels and the classes \[0, 1\], got \(2, 3\)"),
         ([0, 5], [0, 1, 2], "y_true holds classes that are not in"),
     ],
 )
@@ -260,7 +261,7 @@ def test_probabilities_that_fit_no_classes_are_refused(y, classes, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": [0.5, 0.5]}, r"threshold has shape \(2,\) for 3 scans"),
+        ({"threshold": [0.5, 0.5]}, r"of shape \(3,\), got shape \(2,\)"),
         ({"folds": [0, 1]}, "folds has 2 entries for 3 scans"),
     ],
 )
@@ -318,3 +319,112 @@ def test_rows_hold_numbers_that_can_be_rounded():
     ]
     for row in rows:
         assert all(isinstance(value, int | float) for value in row)
+
+
+# Columns of scores belong to classes, not to positions
+
+
+def separable(labels):
+    """Labels of two classes, and the two columns that `predict_proba` gives."""
+    first, second = labels
+    y = np.array([first, second] * 6)
+    in_order = np.where(y == max(labels), 0.8, 0.2)
+    return y, np.stack([1 - in_order, in_order], axis=1)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("normal", "degraded"), (False, True), (0.0, 1.0), (7, 3)],
+    ids=["text", "bool", "float", "int"],
+)
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_column_of_the_positive_class_is_taken_whichever_it_is(labels, which):
+    y, proba = separable(labels)
+    row = classification_row(y, proba, pos_label=labels[which], n_bootstrap=0)
+    assert row["roc_auc"] == row["accuracy"] == 1
+    assert row["tp"] == 6
+
+
+@pytest.mark.parametrize("which", ["normal", "degraded"])
+def test_a_difference_takes_the_column_of_the_positive_class(which):
+    y, proba = separable(("normal", "degraded"))
+    row = difference_row(y, proba, proba[:, ::-1], pos_label=which, n_bootstrap=0)
+    assert row["roc_auc"] == row["accuracy"] == 1
+
+
+def test_columns_in_another_order_are_named_by_classes():
+    y, proba = separable(("normal", "degraded"))
+    options = {"pos_label": "degraded", "n_bootstrap": 0}
+    sorted_ = classification_row(y, proba, **options)
+    turned = classification_row(
+        y, proba[:, ::-1], classes=["normal", "degraded"], **options
+    )
+    assert turned.equals(sorted_)
+    table = multiclass_table(
+        y, proba[:, ::-1], classes=["normal", "degraded"], n_bootstrap=0
+    )
+    assert table["roc_auc"].tolist() == [1, 1, 1]
+
+
+def test_a_test_set_of_one_class_needs_the_classes_of_the_columns():
+    proba = [[0.9, 0.1], [0.4, 0.6]]
+    with pytest.raises(ValueError, match=r"class 'degraded' only.*classes_"):
+        classification_row(["degraded"] * 2, proba, pos_label="degraded")
+    row = classification_row(
+        ["degraded"] * 2,
+        proba,
+        pos_label="degraded",
+        classes=["degraded", "normal"],
+        n_bootstrap=0,
+    )
+    assert row[["tp", "fn"]].tolist() == [1, 1]
+    assert np.isnan(row["roc_auc"])
+
+
+def test_a_difference_on_one_class_needs_the_classes_of_the_columns():
+    proba = np.array([[0.9, 0.1], [0.4, 0.6]])
+    with pytest.raises(ValueError, match="class 1 only"):
+        difference_row([1, 1], proba, proba)
+    row = difference_row([1, 1], proba, proba[:, ::-1], classes=[0, 1], n_bootstrap=0)
+    assert row["sensitivity"] == 0
+    assert row["brier_score"] == pytest.approx((0.81 + 0.16 - 0.01 - 0.36) / 2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series([1, 0, 1, 0], dtype="Int64"),
+        pd.Series([True, False, True, False], dtype="boolean"),
+        pd.Series([1, 0, 1, 0], dtype="category"),
+        np.array([1, 0, 1, 0], dtype=object),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_labels_of_pandas_score_as_plain_ones(labels):
+    score = [0.9, 0.2, 0.4, 0.3]
+    expected = classification_row([1, 0, 1, 0], score, random_state=0)
+    assert classification_row(labels, score, random_state=0).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (pd.Series([1, None, 0], dtype="Int64"), r"lacks the class of 1 .* \[1\]"),
+        ([1.0, 0.0, np.nan], r"lacks the class of 1 .* \[2\]"),
+        (np.array([1, "1", 0], dtype=object), "labels of one kind, got number, str"),
+    ],
+)
+@pytest.mark.parametrize("score", [classification_row, multiclass_table])
+def test_labels_that_are_missing_or_mixed_are_refused(labels, message, score):
+    with pytest.raises(ValueError, match=message):
+        score(labels, np.full((3, 2), 0.5))
+
+
+def test_a_class_named_twice_is_refused():
+    with pytest.raises(ValueError, match="name each class once"):
+        multiclass_table([0, 1], [[0.5, 0.5]] * 2, classes=[0, 0])
+
+
+def test_one_score_a_scan_is_no_table_of_several_classes():
+    with pytest.raises(ValueError, match="column for each class"):
+        multiclass_table([0, 1], [0.5, 0.5])

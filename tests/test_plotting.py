@@ -20,6 +20,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 
 from tbsclassify import LumbarCropper, make_dxa_phantoms
@@ -274,6 +275,46 @@ def test_an_estimator_without_history_is_refused():
         TrainingHistoryDisplay.from_estimator(LogisticRegression())
 
 
+@pytest.mark.parametrize("form", [dict, pd.DataFrame])
+@pytest.mark.parametrize("best", [0, 7])
+def test_a_best_epoch_that_is_none_is_not_marked(form, best):
+    histories = [form(make_history([3, 2, 1])), form(make_history([1, 2]))]
+    display = TrainingHistoryDisplay(histories, best_epochs=[best, 1]).plot()
+    assert display.best_.get_xydata().tolist() == [[1, 1]]
+    alone = TrainingHistoryDisplay(histories[:1], best_epochs=[best]).plot()
+    assert alone.best_ is None
+    assert len(alone.lines_["valid_loss"]) == 1
+
+
+def test_a_frame_with_rows_left_out_is_drawn_by_its_epochs():
+    history = pd.DataFrame(make_history([4, 3, 2, 1]))[2:]
+    display = TrainingHistoryDisplay([history], best_epochs=[4]).plot()
+    assert display.best_.get_xydata().tolist() == [[4, 1]]
+
+
+class Trained(LogisticRegression):
+    """Has the training curves of a network."""
+
+    def fit(self, X, y):
+        self.history_, self.best_epoch_ = pd.DataFrame(make_history([2, 1])), 2
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: make_pipeline(make_pipeline(model)),
+        lambda model: GridSearchCV(model, {"C": [1]}, cv=2),
+        lambda model: make_pipeline(GridSearchCV(make_pipeline(model), {}, cv=2)),
+    ],
+)
+def test_the_history_is_found_however_models_are_nested(wrap):
+    y, proba = draw_scores(30)
+    model = wrap(Trained()).fit(proba, y)
+    display = TrainingHistoryDisplay.from_estimator(model)
+    assert display.best_.get_xydata().tolist() == [[2, 1]]
+
+
 # Confusion
 
 
@@ -282,7 +323,7 @@ def test_cells_show_counts_and_shares_of_the_true_class():
     y_true = np.repeat([1, 0, 0, 1], [33, 12, 127, 9])
     y_pred = np.repeat([1, 1, 0, 0], [33, 12, 127, 9])
     display = ConfusionRatesDisplay.from_predictions(
-        y_true, y_pred, class_names=["normal", "degraded"]
+        y_true, y_pred, display_labels=["normal", "degraded"]
     )
     assert [text.get_text() for text in display.text_.flat] == [
         "127\n91.4 %",
@@ -306,15 +347,15 @@ def test_the_shade_of_a_cell_is_its_rate_and_its_text_can_be_read():
 
 def test_a_class_without_a_scan_has_no_rate():
     display = ConfusionRatesDisplay.from_predictions(
-        [0, 0, 2], [0, 1, 2], classes=[0, 1, 2], class_names=NAMES
+        [0, 0, 2], [0, 1, 2], classes=[0, 1, 2], display_labels=NAMES
     )
     assert np.isnan(display.rates[1]).all()
     assert display.text_[1, 0].get_text() == "0\nno scans"
 
 
 def test_names_for_another_number_of_classes_are_refused():
-    with pytest.raises(ValueError, match="3 names for the 2 classes"):
-        ConfusionRatesDisplay.from_predictions([0, 1], [0, 1], class_names=NAMES)
+    with pytest.raises(ValueError, match="each of the 2 classes, got 3"):
+        ConfusionRatesDisplay.from_predictions([0, 1], [0, 1], display_labels=NAMES)
 
 
 # ROC
@@ -397,7 +438,7 @@ def test_the_band_holds_the_curve_and_is_the_same_for_the_same_seed():
 def test_several_classes_have_a_curve_each_against_the_rest():
     y, proba = draw_scores(n_classes=3)
     display = RocIntervalDisplay.from_predictions(
-        y, proba, class_names=NAMES, n_bootstrap=20, random_state=0
+        y, proba, display_labels=NAMES, n_bootstrap=20, random_state=0
     )
     assert [*display.curves] == NAMES
     assert len(display.bands_) == 3
@@ -414,6 +455,27 @@ def test_the_positive_class_may_be_the_first_and_a_string():
     )
     expected = roc_auc_score(y == 0, proba[:, 0])
     assert display.curves["degraded"].auc == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("display", [RocIntervalDisplay, CalibrationIntervalDisplay])
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    "labels", [(False, True), (0.0, 1.0), ("degraded", "normal")], ids=str
+)
+def test_a_curve_takes_the_column_of_its_class(display, which, labels):
+    y, proba = draw_scores()
+    names = np.array(labels)[y]
+    options = {"n_bootstrap": 0} if display is RocIntervalDisplay else {}
+    curve = display.from_predictions(names, proba, pos_label=labels[which], **options)
+    turned = display.from_predictions(
+        names, proba[:, ::-1], pos_label=labels[which], classes=labels[::-1], **options
+    )
+    alone = display.from_predictions(
+        names, proba[:, which], pos_label=labels[which], **options
+    )
+    for other in (turned, alone):
+        for key, value in curve.curves[str(labels[which])].items():
+            np.testing.assert_array_equal(value, other.curves[str(labels[which])][key])
 
 
 def test_draws_without_a_scan_of_the_class_are_left_out():
@@ -465,14 +527,18 @@ def test_the_confusion_of_an_estimator_has_all_its_classes():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([0, 1, 1], [0.1, 0.2]), {}, "of 2 scans, but there are 3 true labels"),
+        (([0, 1, 1], [0.1, 0.2]), {}, r"for 3 true labels .* got \(2,\)"),
         (([0, 1, 2], [0.1, 0.2, 0.3]), {}, "cannot tell 3 classes apart"),
-        (([0, 1], [[0.1, 0.2, 0.7]] * 2), {}, r"3 columns, but the classes are \[0, 1"),
-        (([0, 1], [0.1, 0.2]), {"pos_label": 3}, "pos_label=3 is not one of"),
-        (([1, 1], [0.1, 0.2]), {}, "2 of 2 scans are of class 1"),
+        (([0, 1], [[0.1, 0.2, 0.7]] * 2), {}, r"the classes \[0, 1\], got \(2, 3\)"),
+        (([0, 1], [0.1, 0.2]), {"pos_label": 3}, "pos_label to be one of the classes"),
+        (([1, 1], [0.1, 0.2]), {}, "class 1 and of another, got 2 of 2"),
         (([0, 1], [0.1, np.nan]), {}, "contains NaN"),
-        (([0, 1], [0.1, 0.2]), {"groups": [1]}, "groups has 1 entries for 2 scans"),
-        (([0, 1], [0.1, 0.2]), {"confidence_level": 1}, "confidence_level=1"),
+        (([0, 1], [0.1, 0.2]), {"groups": [1]}, "each of 2 scans, got 1"),
+        (
+            ([0, 1], [0.1, 0.2]),
+            {"confidence_level": 1},
+            "confidence_level to be .* got 1",
+        ),
     ],
 )
 def test_scores_that_make_no_curve_are_refused(display, arguments, options, message):
@@ -552,7 +618,7 @@ def test_numbers_of_patients_do_not_hide_each_other():
 
 
 def test_scores_that_are_no_probabilities_are_refused():
-    with pytest.raises(ValueError, match="y_prob ranges from -1 to 2"):
+    with pytest.raises(ValueError, match="got values from -1 to 2"):
         CalibrationIntervalDisplay.from_predictions([0, 1], [-1.0, 2.0])
 
 
@@ -603,10 +669,37 @@ def test_the_table_of_a_comparison_can_be_drawn(comparison):
 
 
 def test_a_model_that_was_not_compared_is_refused(comparison):
-    with pytest.raises(ValueError, match="model='forest', but one of 'logistic'"):
+    with pytest.raises(ValueError, match="model to be one of 'logistic'"):
         RocIntervalDisplay.from_comparison(comparison, "forest")
-    with pytest.raises(ValueError, match="model='logistic' has no history"):
+    with pytest.raises(ValueError, match="with training curves"):
         TrainingHistoryDisplay.from_comparison(comparison, "logistic")
+
+
+@pytest.fixture(scope="module")
+def one_patient_left_out():
+    y, proba = draw_scores(24)
+    return compare_models(
+        {"logistic": LogisticRegression()},
+        proba,
+        y == 1,
+        np.arange(24),
+        cv=LeaveOneGroupOut(),
+        n_bootstrap=0,
+        random_state=0,
+    )
+
+
+def test_test_sets_of_one_patient_have_no_roc_curve(one_patient_left_out):
+    with pytest.raises(ValueError, match=r"no fold with scans of both.*such as cv=5"):
+        RocIntervalDisplay.from_comparison(one_patient_left_out, "logistic")
+
+
+def test_test_sets_of_one_patient_have_counts_and_calibration(one_patient_left_out):
+    display = ConfusionRatesDisplay.from_comparison(one_patient_left_out, "logistic")
+    row = one_patient_left_out.table.loc["logistic"]
+    assert display.counts[1].tolist() == row[["fn", "tp"]].tolist()
+    assert display.display_labels == ["False", "True"]
+    CalibrationIntervalDisplay.from_comparison(one_patient_left_out, "logistic")
 
 
 def test_training_curves_of_a_comparison_are_those_of_its_fits(spines):
@@ -694,7 +787,7 @@ def test_a_square_beyond_the_scan_is_shown_whole(phantoms):
 
 
 def test_a_cropper_that_cannot_crop_is_refused(phantoms):
-    with pytest.raises(ValueError, match="size=0"):
+    with pytest.raises(ValueError, match="size"):
         ContactSheetDisplay.from_scans(phantoms.frame, cropper=LumbarCropper(size=0))
 
 
@@ -784,7 +877,7 @@ def name_of(display):
 @pytest.mark.parametrize("display", make_displays(), ids=name_of)
 def test_plot_draws_on_the_given_axes_and_returns_the_display(display):
     figure, (left, right) = plt.subplots(1, 2, figsize=(14, 6))
-    assert display.plot(ax=right) is display
+    assert display.plot(right) is display
     assert display.ax_ is right
     assert display.figure_ is figure
     assert not left.has_data()

@@ -1,23 +1,22 @@
 """A folder in which every finished piece of a long run is one file."""
 
-import hashlib
 import json
 import os
-import tempfile
-import types
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import uuid
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from tbsclassify._fingerprint import fingerprint
+
+__all__ = ["Checkpoint", "fingerprint", "write_whole"]
+
 _MANIFEST = "manifest.json"
 # A run is not resumed with another version of what its numbers come from.
 _PACKAGES = ("tbsclassify", "scikit-learn", "torch")
-# What is known by its name alone.
-_NAMED = (type, types.ModuleType, types.BuiltinFunctionType, np.ufunc)
 
 
 class Checkpoint:
@@ -38,21 +37,35 @@ class Checkpoint:
 
     def __init__(self, folder: str | os.PathLike, identity: dict[str, Any]):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         ours = {name: fingerprint(value) for name, value in identity.items()}
         ours |= {f"version of {package}": version(package) for package in _PACKAGES}
-        manifest = self.folder / _MANIFEST
-        if not manifest.exists():
-            text = json.dumps(ours, indent=1).encode()
-            write_whole(manifest, lambda file: file.write(text), replace=False)
-        theirs = json.loads(manifest.read_text())
-        other = [name for name in ours if ours[name] != theirs.get(name)]
+        theirs = self._read_or_write_manifest(ours)
+        other = [one for one in ours | theirs if ours.get(one) != theirs.get(one)]
         if other:
             raise ValueError(
                 f"checkpoint_dir={str(folder)!r} holds a run with other "
                 f"{', '.join(other)}. To resume that run, call it with what it was "
                 "started with. For a new run, name another folder."
             )
+
+    def _read_or_write_manifest(self, ours: dict[str, str]) -> dict[str, str]:
+        """Return the manifest of the folder; also shows that one can write there."""
+        manifest = self.folder / _MANIFEST
+        text = json.dumps(ours, indent=1).encode()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(manifest, lambda file: file.write(text), replace=False)
+            return json.loads(manifest.read_text())
+        except OSError as error:
+            raise OSError(
+                f"Expected checkpoint_dir to be a folder that can be written to, got "
+                f"{str(self.folder)!r} ({error})."
+            ) from error
+        except ValueError:
+            raise ValueError(
+                f"{_MANIFEST} in checkpoint_dir={str(self.folder)!r} was not written "
+                "by this library. Name another folder."
+            ) from None
 
     def names(self) -> list[str]:
         """Return the names under which there are arrays, sorted."""
@@ -81,24 +94,21 @@ def write_whole(
 
     With ``replace=False`` a file that is there already is left as it is.
     """
-    # A name of its own, since another process may write the same file.
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    # A name of its own, since another process or thread may write the same file.
+    # open() sets the rights that new files have here.
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(descriptor, "wb") as file:
+        with open(unfinished, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp lets nobody else read; other users of a shared folder may.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(unfinished, 0o666 & ~umask)
-        if replace or not _link(unfinished, path):
+        if replace or not (_link(unfinished, path) or path.exists()):
             os.replace(unfinished, path)
     finally:
-        Path(unfinished).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
-def _link(source: str, target: Path) -> bool:
+def _link(source: Path, target: Path) -> bool:
     """Give a file a second name unless that is taken; False where links are unknown."""
     try:
         os.link(source, target)
@@ -107,96 +117,3 @@ def _link(source: str, target: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def fingerprint(value: Any) -> str:
-    """Return a digest that is equal for equal values, in any process.
-
-    It is made of classes, parameters and contents, never of the identity of
-    objects: two tuples that are equal count as one, and so do a model and its
-    clone. A text that is the path of a file stands for the file, with its size
-    and time. A function counts with its code and what it has closed over.
-
-    Raises
-    ------
-    TypeError
-        If an object, such as an open file, has no value that could be told.
-    """
-    digest = hashlib.sha256()
-    for piece in _pieces(value, ()):
-        digest.update(len(piece).to_bytes(8, "little"))
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _pieces(value: Any, above: tuple[int, ...]) -> Iterator[bytes]:
-    """Yield the bytes that an object is known by; `above` are ids of its owners."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, str | os.PathLike):
-        yield from _text(value)
-    elif value is None or isinstance(value, bool | int | float | complex | bytes):
-        yield f"{type(value).__name__} {value!r}".encode()
-    elif isinstance(value, np.ndarray) and value.dtype.kind not in "OUS":
-        yield f"array {value.dtype.str} {value.shape}".encode()
-        yield np.ascontiguousarray(value).tobytes()
-    elif id(value) in above:
-        yield f"owner {len(above) - above.index(id(value))}".encode()
-    else:
-        kind, parts = _parts(value)
-        yield f"{kind} {len(parts)}".encode()
-        for part in parts:
-            yield from _pieces(part, (*above, id(value)))
-
-
-def _text(value: str | os.PathLike) -> Iterator[bytes]:
-    yield f"text {os.fspath(value)!r}".encode()
-    try:
-        if Path(value).is_file():
-            stat = os.stat(value)
-            yield f"file {stat.st_size} {stat.st_mtime_ns}".encode()
-    except (OSError, ValueError):
-        return  # too long for a path, or with a null character
-
-
-def _parts(value: Any) -> tuple[str, list]:
-    """Return what an object is, and the values that it is made of."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return "sequence", list(value)
-    if isinstance(value, Mapping):
-        return "mapping", sorted(value.items(), key=lambda item: repr(item[0]))
-    if isinstance(value, set | frozenset):
-        return "set", sorted(map(fingerprint, value))
-    if hasattr(value, "columns") and hasattr(value, "to_numpy"):
-        return "table", [(name, value[name].to_numpy()) for name in value.columns]
-    if hasattr(value, "to_numpy"):
-        return "column", [value.to_numpy()]
-    if isinstance(value, _NAMED):
-        return f"name {_name(value)}", []
-    if isinstance(value, types.FunctionType):
-        closure = [cell.cell_contents for cell in value.__closure__ or ()]
-        defaults = [value.__defaults__, value.__kwdefaults__]
-        return f"function {_name(value)}", [value.__code__, *defaults, closure]
-    if isinstance(value, types.CodeType):
-        return "code", [value.co_code, value.co_names, value.co_consts]
-    if isinstance(value, types.MethodType):
-        return "method", [value.__self__, value.__func__]
-    if isinstance(value, partial):
-        return "partial", [value.func, value.args, value.keywords]
-    try:
-        reduced = value.__reduce_ex__(4)
-    except TypeError as error:
-        raise TypeError(
-            f"A {_name(type(value))} cannot be recognised when the run is called again "
-            f"({error}). Leave checkpoint_dir out, or the object."
-        ) from None
-    if isinstance(reduced, str):
-        return f"name {_name(type(value))}.{reduced}", []
-    items = [list(part) if part is not None else None for part in reduced[3:5]]
-    return f"object {_name(type(value))}", [*reduced[1:3], *items]
-
-
-def _name(value: Any) -> str:
-    module = getattr(value, "__module__", None)
-    name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
-    return f"{module}.{name}"

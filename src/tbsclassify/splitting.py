@@ -4,15 +4,16 @@ import numbers
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import (
     GroupKFold,
     StratifiedGroupKFold,
     StratifiedKFold,
     check_cv,
 )
-from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from tbsclassify._scores import check_labels
 from tbsclassify._sklearn_compat import num_samples
 from tbsclassify._validation import check_groups, check_number, check_random_seed
 
@@ -21,8 +22,14 @@ PAPER_SIZES = (1127, 161, 181)
 _PARTS = ("train", "validation", "test")
 
 
-def train_validation_test_split(y, groups=None, *, sizes, random_state=None):
-    """Split scans into three parts of like class shares, each patient in one.
+def train_validation_test_split(
+    y: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    sizes: tuple[float, float, float],
+    random_state: np.random.RandomState | int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Split scans into three parts with equal class shares, each patient in one.
 
     Parameters
     ----------
@@ -31,8 +38,8 @@ def train_validation_test_split(y, groups=None, *, sizes, random_state=None):
     groups : array-like of shape (n_scans,), default=None
         Patient of each scan. None takes each scan for a patient of its own.
     sizes : tuple of three ints or three floats
-        Numbers of scans to train on, to validate on and to test on, which add
-        up to the number of scans; or their shares, which add up to 1.
+        Numbers of scans for training, validation and test, which add up to the
+        number of scans; or their shares, which add up to 1.
     random_state : int, RandomState or None, default=None
         Seed of the split.
 
@@ -58,13 +65,13 @@ def train_validation_test_split(y, groups=None, *, sizes, random_state=None):
     Every scan is in one part. With one scan a patient the sizes are met exactly,
     and each part has its share of each of two classes to within one scan, as
     long as that share is a scan or more. Patients with several scans are kept
-    whole: a size is then missed by less than the scans of the largest patient,
-    and not at all where enough patients with one scan are left to fill up with.
+    whole: a size is then missed by less than the number of scans of the largest
+    patient. It is met exactly where enough patients have a single scan.
 
-    Patients are dealt out class by class, the rarest first, the largest first
-    within a class, in random order otherwise, each to the part that has the
-    least of its share of the class so far (the method of Webster and
-    Sainte-Laguë for seats in a parliament) and room for the patient.
+    Patients are assigned class by class. The rarest class comes first, within a
+    class the patient with the most scans, otherwise the order is random. Each
+    patient goes to the part that has room and the least of its share of the class
+    so far (the method of Webster and Sainte-Laguë for seats in a parliament).
 
     Examples
     --------
@@ -79,7 +86,7 @@ def train_validation_test_split(y, groups=None, *, sizes, random_state=None):
     >>> len(train), len(validation), len(test)
     (28, 4, 8)
     """
-    y = column_or_1d(y)
+    y = check_labels(y)
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     patient, n_patients = check_groups(groups, len(y))
@@ -98,12 +105,18 @@ def train_validation_test_split(y, groups=None, *, sizes, random_state=None):
         raise ValueError(
             f"The {_PARTS[k]} part, {sizes[k]} of {len(y)} scans, came out without a "
             f"scan of class {classes[c]}, since patients are kept whole (the largest "
-            f"has {scans.sum(axis=1).max()} scans). Make sizes more equal."
+            f"has {scans.sum(axis=1).max()} scans). Give this part a larger size."
         )
-    return tuple(np.flatnonzero(part == k) for k in range(len(_PARTS)))
+    train, validation, test = (np.flatnonzero(part == k) for k in range(len(_PARTS)))
+    return train, validation, test
 
 
-def paper_split(y, groups=None, *, random_state=None):
+def paper_split(
+    y: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    random_state: np.random.RandomState | int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split scans in the proportions of the paper.
 
     Parameters
@@ -142,9 +155,9 @@ def paper_split(y, groups=None, *, random_state=None):
     >>> [len(part) for part in paper_split(y, random_state=0)]
     [1127, 161, 181]
     """
-    sizes = tuple(size / sum(PAPER_SIZES) for size in PAPER_SIZES)
+    train, validation, test = (size / sum(PAPER_SIZES) for size in PAPER_SIZES)
     return train_validation_test_split(
-        y, groups, sizes=sizes, random_state=random_state
+        y, groups, sizes=(train, validation, test), random_state=random_state
     )
 
 
@@ -160,8 +173,8 @@ def list_folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """List the splits of a cross-validation, each patient on one side of each.
 
-    This is the one place where `cv` becomes splits. An iterator that can be used
-    once must be made a list before, where it is used twice.
+    This is the one place where `cv` becomes splits. Make an iterator a list first
+    where `cv` is listed more than once.
 
     Parameters
     ----------
@@ -173,9 +186,9 @@ def list_folds(
     groups : array-like of shape (n_scans,), default=None
         Patient of each scan.
     seed : int, default=None
-        Seed by which folds of an int `cv` are shuffled; None keeps the order.
+        Seed that shuffles the folds of an int `cv`; None keeps the order of scans.
     classifier : bool, default=True
-        Whether `y` are classes, by which folds of an int `cv` are stratified.
+        Whether `y` holds classes. Folds of an int `cv` are then stratified.
     split_params : dict, default=None
         What a splitter gets in place of `groups`.
 
@@ -247,8 +260,8 @@ def _check_sizes(sizes, n_scans, classes):
     """Return the number of scans of each part."""
     if np.shape(sizes) != (len(_PARTS),):
         raise ValueError(
-            f"sizes={sizes!r}, but three numbers of scans or three shares are wanted: "
-            "to train on, to validate on and to test on, such as (0.7, 0.1, 0.2)."
+            "Expected sizes to be three numbers of scans or three shares, for "
+            f"training, validation and test, such as (0.7, 0.1, 0.2), got {sizes!r}."
         )
     counted = all(isinstance(size, int | np.integer) for size in sizes)
     for size in sizes:
@@ -292,9 +305,9 @@ def _check_patients_suffice(scans, classes, groups):
 
 
 def deal_patients(scans, sizes, rng, part=None):
-    """Deal patients out to the parts; returns the part of each patient.
+    """Assign each patient to a part; returns the parts by number.
 
-    Where `part` is given, its entries from 0 on are patients that are dealt already.
+    Where `part` is given, its entries from 0 on are patients that have a part already.
     """
     n_scans = scans.sum(axis=1)
     share = np.outer(sizes, scans.sum(axis=0)) / scans.sum()

@@ -1,26 +1,44 @@
-"""The trials of a comparison: which model learns which scans, and one of them run."""
+"""The fits of a comparison: which model is fitted on which scans, and one fit."""
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from sklearn import get_config
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold, check_cv
-from sklearn.pipeline import Pipeline
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import has_fit_parameter
 
-from tbsclassify._pipelines import fit_metadata
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._pipelines import fit_metadata, last_step
+from tbsclassify._scores import class_index, scores_of_class
 from tbsclassify._sklearn_compat import safe_indexing
 from tbsclassify._validation import check_groups
+from tbsclassify.splitting import list_folds
 
 THRESHOLD_MEASURES = ("f1", "balanced_accuracy")
 _THRESHOLD_FOLDS = 5
 
 
-def derive_seed(seed, *words):
+def derive_seed(seed: int, *words: Any) -> int:
     """Return a seed that depends on all the words and on nothing else."""
     digest = hashlib.sha256(repr((seed, *words)).encode()).digest()
     return int.from_bytes(digest[:4]) >> 1
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split of a cross-validation."""
+
+    repeat: int
+    fold: int
+    train: np.ndarray
+    test: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,109 +48,105 @@ class Trial:
     name: str  # of the file that it is kept in
     permuted: bool
     model: str
-    repeat: int
-    fold: int
+    split: Split
     y: np.ndarray  # of all scans
-    train: np.ndarray
-    test: np.ndarray
     seed: int
 
 
-def plan_trials(models, X, y, groups, *, cv, n_repeats, seed, permuted=False):
-    """List the trials of all models, on the same splits and labels for each."""
-    patient, _ = check_groups(groups, len(y))
-    splits = []
-    for repeat in range(n_repeats):
-        labels = y
-        if permuted:
-            labels = permute_labels(y, patient, derive_seed(seed, "labels", repeat))
-        splitter, by = check_cv(cv), groups
-        if isinstance(cv, int | np.integer):
-            fold_seed = derive_seed(seed, "folds", repeat)
-            splitter = StratifiedGroupKFold(cv, shuffle=True, random_state=fold_seed)
-            by = patient
-        for fold, (train, test) in enumerate(splitter.split(X, labels, by)):
-            _check_no_patient_on_both_sides(patient[train], patient[test], fold)
-            splits.append((repeat, fold, labels, np.asarray(train), np.asarray(test)))
-    kind = "permuted-" if permuted else ""
+def list_splits(
+    X: Any,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    cv: Any,
+    n_repeats: int,
+    seed: int,
+) -> list[Split]:
+    """List the splits of all repeats, once: `cv` may be an iterator."""
     return [
-        Trial(
-            name=f"{kind}{i:02d}-{repeat}-{fold}",
-            permuted=permuted,
-            model=model,
-            repeat=repeat,
-            fold=fold,
-            y=labels,
-            train=train,
-            test=test,
-            seed=derive_seed(seed, kind, model, repeat, fold),
+        Split(repeat, fold, train, test)
+        for repeat in range(n_repeats)
+        for fold, (train, test) in enumerate(
+            list_folds(cv, X, y, groups, seed=derive_seed(seed, "folds", repeat))
         )
-        for i, model in enumerate(models)
-        for repeat, fold, labels, train, test in splits
     ]
 
 
-def permute_labels(y, patient, seed):
-    """Give each patient the labels of another one.
+def plan_trials(
+    models: Mapping[str, Any],
+    splits: list[Split],
+    labels: list[np.ndarray],
+    *,
+    seed: int,
+    permuted: bool = False,
+) -> list[Trial]:
+    """List the trials of all models, on the same splits for each.
 
-    Where the other has fewer scans, the labels start again; where more, the last
-    ones are left out.
+    `labels` are those of all scans, for each split.
     """
-    by_patient = np.argsort(patient, kind="stable")
-    scans = np.split(by_patient, np.cumsum(np.bincount(patient))[:-1])
-    permuted = np.empty_like(y)
-    others = np.random.default_rng(seed).permutation(len(scans))
-    for own, other in zip(scans, others, strict=True):
-        permuted[own] = np.resize(y[scans[other]], len(own))
-    return permuted
-
-
-def _check_no_patient_on_both_sides(train, test, fold):
-    shared = np.intersect1d(train, test)
-    if shared.size:
-        raise ValueError(
-            f"cv puts {shared.size} patient(s) on both sides of split {fold}, which "
-            "makes results too good. Use an int, or a splitter that keeps groups "
-            "together, such as StratifiedGroupKFold."
+    kind = "permuted-" if permuted else ""
+    return [
+        Trial(
+            name=f"{kind}{i:02d}-{split.repeat}-{split.fold}",
+            permuted=permuted,
+            model=model,
+            split=split,
+            y=y,
+            seed=derive_seed(seed, kind, model, split.repeat, split.fold),
         )
+        for i, model in enumerate(models)
+        for split, y in zip(splits, labels, strict=True)
+    ]
 
 
-def run_trial(trial, model, X, groups, *, classes, threshold, pos_label, checkpoint):
+def run_trial(
+    trial: Trial,
+    model: Any,
+    X: Any,
+    groups: np.ndarray | None,
+    *,
+    classes: np.ndarray,
+    threshold: float | str,
+    pos_label: Any,
+    checkpoint: Checkpoint | None,
+) -> tuple[Trial, dict[str, Any]]:
     """Fit and test a model.
 
     Returns
     -------
+    trial : Trial
+        The trial, since trials end in any order.
     outcome : dict of str to array
         ``proba`` of the test scans, ``threshold``, ``fit_seconds``,
         ``n_parameters``, ``n_trainable_parameters``, ``best_epoch`` and, with
         ``history_`` before their name, training curves; or ``error`` alone.
     """
+    train, test = trial.split.train, trial.split.test
     try:
-        learner = _Learner(_seeded(model, trial.seed), X, trial.y, groups, classes)
+        seeded = _seeded(model, trial.seed, groups)
+        learner = _Learner(seeded, X, trial.y, groups, classes)
         if trial.permuted:
-            threshold = 0.5  # its ROC AUC alone is looked at
+            threshold = 0.5  # the control reads the ROC AUC alone
         elif isinstance(threshold, str):
-            threshold = learner.best_threshold(
-                trial.train, threshold, pos_label, trial.seed
-            )
+            threshold = learner.best_threshold(train, threshold, pos_label, trial.seed)
         start = time.perf_counter()
-        fitted = learner.fit(trial.train)
+        fitted = learner.fit(train)
         seconds = time.perf_counter() - start
         outcome = {
-            "proba": learner.probabilities(fitted, trial.test),
+            "proba": learner.probabilities(fitted, test),
             "threshold": threshold,
             "fit_seconds": seconds,
             **_training_record(fitted),
         }
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        return trial, {"error": f"{type(error).__name__}: {error}"}
     if checkpoint is not None:
         checkpoint.write(trial.name, outcome)
-    return outcome
+    return trial, outcome
 
 
-def _seeded(model, seed):
-    """Clone a model and seed what has no seed of its own."""
+def _seeded(model: Any, seed: int, groups: np.ndarray | None) -> Any:
+    """Clone a model, seed what has no seed of its own and let it have the patients."""
     model = clone(model)
     unseeded = sorted(
         name
@@ -140,44 +154,72 @@ def _seeded(model, seed):
         if name.rpartition("__")[2] == "random_state" and value is None
     )
     seeds = np.random.SeedSequence(seed).generate_state(len(unseeded)) >> 1
-    return model.set_params(**dict(zip(unseeded, seeds.tolist(), strict=True)))
+    model.set_params(**dict(zip(unseeded, seeds.tolist(), strict=True)))
+    if groups is not None and get_config()["enable_metadata_routing"]:
+        _request_groups(last_step(model))
+    return model
+
+
+def _request_groups(estimator: Any) -> None:
+    """Ask for the patients where the user has said neither yes nor no.
+
+    A comparison is then the same with metadata routing and without.
+    """
+    if has_fit_parameter(estimator, "groups"):
+        requests = get_routing_for_object(estimator).fit.requests
+        if requests.get("groups") is None:
+            estimator.set_fit_request(groups=True)
 
 
 class _Learner:
     """A model together with the scans that it is fitted and tested on."""
 
-    def __init__(self, model, X, y, groups, classes):
+    def __init__(
+        self,
+        model: Any,
+        X: Any,
+        y: np.ndarray,
+        groups: np.ndarray | None,
+        classes: np.ndarray,
+    ):
         self.model, self.X, self.y, self.classes = model, X, y, classes
         self.patient, _ = check_groups(groups, len(y))
         self.groups = groups
 
-    def fit(self, rows):
+    def fit(self, rows: np.ndarray) -> Any:
+        """Fit a clone on these scans."""
         groups = None if self.groups is None else self.patient[rows]
         options = fit_metadata(self.model, groups=groups)
         X = safe_indexing(self.X, rows)
         return clone(self.model).fit(X, self.y[rows], **options)
 
-    def probabilities(self, fitted, rows):
-        """Probabilities of all classes, those that were not learnt being 0."""
+    def probabilities(self, fitted: Any, rows: np.ndarray) -> np.ndarray:
+        """Return probabilities of all classes; 0 for those the fit did not see."""
         found = fitted.predict_proba(safe_indexing(self.X, rows))
         proba = np.zeros((len(rows), len(self.classes)))
-        proba[:, np.searchsorted(self.classes, fitted.classes_)] = found
+        columns = [
+            class_index(label, self.classes, "the model's classes_")
+            for label in np.asarray(fitted.classes_).tolist()
+        ]
+        proba[:, columns] = found
         if not np.isfinite(proba).all():
             raise ValueError("predict_proba gave NaN or infinite probabilities.")
         return proba
 
-    def best_threshold(self, rows, measure, pos_label, seed):
+    def best_threshold(
+        self, rows: np.ndarray, measure: str, pos_label: Any, seed: int
+    ) -> float:
         """Choose a threshold on out-of-fold predictions of these scans."""
-        positive = self.classes.tolist().index(pos_label)
         score = np.empty(len(rows))
         folds = StratifiedGroupKFold(_THRESHOLD_FOLDS, shuffle=True, random_state=seed)
         for train, valid in folds.split(rows, self.y[rows], self.patient[rows]):
             fitted = self.fit(rows[train])
-            score[valid] = self.probabilities(fitted, rows[valid])[:, positive]
+            proba = self.probabilities(fitted, rows[valid])
+            score[valid] = scores_of_class(proba, self.classes, pos_label)
         return best_threshold(self.y[rows] == pos_label, score, measure)
 
 
-def best_threshold(positive, score, measure):
+def best_threshold(positive: np.ndarray, score: np.ndarray, measure: str) -> float:
     """Return the score between two scans at which a measure is highest."""
     order = np.argsort(score, kind="stable")
     score, positive = score[order], positive[order]
@@ -195,11 +237,9 @@ def best_threshold(positive, score, measure):
     return float((score[best] + score[best + 1]) / 2)
 
 
-def _training_record(fitted):
-    """Sizes and training curves of the network in a fitted model, if it has one."""
-    while isinstance(fitted, Pipeline) or hasattr(fitted, "best_estimator_"):
-        is_pipeline = isinstance(fitted, Pipeline)
-        fitted = fitted[-1] if is_pipeline else fitted.best_estimator_
+def _training_record(fitted: Any) -> dict[str, Any]:
+    """Return sizes and training curves of the network in a model, if it has one."""
+    fitted = last_step(fitted)
     record = {
         "n_parameters": np.nan,
         "n_trainable_parameters": np.nan,
@@ -211,10 +251,7 @@ def _training_record(fitted):
         record["n_parameters"] = sum(size for size, _ in sizes)
         record["n_trainable_parameters"] = sum(size for size, free in sizes if free)
     history = getattr(fitted, "history_", None)
-    if isinstance(history, dict):
-        record |= {
-            f"history_{name}": values
-            for name, values in history.items()
-            if np.asarray(values).dtype.kind in "biuf"
-        }
+    if isinstance(history, pd.DataFrame | Mapping):
+        curves = pd.DataFrame(history).select_dtypes(["number", "bool"])
+        record |= {f"history_{name}": curves[name].to_numpy() for name in curves}
     return record

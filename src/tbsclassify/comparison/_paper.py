@@ -3,7 +3,7 @@
 from typing import Any
 
 from sklearn.base import clone
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.estimators import TBSAdHocClassifier, TBSPretrainedClassifier
@@ -11,16 +11,18 @@ from tbsclassify.estimators._networks import PAPER_BACKBONES, PAPER_MODELS
 from tbsclassify.texture import make_texture_classifier
 
 
-def paper_models(*, cropper=None, **parameters):
+def paper_models(
+    *, cropper: LumbarCropper | None = None, **parameters: Any
+) -> dict[str, Pipeline]:
     """Make the fourteen networks of the paper's Tables III to V, and a baseline.
 
     Parameters
     ----------
     cropper : LumbarCropper, default=None
-        Comes before each network; None takes the paper's ``LumbarCropper()``.
+        Cropper before each network; None takes the paper's ``LumbarCropper()``.
     **parameters : dict
-        Parameters to set otherwise than the paper in all networks that have
-        them, such as `max_epochs`, `device` or ``weights=None``.
+        Parameters that replace the paper's in all networks that have them, such
+        as `max_epochs`, `device` or ``weights=None``.
 
     Returns
     -------
@@ -52,8 +54,8 @@ def paper_models(*, cropper=None, **parameters):
     for parameter in parameters:
         if not any(parameter in names for names in known.values()):
             raise TypeError(
-                f"{parameter!r} is no parameter of any of the networks. They have "
-                f"{', '.join(sorted(set().union(*known.values())))}."
+                f"{parameter!r} is no parameter of any of the networks. Expected one "
+                f"of {', '.join(sorted(set().union(*known.values())))}."
             )
     cropper = LumbarCropper() if cropper is None else cropper
     models = {}

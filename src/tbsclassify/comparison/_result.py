@@ -1,5 +1,6 @@
 """What came out of a comparison, and what can be read from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
+from tbsclassify._scores import class_index, proba_columns, scores_of_class
 from tbsclassify._validation import check_option
+from tbsclassify.comparison._fits import Trial
 from tbsclassify.metrics import (
     COUNTS,
     MEASURES,
@@ -47,10 +50,15 @@ class ComparisonResult:
     fits : pandas.DataFrame
         A row for each fit, indexed by model, repeat and fold: the last columns
         of the table, and ``best_epoch``.
-    histories : dict of tuple to dict
-        ``history_`` of the network by model, repeat and fold, where there is one.
+    histories : dict of tuple to pandas.DataFrame
+        ``history_`` of the network, a row an epoch, by model, repeat and fold,
+        where there is one.
     control : pandas.DataFrame or None
-        ROC AUC with interval, and error, of each model on shuffled labels.
+        With ``check="permuted"``, for each model ``roc_auc`` on shuffled labels
+        (those of the same fit or of earlier ones, whichever chance explains
+        least), ``roc_auc_low`` and ``roc_auc_high``, intervals that together have
+        the confidence level, ``p_value``, how often chance alone gives as much,
+        and ``error``.
     classes : ndarray
         The classes, sorted.
     pos_label : int, str or bool
@@ -62,13 +70,19 @@ class ComparisonResult:
     table: pd.DataFrame
     predictions: pd.DataFrame
     fits: pd.DataFrame
-    histories: dict
+    histories: dict[tuple, pd.DataFrame]
     control: pd.DataFrame | None
     classes: np.ndarray
     pos_label: Any
     bootstrap: dict
 
-    def differences(self, measure="roc_auc", reference=None, *, confidence_level=None):
+    def differences(
+        self,
+        measure: str = "roc_auc",
+        reference: str | None = None,
+        *,
+        confidence_level: float | None = None,
+    ) -> pd.DataFrame:
         """Compare all models with one, each pair on the same draws of patients.
 
         Parameters
@@ -84,9 +98,10 @@ class ComparisonResult:
         Returns
         -------
         differences : pandas.DataFrame
-            For each other model its value less that of the reference
-            (``difference``), the interval (``low``, ``high``), and whether that
-            is without zero (``differs``): only then are the two told apart.
+            For each other model its value minus that of the reference
+            (``difference``), the interval (``low``, ``high``), and whether the
+            interval excludes zero (``differs``). Otherwise the data do not show
+            which of the two is better.
 
         See Also
         --------
@@ -99,26 +114,23 @@ class ComparisonResult:
                 "judged by their intervals. Compare with n_bootstrap=2000, say."
             )
         scored = self.table[measure].dropna()
-        if reference is None and len(scored):
-            reference = (
-                scored.idxmin() if measure in _LESS_IS_BETTER else scored.idxmax()
-            )
+        best = "idxmin" if measure in _LESS_IS_BETTER else "idxmax"
+        if reference is not None:
+            check_option(reference, "reference", self.table.index)
+        elif len(scored):
+            reference = str(getattr(scored, best)())
         bootstrap = dict(self.bootstrap)
         if confidence_level is not None:
             bootstrap["confidence_level"] = confidence_level
         rows = {}
-        for name in scored.index.drop(reference, errors="ignore"):
-            y, ours, threshold, tested = self._tested(name)
+        for name in scored.index:
+            if reference is None or name == reference:
+                continue
+            y, ours, threshold, known = self._tested(name)
             _, theirs, other_threshold, _ = self._tested(reference)
+            thresholds = threshold, other_threshold
             row = difference_row(
-                y,
-                ours,
-                theirs,
-                thresholds=(threshold, other_threshold),
-                pos_label=self.pos_label,
-                classes=self.classes if len(self.classes) > 2 else None,
-                **tested,
-                **bootstrap,
+                y, ours, theirs, thresholds=thresholds, **known, **bootstrap
             )
             low, high = (row[f"{measure}_{end}"] for end in ("low", "high"))
             rows[name] = (row[measure], low, high, bool(low > 0 or high < 0))
@@ -126,7 +138,9 @@ class ComparisonResult:
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
         return table.infer_objects()
 
-    def roc_points(self, model, label=None):
+    def roc_points(
+        self, model: str, label: int | str | bool | None = None
+    ) -> pd.DataFrame:
         """Compute the ROC curve of every fit of a model.
 
         Parameters
@@ -142,25 +156,35 @@ class ComparisonResult:
         points : pandas.DataFrame
             ``fpr``, ``tpr`` and ``threshold``, from (0, 0) to (1, 1) for each
             ``repeat`` and ``fold``: scores of different fits are not on one
-            scale. Fits that were not tested on both sides are left out.
+            scale. Fits whose test set lacks the class, or any other, are left
+            out.
+
+        Raises
+        ------
+        ValueError
+            If that is so of all fits, as under leave-one-patient-out.
         """
         if label is None and len(self.classes) == 2:
             label = self.pos_label
-        if label not in self.classes.tolist():
-            raise ValueError(
-                f"label={label!r}, but one of {self.classes.tolist()} is wanted, the "
-                "class to tell from the rest."
-            )
+        index = class_index(label, self.classes, "label")
         curves = []
         for (repeat, fold), tested in self._rows(model).groupby(["repeat", "fold"]):
-            positive = tested["y_true"] == label
+            positive = tested["y_true"] == self.classes[index]
             if positive.nunique() == 2:
-                fpr, tpr, threshold = roc_curve(positive, tested[_proba(label)])
+                proba = tested[proba_columns(self.classes)].to_numpy()
+                score = scores_of_class(proba, self.classes, label)
+                fpr, tpr, threshold = roc_curve(positive, score)
                 curve = {"fpr": fpr, "tpr": tpr, "threshold": threshold}
                 curves.append(pd.DataFrame({"repeat": repeat, "fold": fold} | curve))
+        if not curves:
+            raise ValueError(
+                f"No test set of {model!r} holds scans both of class {label!r} and of "
+                "another, so that there is no ROC curve. Compare with fewer, larger "
+                "folds, such as cv=5."
+            )
         return pd.concat(curves, ignore_index=True)
 
-    def by_class(self, model):
+    def by_class(self, model: str) -> pd.DataFrame:
         """Score a model class by class, each against the rest.
 
         Parameters
@@ -176,28 +200,28 @@ class ComparisonResult:
         tested = self._rows(model)
         return multiclass_table(
             tested["y_true"],
-            tested[[_proba(label) for label in self.classes]],
+            tested[proba_columns(self.classes)],
             classes=self.classes,
             groups=tested["patient"],
             folds=_fold(tested),
             **self.bootstrap,
         )
 
-    def to_text(self, measure="roc_auc", *, decimals=2):
-        """Write the result out for reading.
+    def to_text(self, measure: str = "roc_auc", *, decimals: int = 2) -> str:
+        """Format the result for reading.
 
         Parameters
         ----------
         measure : str, default="roc_auc"
-            The measure by which models are called better or not.
+            The measure that decides which models are better.
         decimals : int, default=2
             Digits after the point.
 
         Returns
         -------
         text : str
-            Counts and main measures with intervals, errors, and which models the
-            best is told apart from.
+            Counts and main measures with intervals, errors, and which models are
+            worse than the best.
         """
         fine = self.table[self.table["error"] == ""]
         lines = [self._title()]
@@ -211,7 +235,9 @@ class ComparisonResult:
             lines.append(self._verdict(measure))
         return "\n".join(lines)
 
-    def _verdict(self, measure):
+    def _verdict(self, measure: str) -> str:
+        if self.table[measure].isna().all():
+            return f"No model has a {measure}: no test set holds scans of two classes."
         differences = self.differences(measure)
         best = self.table[measure].dropna().index.difference(differences.index)
         worse, unclear = (
@@ -224,7 +250,7 @@ class ComparisonResult:
             f"paired difference that excludes 0: {worse}. Not told apart: {unclear}."
         )
 
-    def _title(self):
+    def _title(self) -> str:
         scans, patients = (
             self.predictions[column].nunique() for column in ("scan", "patient")
         )
@@ -233,56 +259,45 @@ class ComparisonResult:
             f"of {patients} patients"
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = self.table[[*COUNTS, *_SHOWN]].round(3)
         return f"{self._title()}\n{shown.to_string()}"
 
-    def _rows(self, model):
+    def _rows(self, model: str) -> pd.DataFrame:
         check_option(model, "model", self.predictions["model"].unique())
         return self.predictions[self.predictions["model"] == model]
 
-    def _tested(self, model):
+    def _tested(self, model: str) -> tuple:
         return _tested(self._rows(model), self.classes, self.pos_label)
 
 
-def collect(outcomes, groups, classes, pos_label, bootstrap):
+def collect(
+    outcomes: Mapping[Trial, dict],
+    groups: np.ndarray | None,
+    classes: np.ndarray,
+    pos_label: Any,
+    bootstrap: dict[str, Any],
+) -> ComparisonResult:
     """Make a result of the outcome of each trial, that of `run_trial`."""
-    real = {trial: found for trial, found in outcomes.items() if not trial.permuted}
-    permuted = {trial: found for trial, found in outcomes.items() if trial.permuted}
-    fits, predictions = _fits(real), _predictions(real, groups, classes)
-    table = _table(fits, predictions, classes, pos_label, bootstrap)
-    control = None
-    if permuted:
-        # Together the intervals have the confidence level (Bonferroni).
-        level = 1 - (1 - bootstrap["confidence_level"]) / len(table)
-        control = _table(
-            _fits(permuted),
-            _predictions(permuted, groups, classes),
-            classes,
-            pos_label,
-            bootstrap | {"confidence_level": level},
-        )[["roc_auc", "roc_auc_low", "roc_auc_high", "error"]]
+    fits, predictions = _fits(outcomes), _predictions(outcomes, groups, classes)
     return ComparisonResult(
-        table=table,
+        table=_table(fits, predictions, classes, pos_label, bootstrap),
         predictions=predictions,
         fits=fits,
-        histories=_histories(real),
-        control=control,
+        histories=_histories(outcomes),
+        control=None,
         classes=classes,
         pos_label=pos_label,
         bootstrap=bootstrap,
     )
 
 
-def _proba(label):
-    return f"proba_{label}"
+def _key(trial: Trial) -> dict[str, Any]:
+    split = trial.split
+    return {"model": trial.model, "repeat": split.repeat, "fold": split.fold}
 
 
-def _key(trial):
-    return {"model": trial.model, "repeat": trial.repeat, "fold": trial.fold}
-
-
-def _fits(outcomes):
+def _fits(outcomes: Mapping[Trial, dict]) -> pd.DataFrame:
     rows = [
         _key(trial)
         | {"seconds_per_10_epochs": 10 * np.mean(found.get("history_seconds", np.nan))}
@@ -293,62 +308,75 @@ def _fits(outcomes):
     return pd.DataFrame(rows).set_index(["model", "repeat", "fold"])
 
 
-def _histories(outcomes):
-    histories = {
-        tuple(_key(trial).values()): {
+def _histories(outcomes: Mapping[Trial, dict]) -> dict[tuple, pd.DataFrame]:
+    histories = {}
+    for trial, found in outcomes.items():
+        curves = {
             name.removeprefix(_HISTORY): values
             for name, values in found.items()
             if name.startswith(_HISTORY)
         }
-        for trial, found in outcomes.items()
-    }
-    return {key: history for key, history in histories.items() if history}
+        if curves:
+            histories[tuple(_key(trial).values())] = pd.DataFrame(curves)
+    return histories
 
 
-def _predictions(outcomes, groups, classes):
-    """Lay out what was predicted by the models that did not fail."""
-    columns = [_proba(label) for label in classes]
+def _predictions(
+    outcomes: Mapping[Trial, dict], groups: np.ndarray | None, classes: np.ndarray
+) -> pd.DataFrame:
+    """Return the table of what the models that did not fail predicted."""
+    columns = proba_columns(classes)
     failed = {trial.model for trial, found in outcomes.items() if "error" in found}
-    parts = [
-        pd.DataFrame(
-            _key(trial)
-            | {
-                "scan": trial.test,
-                "patient": trial.test if groups is None else groups[trial.test],
-                "y_true": trial.y[trial.test],
-            }
-            | dict(zip(columns, found["proba"].T, strict=True))
-            | {"threshold": float(found["threshold"])}
-        )
-        for trial, found in outcomes.items()
-        if trial.model not in failed
-    ]
+    parts = []
+    for trial, found in outcomes.items():
+        if trial.model in failed:
+            continue
+        test = trial.split.test
+        known = {
+            "scan": test,
+            "patient": test if groups is None else groups[test],
+            "y_true": trial.y[test],
+        }
+        proba = dict(zip(columns, found["proba"].T, strict=True))
+        threshold = {"threshold": float(found["threshold"])}
+        parts.append(pd.DataFrame(_key(trial) | known | proba | threshold))
     if parts:
         return pd.concat(parts, ignore_index=True)
     key = ["model", "repeat", "fold", "scan", "patient", "y_true"]
     return pd.DataFrame(columns=[*key, *columns, "threshold"])
 
 
-def _fold(predictions):
+def _fold(predictions: pd.DataFrame) -> pd.Series:
     return predictions.groupby(["repeat", "fold"]).ngroup()
 
 
-def _tested(predictions, classes, pos_label):
-    """Labels, scores and thresholds of a model's test scans; patients and folds.
+def _tested(
+    predictions: pd.DataFrame, classes: np.ndarray, pos_label: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    """Return labels, probabilities and thresholds of a model's test scans, and more.
 
-    Scores are those of the positive class, or of all where there are more than two.
+    The last are the arguments of `metrics` that the comparison knows.
     """
-    labels = classes if len(classes) > 2 else [pos_label]
-    scores = predictions[[_proba(label) for label in labels]].to_numpy()
     return (
         predictions["y_true"].to_numpy(),
-        scores if len(classes) > 2 else scores[:, 0],
+        predictions[proba_columns(classes)].to_numpy(),
         predictions["threshold"].to_numpy(),
-        {"groups": predictions["patient"], "folds": _fold(predictions)},
+        {
+            "groups": predictions["patient"],
+            "folds": _fold(predictions),
+            "classes": classes,
+            "pos_label": pos_label,
+        },
     )
 
 
-def _table(fits, predictions, classes, pos_label, bootstrap):
+def _table(
+    fits: pd.DataFrame,
+    predictions: pd.DataFrame,
+    classes: np.ndarray,
+    pos_label: Any,
+    bootstrap: dict[str, Any],
+) -> pd.DataFrame:
     """Score each model, in the columns of the paper's tables and more."""
     rows = {}
     for name, own in fits.groupby(level="model", sort=False):
@@ -369,11 +397,11 @@ def _table(fits, predictions, classes, pos_label, bootstrap):
     return table
 
 
-def _score(tested, classes, pos_label, bootstrap):
-    y, score, threshold, of = _tested(tested, classes, pos_label)
+def _score(
+    tested: pd.DataFrame, classes: np.ndarray, pos_label: Any, bootstrap: dict
+) -> dict:
+    y, proba, threshold, known = _tested(tested, classes, pos_label)
     if len(classes) > 2:
-        return dict(
-            multiclass_table(y, score, classes=classes, **of, **bootstrap).iloc[0]
-        )
-    options = {"threshold": threshold, "pos_label": pos_label}
-    return dict(classification_row(y, score, **options, **of, **bootstrap))
+        del known["pos_label"]
+        return dict(multiclass_table(y, proba, **known, **bootstrap).iloc[0])
+    return dict(classification_row(y, proba, threshold=threshold, **known, **bootstrap))

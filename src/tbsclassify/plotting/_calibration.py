@@ -1,9 +1,12 @@
 """Calibration curves with counts and intervals."""
 
+from collections.abc import Sequence
 from statistics import NormalDist
+from typing import Any, Self
 
 import numpy as np
-from sklearn.utils import Bunch, column_or_1d
+from numpy.typing import ArrayLike
+from sklearn.utils import Bunch
 
 from tbsclassify._validation import (
     check_confidence_level,
@@ -60,9 +63,9 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
 
     Notes
     -----
-    Intervals are Wilson's [1]_, in which a bin of few scans looks as uncertain as
-    it is, even where all of them agree. Their number of independent observations
-    is that of the patients in the bin, as if a patient's scans told the same.
+    Intervals are Wilson's [1]_. They are wide for a bin of few scans, even where
+    all of these agree. Their number of independent observations is the number of
+    patients in the bin, as if all scans of a patient were the same.
 
     References
     ----------
@@ -85,17 +88,17 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_prob,
+        y_true: ArrayLike,
+        y_prob: ArrayLike,
         *,
-        groups=None,
-        classes=None,
-        pos_label=None,
-        class_names=None,
-        n_bins=5,
-        confidence_level=0.95,
-        ax=None,
-    ):
+        groups: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        pos_label: int | str | bool | None = None,
+        display_labels: Sequence[str] | None = None,
+        n_bins: int = 5,
+        confidence_level: float = 0.95,
+        ax: Any = None,
+    ) -> Self:
         """Draw the calibration of predicted probabilities.
 
         Parameters
@@ -112,11 +115,10 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
         pos_label : int, str or bool, default=None
             The class whose curve is drawn. None takes the last of two classes,
             and all of three or more.
-        class_names : sequence of str, default=None
-            Name of each of the `classes`; None shows the classes.
+        display_labels : sequence of str, default=None
+            Text shown for each of the `classes`; None shows the classes.
         n_bins : int, default=5
-            Number of bins; equal probabilities share a bin, so that there may be
-            fewer.
+            Number of bins. Equal probabilities share a bin, so there may be fewer.
         confidence_level : float, default=0.95
             Confidence level of the intervals.
         ax : matplotlib.axes.Axes, default=None
@@ -129,15 +131,15 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
         """
         check_number(n_bins, "n_bins", low=1, integer=True)
         check_confidence_level(confidence_level)
-        targets = one_vs_rest(y_true, y_prob, classes, pos_label, class_names)
-        patient, _ = check_groups(groups, len(column_or_1d(y_true)))
+        targets = one_vs_rest(y_true, y_prob, classes, pos_label, display_labels)
+        patient, _ = check_groups(groups, len(next(iter(targets.values()))[0]))
         curves = {}
         for name, (positive, probability) in targets.items():
             if probability.min() < 0 or probability.max() > 1:
                 raise ValueError(
-                    f"y_prob ranges from {probability.min():g} to "
-                    f"{probability.max():g}, but probabilities from 0 to 1 are "
-                    "wanted. Use predict_proba, not decision_function."
+                    "Expected y_prob to hold probabilities from 0 to 1, got values "
+                    f"from {probability.min():g} to {probability.max():g}. Use "
+                    "predict_proba, not decision_function."
                 )
             curves[name] = _calibration(
                 positive, probability, patient, n_bins, confidence_level
@@ -145,7 +147,7 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
         return cls(curves).plot(ax=ax)
 
     @classmethod
-    def from_comparison(cls, result, model, **options):
+    def from_comparison(cls, result: Any, model: str, **options: Any) -> Self:
         """Draw the calibration of a model of a comparison.
 
         Parameters
@@ -167,7 +169,7 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
         options = known_options(result, tested) | options
         return cls.from_predictions(tested["y_true"], proba, **options)
 
-    def plot(self, *, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw the curves.
 
         Parameters
@@ -226,7 +228,13 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
         return self
 
 
-def _calibration(positive, probability, patient, n_bins, confidence_level):
+def _calibration(
+    positive: np.ndarray,
+    probability: np.ndarray,
+    patient: np.ndarray,
+    n_bins: int,
+    confidence_level: float,
+) -> Bunch:
     """Observed shares in quantile bins, with Wilson's intervals by patient."""
     borders = np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1])
     occupied, bin_ = np.unique(

@@ -1,12 +1,18 @@
 """Names of classes, and what curves of one class against the rest share."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.multiclass import unique_labels
+import pandas as pd
+from numpy.typing import ArrayLike
 
+from tbsclassify._scores import (
+    check_scores,
+    class_index,
+    proba_columns,
+    scores_of_class,
+)
 from tbsclassify._validation import check_option
 
 
@@ -15,11 +21,13 @@ class ClassCurvesDisplay:
 
     from_predictions: ClassVar[Callable[..., Any]]
 
-    def __init__(self, curves):
+    def __init__(self, curves: dict[str, Any]):
         self.curves = curves
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, **options):
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: ArrayLike, **options: Any
+    ) -> Self:
         """Draw the curves of a fitted classifier.
 
         Parameters
@@ -42,7 +50,7 @@ class ClassCurvesDisplay:
         return cls.from_predictions(y, estimator.predict_proba(X), **options)
 
 
-def tested_scans(result, model):
+def tested_scans(result: Any, model: str) -> tuple[pd.DataFrame, np.ndarray]:
     """Return what a comparison tested a model on.
 
     Returns
@@ -55,10 +63,10 @@ def tested_scans(result, model):
     tested = result.predictions
     check_option(model, "model", tested["model"].unique())
     tested = tested[tested["model"] == model]
-    return tested, tested[[f"proba_{label}" for label in result.classes]].to_numpy()
+    return tested, tested[proba_columns(result.classes)].to_numpy()
 
 
-def known_options(result, tested):
+def known_options(result: Any, tested: pd.DataFrame) -> dict[str, Any]:
     """Return the options of `from_predictions` that a comparison knows."""
     known = {"classes": result.classes, "groups": tested["patient"]}
     if len(result.classes) == 2:
@@ -66,74 +74,63 @@ def known_options(result, tested):
     return known
 
 
-def check_class_names(classes, class_names):
-    """Return a name for each class."""
-    if class_names is None:
-        return [str(label) for label in classes]
-    if len(class_names) != len(classes):
+def check_display_labels(
+    classes: Sequence | np.ndarray, display_labels: Sequence[str] | None
+) -> list[str]:
+    """Return the text that is shown for each class."""
+    if display_labels is None:
+        return [str(label) for label in np.asarray(classes).tolist()]
+    if len(display_labels) != len(classes):
         raise ValueError(
-            f"class_names has {len(class_names)} names for the {len(classes)} "
-            "classes, but one for each is wanted. Where a class does not occur, list "
+            f"Expected display_labels to hold one text for each of the {len(classes)} "
+            f"classes, got {len(display_labels)}. Where a class does not occur, list "
             "all in classes."
         )
-    return [str(name) for name in class_names]
+    return [str(text) for text in display_labels]
 
 
-def one_vs_rest(y_true, y_score, classes, pos_label, class_names):
-    """Return what each curve is drawn from, by the name of its class.
+def one_vs_rest(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    classes: ArrayLike | None,
+    pos_label: Any,
+    display_labels: Sequence[str] | None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return what each curve is drawn from, by the text shown for its class.
 
     Returns
     -------
     targets : dict of str to tuple of two ndarrays of shape (n_scans,)
         Whether a scan is of the class, and its score.
     """
-    y_true = column_or_1d(y_true)
-    y_score = check_array(
-        y_score, ensure_2d=False, dtype=np.float64, input_name="y_score"
-    )
-    if len(y_score) != len(y_true):
+    y_true, y_score, known = check_scores(y_true, y_score, classes)
+    if y_score.ndim == 1 and len(known) > 2 and pos_label is None:
         raise ValueError(
-            f"The scores are of {len(y_score)} scans, but there are {len(y_true)} true "
-            "labels. Give one row of scores for each label."
-        )
-    classes = unique_labels(y_true) if classes is None else np.asarray(classes)
-    if y_score.ndim == 2 and y_score.shape[1] != len(classes):
-        raise ValueError(
-            f"The scores have {y_score.shape[1]} columns, but the classes are "
-            f"{classes.tolist()}. Give the class of each column in classes."
-        )
-    if y_score.ndim == 1 and len(classes) > 2 and pos_label is None:
-        raise ValueError(
-            f"One score a scan cannot tell {len(classes)} classes apart. Give scores "
+            f"One score a scan cannot tell {len(known)} classes apart. Give scores "
             "of shape (n_scans, n_classes), or name the class in pos_label."
         )
-    wanted = classes if len(classes) > 2 else classes[-1:]
+    drawn = known.tolist() if len(known) > 2 else known.tolist()[-1:]
     if pos_label is not None:
-        if pos_label not in classes:
-            raise ValueError(
-                f"pos_label={pos_label!r} is not one of the classes {classes.tolist()}."
-            )
-        wanted = [pos_label]
-    names = check_class_names(classes, class_names)
+        drawn = [known.tolist()[class_index(pos_label, known, "pos_label")]]
+    texts = check_display_labels(known, display_labels)
     targets = {}
-    for label in wanted:
-        column = int(np.flatnonzero(classes == label)[0])
+    for label in drawn:
+        text = texts[class_index(label, known, "pos_label")]
         positive = y_true == label
         if positive.all() or not positive.any():
             raise ValueError(
-                f"{positive.sum()} of {len(positive)} scans are of class "
-                f"{names[column]}, but scans of this class and of another are wanted."
+                f"Expected scans of class {text} and of another, got "
+                f"{positive.sum()} of {len(positive)} scans of this class."
             )
-        score = y_score if y_score.ndim == 1 else y_score[:, column]
-        targets[names[column]] = positive, score
+        targets[text] = positive, scores_of_class(y_score, known, label)
     return targets
 
 
-def draw_diagonal(ax):
+def draw_diagonal(ax: Any) -> None:
     """Draw what chance, or perfect calibration, would give."""
     ax.plot([0, 1], [0, 1], color="0.5", linestyle=(0, (1, 2)), linewidth=1)
 
 
-def set_unit_square(ax):
+def set_unit_square(ax: Any) -> None:
     """Show both axes from 0 to 1, at one scale."""
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

@@ -1,8 +1,10 @@
 """F1 score, sensitivity and training time of many models in one picture."""
 
 import math
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from tbsclassify.plotting._style import (
     COLOURS,
@@ -22,10 +24,10 @@ _LEGEND = {"alignment": "left", "fontsize": LABEL_SIZE, "title_fontsize": LABEL_
 class F1SensitivityDisplay:
     """F1 score over sensitivity, with circles that show the training time.
 
-    The paper's Figure 4 [1]_, with two changes: the *area* of a circle is
-    proportional to the training time (a diameter makes a model that takes twice
-    as long look four times as costly), and intervals are drawn where they are
-    known.
+    The paper's Figure 4 [1]_, with two changes. The *area* of a circle is
+    proportional to the training time; with its diameter, a model that takes twice
+    as long would look four times as costly. And intervals are drawn where they
+    are known.
 
     Parameters
     ----------
@@ -66,11 +68,13 @@ class F1SensitivityDisplay:
     ['SqueezeNet', 'Model 4', 'ResNet-18']
     """
 
-    def __init__(self, table):
+    def __init__(self, table: pd.DataFrame):
         self.table = table
 
     @classmethod
-    def from_table(cls, table, *, intervals=True, ax=None):
+    def from_table(
+        cls, table: pd.DataFrame, *, intervals: bool = True, ax: Any = None
+    ) -> Self:
         """Draw the table of a comparison.
 
         Parameters
@@ -104,17 +108,17 @@ class F1SensitivityDisplay:
                 "table holds no model with a sensitivity and an F1 score, so that "
                 "there is nothing to draw."
             )
-        return cls(table).plot(intervals=intervals, ax=ax)
+        return cls(table).plot(ax, intervals=intervals)
 
-    def plot(self, *, intervals=True, ax=None):
+    def plot(self, ax: Any = None, *, intervals: bool = True) -> Self:
         """Draw the models.
 
         Parameters
         ----------
-        intervals : bool, default=True
-            Whether to draw intervals, where the table has them.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; None makes a figure.
+        intervals : bool, default=True
+            Whether to draw intervals, where the table has them.
 
         Returns
         -------

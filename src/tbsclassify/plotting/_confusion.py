@@ -1,10 +1,15 @@
 """Confusion matrix with counts and rates."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 from sklearn.utils.multiclass import unique_labels
 
-from tbsclassify.plotting._classes import check_class_names, tested_scans
+from tbsclassify._scores import check_labels, class_index, scores_of_class
+from tbsclassify.plotting._classes import check_display_labels, tested_scans
 from tbsclassify.plotting._style import axes_of
 
 
@@ -12,16 +17,16 @@ class ConfusionRatesDisplay:
     r"""Confusion matrix with the count and the rate in each cell.
 
     The rate is the share of the scans of a *true* class, the row, and so is the
-    shade: with one degraded scan in five, shades of counts would hide how the
-    degraded ones fare. For two classes the diagonal holds specificity and
+    shade: with one degraded scan in five, shades of counts would hide the results
+    of the degraded ones. For two classes the diagonal holds specificity and
     sensitivity.
 
     Parameters
     ----------
     counts : ndarray of int of shape (n_classes, n_classes)
         Scans by true class (row) and predicted class (column).
-    class_names : sequence of str
-        Name of each class.
+    display_labels : sequence of str
+        Text shown for each class.
 
     Attributes
     ----------
@@ -44,7 +49,7 @@ class ConfusionRatesDisplay:
     >>> display = ConfusionRatesDisplay.from_predictions(
     ...     [0, 0, 0, 0, 1, 1],
     ...     [0, 0, 0, 1, 1, 0],
-    ...     class_names=["normal", "degraded"],
+    ...     display_labels=["normal", "degraded"],
     ... )
     >>> display.rates
     array([[0.75, 0.25],
@@ -53,9 +58,9 @@ class ConfusionRatesDisplay:
     '3\n75.0 %'
     """
 
-    def __init__(self, counts, class_names):
+    def __init__(self, counts: ArrayLike, display_labels: Sequence[str]):
         self.counts = np.asarray(counts)
-        self.class_names = class_names
+        self.display_labels = display_labels
         total = self.counts.sum(axis=1, keepdims=True)
         self.rates = np.divide(
             self.counts, total, out=np.full(self.counts.shape, np.nan), where=total > 0
@@ -63,8 +68,14 @@ class ConfusionRatesDisplay:
 
     @classmethod
     def from_predictions(
-        cls, y_true, y_pred, *, classes=None, class_names=None, ax=None
-    ):
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        classes: ArrayLike | None = None,
+        display_labels: Sequence[str] | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Draw the confusion matrix of predicted classes.
 
         Parameters
@@ -76,8 +87,8 @@ class ConfusionRatesDisplay:
         classes : array-like of shape (n_classes,), default=None
             Classes in the order to show them; None sorts those that occur. Scans
             of other classes are left out.
-        class_names : sequence of str, default=None
-            Name of each class, such as `TBSLabeler`'s `class_names_`; None shows
+        display_labels : sequence of str, default=None
+            Text shown for each class, such as `TBSLabeler`'s `class_names_`; None shows
             the classes.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; None makes a figure.
@@ -87,12 +98,17 @@ class ConfusionRatesDisplay:
         display : ConfusionRatesDisplay
             The display, drawn.
         """
-        classes = unique_labels(y_true, y_pred) if classes is None else classes
-        counts = confusion_matrix(y_true, y_pred, labels=classes)
-        return cls(counts, check_class_names(classes, class_names)).plot(ax=ax)
+        y_true, y_pred = check_labels(y_true, "y_true"), check_labels(y_pred, "y_pred")
+        if classes is None:
+            classes = unique_labels(y_true, y_pred)
+        known = check_labels(classes, "classes")
+        counts = confusion_matrix(y_true, y_pred, labels=known)
+        return cls(counts, check_display_labels(known, display_labels)).plot(ax)
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, **options):
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: ArrayLike, **options: Any
+    ) -> Self:
         """Draw the confusion matrix of a fitted classifier.
 
         Parameters
@@ -115,7 +131,7 @@ class ConfusionRatesDisplay:
         return cls.from_predictions(y, estimator.predict(X), **options)
 
     @classmethod
-    def from_comparison(cls, result, model, **options):
+    def from_comparison(cls, result: Any, model: str, **options: Any) -> Self:
         """Draw the confusion matrix of a model of a comparison.
 
         Parameters
@@ -135,15 +151,14 @@ class ConfusionRatesDisplay:
         tested, proba = tested_scans(result, model)
         y_pred = result.classes[proba.argmax(axis=1)]
         if len(result.classes) == 2:
-            positive = result.classes == result.pos_label
-            called = proba[:, positive.argmax()] > tested["threshold"]
-            y_pred = result.classes[
-                np.where(called, positive.argmax(), positive.argmin())
-            ]
+            positive = class_index(result.pos_label, result.classes, "pos_label")
+            score = scores_of_class(proba, result.classes, result.pos_label)
+            called = score > tested["threshold"]
+            y_pred = result.classes[np.where(called, positive, 1 - positive)]
         options = {"classes": result.classes} | options
         return cls.from_predictions(tested["y_true"], y_pred, **options)
 
-    def plot(self, *, ax=None, cmap="Blues"):
+    def plot(self, ax: Any = None, *, cmap: Any = "Blues") -> Self:
         """Draw the matrix.
 
         Parameters
@@ -163,7 +178,7 @@ class ConfusionRatesDisplay:
         self.figure_ = self.ax_.figure
         drawn = ConfusionMatrixDisplay(
             np.nan_to_num(self.rates),
-            display_labels=[name.replace(" ", "\n") for name in self.class_names],
+            display_labels=[name.replace(" ", "\n") for name in self.display_labels],
         ).plot(ax=self.ax_, cmap=cmap, colorbar=False, im_kw={"vmin": 0, "vmax": 1})
         self.text_ = drawn.text_
         for text, count, rate in zip(

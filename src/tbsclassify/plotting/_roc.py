@@ -1,15 +1,19 @@
 """ROC curves with intervals."""
 
-import numpy as np
-from sklearn.utils import Bunch, column_or_1d
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
-from tbsclassify._validation import (
-    check_confidence_level,
-    check_folds,
-    check_groups,
-    check_number,
-    check_random_seed,
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import Bunch
+
+from tbsclassify._validation import check_folds, check_groups, check_random_seed
+from tbsclassify.metrics._bootstrap import (
+    check_bootstrap,
+    patient_draws,
+    percentile_interval,
 )
+from tbsclassify.metrics._tallies import RocSteps, roc_by_fold
 from tbsclassify.plotting._classes import (
     ClassCurvesDisplay,
     draw_diagonal,
@@ -61,14 +65,13 @@ class RocIntervalDisplay(ClassCurvesDisplay):
 
     Notes
     -----
-    The band is *pointwise*: at each false positive rate by itself it has the
-    confidence level, not the curve as a whole. The interval of the area is that
+    The band is *pointwise*: it has the confidence level at each false positive
+    rate by itself, not for the curve as a whole. The interval of the area is that
     of `classification_row` with the same seed and number of draws.
 
-    Draws without a scan of the class, or with no other, are left out. The
-    bootstrap cannot imagine what the sample does not hold: of classes that are
-    told apart perfectly, the band is empty, however few patients there are.
-    Their number stands in the legend.
+    Draws without a scan of the class, or with no other, are left out. Where the
+    scores separate the classes perfectly, every draw does so too, and the band has
+    no width however few patients there are. Look at their number in the legend.
 
     Examples
     --------
@@ -76,7 +79,7 @@ class RocIntervalDisplay(ClassCurvesDisplay):
     >>> display = RocIntervalDisplay.from_predictions(
     ...     [0, 0, 0, 1, 1],
     ...     [0.1, 0.3, 0.6, 0.4, 0.9],
-    ...     class_names=["normal", "degraded"],
+    ...     display_labels=["normal", "degraded"],
     ...     random_state=0,
     ... )
     >>> print(f"{display.curves['degraded'].auc:.3f}")
@@ -86,20 +89,20 @@ class RocIntervalDisplay(ClassCurvesDisplay):
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_score,
+        y_true: ArrayLike,
+        y_score: ArrayLike,
         *,
-        groups=None,
-        folds=None,
-        classes=None,
-        pos_label=None,
-        class_names=None,
-        n_bootstrap=1000,
-        confidence_level=0.95,
-        random_state=None,
-        name=None,
-        ax=None,
-    ):
+        groups: ArrayLike | None = None,
+        folds: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        pos_label: int | str | bool | None = None,
+        display_labels: Sequence[str] | None = None,
+        n_bootstrap: int = 1000,
+        confidence_level: float = 0.95,
+        random_state: np.random.RandomState | int | None = None,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Draw ROC curves of predicted probabilities.
 
         Parameters
@@ -122,8 +125,8 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         pos_label : int, str or bool, default=None
             The class whose curve is drawn. None takes the last of two classes,
             and all of three or more.
-        class_names : sequence of str, default=None
-            Name of each of the `classes`; None shows the classes.
+        display_labels : sequence of str, default=None
+            Text shown for each of the `classes`; None shows the classes.
         n_bootstrap : int, default=1000
             Number of bootstrap draws; 0 leaves the band out.
         confidence_level : float, default=0.95
@@ -131,7 +134,7 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         random_state : int, RandomState or None, default=None
             Seed of the bootstrap.
         name : str, default=None
-            Name of the model, set before that of the class.
+            Name of the model, shown before the class.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; None makes a figure.
 
@@ -140,23 +143,21 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         display : RocIntervalDisplay
             The display, drawn.
         """
-        check_number(n_bootstrap, "n_bootstrap", low=0, integer=True)
-        check_confidence_level(confidence_level)
-        targets = one_vs_rest(y_true, y_score, classes, pos_label, class_names)
-        patient, n_patients = check_groups(groups, len(column_or_1d(y_true)))
-        rng = np.random.default_rng(check_random_seed(random_state))
-        fold = check_folds(folds, len(patient))
-        draws = rng.multinomial(
-            n_patients, np.full(n_patients, 1 / n_patients), size=n_bootstrap
-        )
-        curves = {
-            class_name: _roc(positive, score, fold, patient, draws, confidence_level)
-            for class_name, (positive, score) in targets.items()
-        }
-        return cls(curves).plot(name=name, ax=ax)
+        check_bootstrap(n_bootstrap, confidence_level)
+        targets = one_vs_rest(y_true, y_score, classes, pos_label, display_labels)
+        n_scans = len(next(iter(targets.values()))[0])
+        patient, n_patients = check_groups(groups, n_scans)
+        fold = check_folds(folds, n_scans)
+        seed = check_random_seed(random_state)  # the same draws for each curve
+        curves = {}
+        for text, (positive, score) in targets.items():
+            draws = patient_draws(patient, n_bootstrap, seed)
+            curve = _roc(positive, score, fold, draws, confidence_level)
+            curves[text] = Bunch(**curve, n_patients=n_patients)
+        return cls(curves).plot(ax, name=name)
 
     @classmethod
-    def from_comparison(cls, result, model, **options):
+    def from_comparison(cls, result: Any, model: str, **options: Any) -> Self:
         """Draw ROC curves of a model of a comparison, with its table's area.
 
         Parameters
@@ -182,16 +183,16 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         }
         return cls.from_predictions(tested["y_true"], proba, **known | options)
 
-    def plot(self, *, name=None, ax=None):
+    def plot(self, ax: Any = None, *, name: str | None = None) -> Self:
         """Draw the curves.
 
         Parameters
         ----------
-        name : str, default=None
-            Name of the model, set before that of the class.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw on; None makes a figure. On axes with curves of another
             model, these get the next colours and line styles.
+        name : str, default=None
+            Name of the model, shown before the class.
 
         Returns
         -------
@@ -233,67 +234,54 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         return self
 
 
-def _roc(positive, score, fold, patient, draws, confidence_level):
-    """ROC curve, with intervals from draws of patients, shape (n_draws, n_patients)."""
-    folds = [
-        (positive[fold == k], score[fold == k], np.flatnonzero(fold == k))
-        for k in np.unique(fold)
-    ]
+def _roc(
+    positive: np.ndarray,
+    score: np.ndarray,
+    fold: np.ndarray,
+    draws: Iterator[np.ndarray],
+    confidence_level: float,
+) -> dict[str, Any]:
+    """ROC curve, with intervals from draws of patients."""
+    folds = roc_by_fold(positive, score, fold)
     mean = _mean_roc(folds, np.ones(len(fold)))
-    if mean is None:
+    if np.isnan(mean).all():
         raise ValueError(
             "folds holds no fold with scans of both sides, so that there is no ROC "
-            "curve. Use larger folds."
+            "curve. Use fewer, larger folds, such as cv=5."
         )
-    area, sensitivity = mean
     if len(folds) == 1:
-        fpr, tpr = _roc_points(positive, score, np.ones(len(score)))
+        fpr, tpr = folds[0].points(np.ones(len(fold)))
     else:
-        fpr, tpr = np.append(0, _FALSE_POSITIVE_RATES), np.append(0, sensitivity)
-    replicates = [_mean_roc(folds, draw[patient]) for draw in draws]
-    replicates = [found for found in replicates if found is not None]
-    auc_low = auc_high = np.nan
-    tpr_low = tpr_high = None
+        fpr, tpr = np.append(0, _FALSE_POSITIVE_RATES), np.append(0, mean[1:])
+    replicates = [_mean_roc(folds, weight) for block in draws for weight in block]
+    low, high = np.full((2, len(mean)), np.nan)
     if replicates:
-        areas, sensitivities = zip(*replicates, strict=True)
-        ends = (1 - confidence_level) / 2, (1 + confidence_level) / 2
-        auc_low, auc_high = np.quantile(areas, ends)
-        tpr_low, tpr_high = np.quantile(sensitivities, ends, axis=0)
-    return Bunch(
-        fpr=fpr,
-        tpr=tpr,
-        auc=area,
-        auc_low=auc_low,
-        auc_high=auc_high,
-        grid=_FALSE_POSITIVE_RATES,
-        tpr_low=tpr_low,
-        tpr_high=tpr_high,
-        n_positive=int(positive.sum()),
-        n_scans=len(positive),
-        n_patients=draws.shape[1],
-    )
+        low, high = percentile_interval(np.stack(replicates), confidence_level)
+    return {
+        "fpr": fpr,
+        "tpr": tpr,
+        "auc": mean[0],
+        "auc_low": low[0],
+        "auc_high": high[0],
+        "grid": _FALSE_POSITIVE_RATES,
+        "tpr_low": low[1:] if replicates else None,
+        "tpr_high": high[1:] if replicates else None,
+        "n_positive": int(positive.sum()),
+        "n_scans": len(positive),
+    }
 
 
-def _mean_roc(folds, weight):
-    """Area and sensitivities on the grid, folds averaged by their pairs of scans."""
-    pairs, areas, sensitivities = [], [], []
-    for positive, score, scans in folds:
-        drawn = weight[scans]
-        n_pairs = drawn[positive].sum() * drawn[~positive].sum()
+def _mean_roc(folds: list[RocSteps], weight: np.ndarray) -> np.ndarray:
+    """Area and sensitivities on the grid, folds averaged by their pairs of scans.
+
+    All are NaN where no fold has a pair.
+    """
+    total, n_all = np.zeros(1 + len(_FALSE_POSITIVE_RATES)), 0.0
+    for one in folds:
+        in_order, n_pairs = (count[0] for count in one.pairs(weight[np.newaxis]))
         if n_pairs:
-            fpr, tpr = _roc_points(positive, score, drawn)
-            pairs.append(n_pairs)
-            areas.append(np.trapezoid(tpr, fpr))
-            sensitivities.append(np.interp(_FALSE_POSITIVE_RATES, fpr, tpr))
-    if not pairs:
-        return None
-    return np.average(areas, weights=pairs), np.average(sensitivities, 0, pairs)
-
-
-def _roc_points(positive, score, weight):
-    """Points of the ROC curve of weighted scans, equal scores taken together."""
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.diff(score[order], append=np.nan) != 0)
-    true = np.cumsum((weight * positive)[order])[last]
-    false = np.cumsum((weight * ~positive)[order])[last]
-    return np.append(0, false / false[-1]), np.append(0, true / true[-1])
+            fpr, tpr = one.points(weight)
+            sensitivity = np.interp(_FALSE_POSITIVE_RATES, fpr, tpr)
+            total += np.append(in_order, n_pairs * sensitivity)
+            n_all += n_pairs
+    return total / n_all if n_all else np.full_like(total, np.nan)

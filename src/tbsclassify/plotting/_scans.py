@@ -1,8 +1,11 @@
 """Contact sheets: scans with what is cropped of them, and augmented scans."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tbsclassify._validation import (
     LEVELS,
@@ -57,14 +60,29 @@ class ContactSheetDisplay:
     array([224., 224.])
     """
 
-    def __init__(self, images, titles, boxes=None, squares=None):
+    def __init__(
+        self,
+        images: Sequence[np.ndarray],
+        titles: Sequence[str],
+        boxes: np.ndarray | None = None,
+        squares: np.ndarray | None = None,
+    ):
         self.images = images
         self.titles = titles
         self.boxes = boxes
         self.squares = squares
 
     @classmethod
-    def from_scans(cls, X, y=None, *, boxes=None, tbs=None, cropper=None, **options):
+    def from_scans(
+        cls,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        boxes: ArrayLike | None = None,
+        tbs: ArrayLike | None = None,
+        cropper: LumbarCropper | None = None,
+        **options: Any,
+    ) -> Self:
         """Draw scans with their L1-L4 boxes and what a cropper takes of them.
 
         Parameters
@@ -93,28 +111,34 @@ default=None
         cropper.fit(X, boxes=boxes)  # checks its parameters
         if tbs is None and "tbs" in getattr(X, "columns", ()):
             tbs = X["tbs"]
-        scans, boxes = check_scans_and_boxes(X, boxes)
+        scans, known = check_scans_and_boxes(X, boxes)
         images = [check_scan(scan, i) for i, scan in enumerate(iter_scans(scans))]
         titles: list[list[str]] = [[] for _ in images]
         if tbs is not None:
             for title, score in zip(titles, np.asarray(tbs, float), strict=True):
                 title += [] if np.isnan(score) else [f"TBS {score:.3f}"]
         if y is not None:
-            for title, label in zip(titles, y, strict=True):
+            for title, label in zip(titles, np.asarray(y).tolist(), strict=True):
                 title.append(str(label))
         squares = np.array(
             [
                 cropper.square_of(image.shape, box)
-                for image, box in zip(images, hull(boxes), strict=True)
+                for image, box in zip(images, hull(known), strict=True)
             ]
         )
-        display = cls(images, [", ".join(title) for title in titles], boxes, squares)
+        display = cls(images, [", ".join(title) for title in titles], known, squares)
         return display.plot(**options)
 
     @classmethod
     def from_augmentation(
-        cls, augmentation, image, *, n_versions=7, random_state=None, **options
-    ):
+        cls,
+        augmentation: Any,
+        image: np.ndarray,
+        *,
+        n_versions: int = 7,
+        random_state: np.random.RandomState | int | None = None,
+        **options: Any,
+    ) -> Self:
         """Draw an image and randomly augmented versions of it.
 
         Parameters
@@ -146,7 +170,7 @@ default=None
         titles = ["Original", *map(_describe, *draws)]
         return cls([image, *versions], titles).plot(**options)
 
-    def plot(self, *, n_columns=4, figure=None):
+    def plot(self, *, n_columns: int = 4, figure: Any = None) -> Self:
         """Draw the images.
 
         Parameters
@@ -185,7 +209,7 @@ default=None
             self.axes_, self.images, self.titles, views, strict=True
         ):
             height, width = image.shape
-            # Pixels lie between whole numbers, as the corners of boxes want it.
+            # Pixel i reaches from i to i + 1, as in boxes.
             extent = (0, width, height, 0)
             ax.imshow(image, cmap="gray", vmin=black, vmax=white, extent=extent)
             ax.set(xlim=(left, right), ylim=(bottom, top))

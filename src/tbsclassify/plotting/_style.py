@@ -1,5 +1,8 @@
 """What all displays look like, and labels that keep clear of each other."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 # Okabe and Ito's colours, which colour-blind readers tell apart. Markers and
@@ -16,7 +19,7 @@ _LEADER_FROM = 6  # a label farther off than this is tied to its point by a line
 _DIRECTIONS = 1j * np.exp(1j * np.pi * np.array(sorted(range(-7, 9), key=abs)) / 8)
 
 
-def load_pyplot():
+def load_pyplot() -> Any:
     """Return matplotlib's pyplot, or say how to install it."""
     try:
         import matplotlib.pyplot as plt
@@ -28,7 +31,7 @@ def load_pyplot():
     return plt
 
 
-def axes_of(ax, size):
+def axes_of(ax: Any, size: tuple[float, float]) -> Any:
     """Return `ax`, or the axes of a new figure of this size in inches."""
     plt = load_pyplot()
     if ax is None:
@@ -36,12 +39,12 @@ def axes_of(ax, size):
     return ax
 
 
-def nth(options, i):
-    """Return option `i`, beginning anew after the last."""
+def nth(options: Sequence, i: Any) -> Any:
+    """Return option `i`; after the last comes the first again."""
     return options[i % len(options)]
 
 
-def outlined(colour, width=2.0):
+def outlined(colour: str, width: float = 2.0) -> list:
     """Return path effects that set a text or a line off from what is behind it."""
     load_pyplot()
     from matplotlib.patheffects import withStroke
@@ -49,7 +52,9 @@ def outlined(colour, width=2.0):
     return [withStroke(linewidth=width, foreground=colour)]
 
 
-def place_labels(ax, points, texts, radii):
+def place_labels(
+    ax: Any, points: np.ndarray, texts: Sequence[str], radii: np.ndarray
+) -> list:
     """Write a label beside each point, clear of points and other labels.
 
     Parameters
@@ -73,7 +78,7 @@ def place_labels(ax, points, texts, radii):
     figure.draw_without_rendering()  # settles the layout
     dots = figure.dpi / 72
     centres = ax.transData.transform(points) @ [1, 1j]
-    radii = np.asarray(radii) * dots
+    radii = radii * dots
     taken = [*_boxes(centres, radii, radii)]
     if (legend := ax.get_legend()) is not None:
         taken.append(np.array(legend.get_window_extent().extents))

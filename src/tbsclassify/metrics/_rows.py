@@ -1,0 +1,404 @@
+"""Rows of results tables from labels and scores, with patient-level intervals."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+
+from tbsclassify._scores import check_scores, scores_of_class
+from tbsclassify._validation import check_folds, check_groups, check_number
+from tbsclassify.metrics._bootstrap import with_intervals
+from tbsclassify.metrics._tallies import (
+    COUNTS,
+    MEASURES,
+    MulticlassTallies,
+    Tallies,
+)
+
+
+def classification_row(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    folds: ArrayLike | None = None,
+    threshold: float | ArrayLike = 0.5,
+    pos_label: int | str | bool = 1,
+    classes: ArrayLike | None = None,
+    n_bootstrap: int = 2000,
+    confidence_level: float = 0.95,
+    random_state: np.random.RandomState | int | None = None,
+) -> pd.Series:
+    """Score a binary classifier as one row of a results table.
+
+    The columns are those of the paper's Tables III to V [1]_, with two
+    corrections. The area under the ROC curve is computed from the scores; in the
+    paper's Table IV it is that of hard decisions, which is balanced accuracy and
+    has a column of its own here. And every measure has a percentile bootstrap
+    interval [2]_.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_scans,)
+        True classes, two at the most.
+    y_score : array-like of shape (n_scans,) or (n_scans, 2)
+        Probability of the positive class; or what `predict_proba` gives, of
+        which the column of `pos_label` is taken.
+    groups : array-like of shape (n_scans,), default=None
+        Patient of each scan. The bootstrap draws whole patients, since scans of
+        one patient are not independent. None takes each scan for a patient of
+        its own.
+    folds : array-like of shape (n_scans,), default=None
+        Fold of a cross-validation that each scan was tested in. Scores of
+        different folds come from different fits and are not on one scale.
+        With `folds`, ROC AUC compares scans of the same fold only. Without, a
+        classifier that always says how common a class was in training falls
+        below 0.5.
+    threshold : float or array-like of shape (n_scans,), default=0.5
+        A scan is called positive where its score is *above* this value, which
+        at 0.5 is what `predict` does. An array gives each scan its own, such as
+        that of the fold it was tested in.
+    pos_label : int, str or bool, default=1
+        The class that counts as positive: degraded, where `TBSLabeler` made
+        the labels.
+    classes : array-like of shape (2,), default=None
+        Class of each column of `y_score`, such as the estimator's `classes_`;
+        None takes the classes of `y_true` in sorted order.
+    n_bootstrap : int, default=2000
+        Number of bootstrap replicates; 0 leaves the intervals out.
+    confidence_level : float, default=0.95
+        Confidence level of the intervals.
+    random_state : int, RandomState or None, default=None
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    row : pandas.Series
+        ``n_scans``, ``n_patients``, ``tp``, ``fp``, ``tn``, ``fn``, and for
+        ``accuracy``, ``sensitivity``, ``specificity``, ``f1``, ``roc_auc``,
+        ``balanced_accuracy`` and ``brier_score`` the value under the name and
+        the interval under the name with ``_low`` and ``_high``. A measure that
+        is not defined is NaN, such as the sensitivity where no scan is positive,
+        or the Brier score where scores are not all from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a label or a score is missing, there are more than two
+        classes, `pos_label` is not one of them, or scores have two columns and
+        `y_true` one class, so that `classes` must be given.
+
+    See Also
+    --------
+    multiclass_table : The same for more than two classes.
+    difference_row : How far two classifiers are apart.
+    format_table : Format rows for reading.
+
+    Notes
+    -----
+    Replicates in which a measure is not defined (a draw without a positive
+    patient) are left out of that measure's interval.
+
+    A scan may come several times, each time with another score, as repeated
+    cross-validation gives them. Give `groups` then: a patient is drawn with all
+    rows, so that repetition does not narrow the interval. Do not average the
+    scores over the repeats first: that would score an ensemble of the fits,
+    which is better than the model.
+
+    References
+    ----------
+    .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., Tables III-V.
+    .. [2] Efron B, Tibshirani RJ, "An Introduction to the Bootstrap", chapter
+       13, 1993.
+
+    Examples
+    --------
+    >>> from tbsclassify.metrics import classification_row
+    >>> row = classification_row(
+    ...     [0, 0, 0, 1, 1], [0.1, 0.3, 0.6, 0.4, 0.9], random_state=0
+    ... )
+    >>> row[["tp", "fp", "tn", "fn"]].astype(int).tolist()
+    [1, 1, 2, 1]
+    >>> print(f"{row['roc_auc']:.3f}")
+    0.833
+    """
+    tallies = _binary_tallies(y_true, y_score, threshold, folds, pos_label, classes)
+    row, patient = _sizes(groups, np.shape(y_score)[0])
+    weight = np.ones((1, len(patient)))
+    row |= dict(zip(COUNTS, tallies.count(weight)[0].astype(int).tolist(), strict=True))
+    row |= with_intervals(
+        tallies.measure, MEASURES, patient, n_bootstrap, confidence_level, random_state
+    )
+    return pd.Series(row, dtype=object).infer_objects()
+
+
+def multiclass_table(
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    classes: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    folds: ArrayLike | None = None,
+    n_bootstrap: int = 2000,
+    confidence_level: float = 0.95,
+    random_state: np.random.RandomState | int | None = None,
+) -> pd.DataFrame:
+    """Score a classifier of several classes, over all of them and each by itself.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_scans,)
+        True classes.
+    y_proba : array-like of shape (n_scans, n_classes)
+        Probability of each class.
+    classes : array-like of shape (n_classes,), default=None
+        Class of each column of `y_proba`; None takes the classes of `y_true` in
+        sorted order, as `classes_` of a classifier has them.
+    groups : array-like of shape (n_scans,), default=None
+        Patient of each scan; see `classification_row`.
+    folds : array-like of shape (n_scans,), default=None
+        Fold that each scan was tested in; see `classification_row`.
+    n_bootstrap : int, default=2000
+        Number of bootstrap replicates; 0 leaves the intervals out.
+    confidence_level : float, default=0.95
+        Confidence level of the intervals.
+    random_state : int, RandomState or None, default=None
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        The columns of `classification_row`. The first row, ``"macro"``, is over
+        all classes. Accuracy is the share of scans put into their class. The
+        Brier score is the sum of those of the classes. Sensitivity, specificity,
+        F1 and ROC AUC are means over the classes, and balanced accuracy is mean
+        sensitivity. Counts are sums; ``tp`` counts the scans put into their
+        class. A row for each class against the rest follows.
+
+    Raises
+    ------
+    ValueError
+        If `y_proba` does not have a column for each class, or a label or a
+        probability is missing.
+
+    See Also
+    --------
+    classification_row : The same for two classes.
+
+    Notes
+    -----
+    The predicted class is the most probable one. Definitions of the first row
+    are scikit-learn's: macro averages, one-vs-rest for the ROC.
+
+    Examples
+    --------
+    >>> from tbsclassify.metrics import multiclass_table
+    >>> proba = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3], [0.0, 0.3, 0.7]]
+    >>> table = multiclass_table([0, 1, 2, 2], proba, n_bootstrap=0)
+    >>> table[["tp", "fp", "sensitivity", "roc_auc"]].round(3)
+           tp  fp  sensitivity  roc_auc
+    macro   3   1        0.833    1.0
+    0       1   0        1.000    1.0
+    1       1   1        1.000    1.0
+    2       1   0        0.500    1.0
+    """
+    tallies, known = _multiclass_tallies(y_true, y_proba, folds, classes)
+    sizes, patient = _sizes(groups, np.shape(y_proba)[0])
+    counts = tallies.count(np.ones((1, len(patient))))[0].astype(int)
+    columns = with_intervals(
+        tallies.measure, MEASURES, patient, n_bootstrap, confidence_level, random_state
+    )
+    return pd.DataFrame(
+        sizes | dict(zip(COUNTS, counts.T, strict=True)) | columns,
+        index=["macro", *known.tolist()],
+    )
+
+
+def difference_row(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    other_score: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    folds: ArrayLike | None = None,
+    thresholds: tuple[float | ArrayLike, float | ArrayLike] = (0.5, 0.5),
+    pos_label: int | str | bool = 1,
+    classes: ArrayLike | None = None,
+    n_bootstrap: int = 2000,
+    confidence_level: float = 0.95,
+    random_state: np.random.RandomState | int | None = None,
+) -> pd.Series:
+    """Compute how much better one classifier is than another on the same scans.
+
+    Both are scored on the same bootstrap draws of patients, so that what makes
+    a draw easy or hard for both cancels out. An interval that excludes zero shows
+    that one is better. Two overlapping intervals of `classification_row` do not
+    show that they are equal.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_scans,)
+        True classes.
+    y_score, other_score : array-like of shape (n_scans,) or (n_scans, n_classes)
+        Scores of the two classifiers, as in `classification_row` for two
+        classes and as in `multiclass_table` for more.
+    groups : array-like of shape (n_scans,), default=None
+        Patient of each scan; see `classification_row`.
+    folds : array-like of shape (n_scans,), default=None
+        Fold that each scan was tested in; see `classification_row`.
+    thresholds : tuple of two floats or array-likes, default=(0.5, 0.5)
+        Threshold of each classifier, where there are two classes.
+    pos_label : int, str or bool, default=1
+        The class that counts as positive, where there are two.
+    classes : array-like of shape (n_classes,), default=None
+        Class of each column of the scores; None takes the classes of `y_true` in
+        sorted order.
+    n_bootstrap : int, default=2000
+        Number of bootstrap replicates; 0 leaves the intervals out.
+    confidence_level : float, default=0.95
+        Confidence level of the intervals. Where one classifier is compared with
+        k others, ``1 - 0.05 / k`` keeps all intervals right at once with 95 %
+        confidence (Bonferroni).
+    random_state : int, RandomState or None, default=None
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    row : pandas.Series
+        ``n_scans``, ``n_patients``, and for each measure the value of `y_score`
+        minus that of `other_score`, with ``_low`` and ``_high`` of its interval.
+        For the Brier score *less* is better.
+
+    See Also
+    --------
+    classification_row : The measures of one classifier.
+
+    Examples
+    --------
+    >>> from tbsclassify.metrics import difference_row
+    >>> row = difference_row(
+    ...     [0, 0, 0, 1, 1],
+    ...     [0.1, 0.3, 0.2, 0.4, 0.9],
+    ...     [0.1, 0.3, 0.6, 0.4, 0.9],
+    ...     random_state=0,
+    ... )
+    >>> print(f"{row['roc_auc']:.3f}")
+    0.167
+    """
+    ours, others = (
+        _headline(y_true, score, threshold, folds, pos_label, classes)
+        for score, threshold in zip((y_score, other_score), thresholds, strict=True)
+    )
+    row, patient = _sizes(groups, np.shape(y_score)[0])
+    row |= with_intervals(
+        lambda weight: ours(weight) - others(weight),
+        MEASURES,
+        patient,
+        n_bootstrap,
+        confidence_level,
+        random_state,
+    )
+    return pd.Series(row, dtype=object).infer_objects()
+
+
+def format_table(rows: Mapping[Any, pd.Series], *, decimals: int = 3) -> pd.DataFrame:
+    """Format rows of results for reading.
+
+    Parameters
+    ----------
+    rows : dict of str to pandas.Series
+        A row of `classification_row` or `multiclass_table` for each model, by
+        the model's name.
+    decimals : int, default=3
+        Digits after the point.
+
+    Returns
+    -------
+    table : pandas.DataFrame of str
+        A row for each model, a column for each measure, written as
+        ``value [low, high]`` where the interval is known.
+
+    Examples
+    --------
+    >>> from tbsclassify.metrics import classification_row, format_table
+    >>> row = classification_row([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], n_bootstrap=0)
+    >>> print(format_table({"a model": row}, decimals=2)[["tp", "f1", "roc_auc"]])
+            tp    f1 roc_auc
+    a model  1  0.50    0.75
+    """
+
+    def cell(row, name):
+        value = f"{row[name]:.{decimals}f}"
+        if f"{name}_low" not in row:
+            return value
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        return f"{value} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+    return pd.DataFrame(
+        {
+            model: {name: str(int(row[name])) for name in COUNTS}
+            | {name: cell(row, name) for name in MEASURES}
+            for model, row in rows.items()
+        }
+    ).T
+
+
+def _binary_tallies(y_true, y_score, threshold, folds, pos_label, classes) -> Tallies:
+    y_true, y_score, known = check_scores(y_true, y_score, classes)
+    if len(known) > 2:
+        raise ValueError(
+            f"Expected two classes, got {len(known)} different values in "
+            f"{'y_true' if classes is None else 'classes'}. For more classes use "
+            "multiclass_table."
+        )
+    score = scores_of_class(y_score, known, pos_label)
+    called = score > _check_threshold(threshold, len(score))
+    return Tallies(y_true == pos_label, score, called, check_folds(folds, len(score)))
+
+
+def _multiclass_tallies(
+    y_true, y_proba, folds, classes
+) -> tuple[MulticlassTallies, np.ndarray]:
+    y_true, y_proba, known = check_scores(y_true, y_proba, classes)
+    if y_proba.ndim == 1:
+        raise ValueError(
+            "Expected y_proba to hold a column for each class, got one score a scan. "
+            "For the scores of one class use classification_row."
+        )
+    codes = (y_true[:, np.newaxis] == known).argmax(axis=1)
+    fold = check_folds(folds, len(y_true))
+    return MulticlassTallies(codes, y_proba, fold), known
+
+
+def _check_threshold(threshold, n_scans: int) -> float | np.ndarray:
+    if np.ndim(threshold) == 0:
+        return check_number(threshold, "threshold")
+    threshold = check_array(
+        threshold, ensure_2d=False, dtype=np.float64, input_name="threshold"
+    )
+    if threshold.shape != (n_scans,):
+        raise ValueError(
+            f"Expected threshold to be one number or of shape ({n_scans},), got shape "
+            f"{threshold.shape}."
+        )
+    return threshold
+
+
+def _headline(
+    y_true, y_score, threshold, folds, pos_label, classes
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that measures a classifier of two or more classes."""
+    if np.ndim(y_score) == 2 and np.shape(y_score)[1] > 2:
+        several, _ = _multiclass_tallies(y_true, y_score, folds, classes)
+        return lambda weight: several.measure(weight)[:, 0]
+    return _binary_tallies(
+        y_true, y_score, threshold, folds, pos_label, classes
+    ).measure
+
+
+def _sizes(groups, n_scans: int) -> tuple[dict, np.ndarray]:
+    patient, n_patients = check_groups(groups, n_scans)
+    return {"n_scans": n_scans, "n_patients": n_patients}, patient

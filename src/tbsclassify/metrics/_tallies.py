@@ -1,0 +1,143 @@
+"""Counts and measures of scans under many weightings at once."""
+
+import numpy as np
+
+COUNTS = ("tp", "fp", "tn", "fn")
+MEASURES = (
+    "accuracy",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "roc_auc",
+    "balanced_accuracy",
+    "brier_score",
+)
+
+
+class RocSteps:
+    """Scans of one fold, sorted by score, whose ROC curve can be weighted.
+
+    A weighting is how often each scan was drawn. Weights have shape
+    (n_draws, n_scans), and the scans are all scans, not those of the fold alone.
+
+    Parameters
+    ----------
+    positive : ndarray of bool of shape (n_scans,)
+        Whether a scan is of the class.
+    score : ndarray of shape (n_scans,)
+        Its score.
+    rows : ndarray of int
+        The scans of the fold.
+    """
+
+    def __init__(self, positive: np.ndarray, score: np.ndarray, rows: np.ndarray):
+        self._rows = rows[np.argsort(-score[rows], kind="stable")]
+        # Scans with equal scores share a step of the curve.
+        in_order = score[self._rows]
+        self._steps = np.flatnonzero(np.diff(in_order, prepend=np.nan) != 0)
+        self._is_positive = positive[self._rows]
+
+    def steps(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return positive and negative scans at each step, the highest score first."""
+        drawn = weight[:, self._rows]
+        positive = np.add.reduceat(drawn * self._is_positive, self._steps, axis=1)
+        negative = np.add.reduceat(drawn * ~self._is_positive, self._steps, axis=1)
+        return positive, negative
+
+    def pairs(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pairs of a positive and a negative scan that are in order.
+
+        Ties count as halves. The second array is the number of all pairs.
+        """
+        positive, negative = self.steps(weight)
+        n_negative = negative.sum(axis=1)
+        below = n_negative[:, np.newaxis] - np.cumsum(negative, axis=1) + negative / 2
+        return (positive * below).sum(axis=1), positive.sum(axis=1) * n_negative
+
+    def points(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ROC curve, false and true positive rates of one weighting."""
+        positive, negative = (side[0] for side in self.steps(weight[np.newaxis]))
+        fpr = np.append(0, np.cumsum(negative) / negative.sum())
+        return fpr, np.append(0, np.cumsum(positive) / positive.sum())
+
+
+def roc_by_fold(
+    positive: np.ndarray, score: np.ndarray, fold: np.ndarray
+) -> list[RocSteps]:
+    """Return the ROC steps of each fold, whose scores are of one fit."""
+    return [
+        RocSteps(positive, score, np.flatnonzero(fold == k)) for k in np.unique(fold)
+    ]
+
+
+class Tallies:
+    """Scans ready to be counted and measured under many weightings."""
+
+    def __init__(
+        self,
+        positive: np.ndarray,
+        score: np.ndarray,
+        called: np.ndarray,
+        fold: np.ndarray,
+    ):
+        self._cells = np.stack(
+            [
+                positive & called,
+                ~positive & called,
+                ~positive & ~called,
+                positive & ~called,
+            ],
+            axis=1,
+        ).astype(float)
+        self._folds = roc_by_fold(positive, score, fold)
+        is_probability = score.min() >= 0 and score.max() <= 1
+        self._error = (score - positive) ** 2 if is_probability else score * np.nan
+
+    def count(self, weight: np.ndarray) -> np.ndarray:
+        """Return `COUNTS`, shape (n_draws, 4)."""
+        return weight @ self._cells
+
+    def measure(self, weight: np.ndarray) -> np.ndarray:
+        """Return `MEASURES`, shape (n_draws, 7)."""
+        tp, fp, tn, fn = self.count(weight).T
+        # Pairs of scans of one fold, all folds together.
+        in_order, pairs = np.sum([one.pairs(weight) for one in self._folds], axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
+            measures = [
+                (tp + tn) / (tp + fp + tn + fn),
+                sensitivity,
+                specificity,
+                2 * tp / (2 * tp + fp + fn),
+                in_order / pairs,
+                (sensitivity + specificity) / 2,
+                weight @ self._error / weight.sum(axis=1),
+            ]
+        return np.stack(measures, axis=1)
+
+
+class MulticlassTallies:
+    """Each class against the rest, and before them all classes together."""
+
+    def __init__(self, codes: np.ndarray, proba: np.ndarray, fold: np.ndarray):
+        winner = proba.argmax(axis=1)
+        self._by_class = [
+            Tallies(codes == k, score, winner == k, fold)
+            for k, score in enumerate(proba.T)
+        ]
+
+    def count(self, weight: np.ndarray) -> np.ndarray:
+        """Return `COUNTS`, shape (n_draws, 1 + n_classes, 4)."""
+        counts = np.stack([tallies.count(weight) for tallies in self._by_class], axis=1)
+        return np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1)
+
+    def measure(self, weight: np.ndarray) -> np.ndarray:
+        """Return `MEASURES`, shape (n_draws, 1 + n_classes, 7)."""
+        each = np.stack([tallies.measure(weight) for tallies in self._by_class], axis=1)
+        over_all = dict(zip(MEASURES, each.mean(axis=1).T, strict=True))
+        right = self.count(weight)[:, 0, COUNTS.index("tp")]
+        over_all["accuracy"] = right / weight.sum(axis=1)
+        over_all["balanced_accuracy"] = over_all["sensitivity"]
+        over_all["brier_score"] = over_all["brier_score"] * len(self._by_class)
+        first = np.stack(list(over_all.values()), axis=1)
+        return np.concatenate([first[:, np.newaxis], each], axis=1)
