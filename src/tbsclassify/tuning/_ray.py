@@ -149,27 +149,27 @@ def as_last_kept(journal: Journal, search_alg: Any, scheduler: Any) -> tuple:
     return search_alg, scheduler
 
 
-class _Shelf:
-    """An actor that holds the reference to the task, for workers to ask for.
+@contextmanager
+def _shelved(task: Task) -> Iterator[str]:
+    """Put the task into the object store; yield the name of an actor that holds it.
 
     Data in Ray's object store stay there as long as there is a reference to them. One
     that is pickled along with the trial's function is never counted down: the data of
-    each search would stay until Ray itself ends. This actor holds the only reference
+    each search would stay until Ray itself ends. The actor holds the only reference
     that counts; killing it after the search frees the data.
     """
 
-    def __init__(self, references):
-        self._references = references
+    # Inside the function, so that it is pickled whole: the actor's process would take
+    # seconds to import this module.
+    class Shelf:
+        def __init__(self, references):
+            self.references = references
 
-    def look(self):
-        return self._references
+        def look(self):
+            return self.references
 
-
-@contextmanager
-def _shelved(task: Task) -> Iterator[str]:
-    """Put the task into the object store; yield the name of the actor that holds it."""
     name = f"tbsclassify-{uuid.uuid4()}"
-    actor: Any = ray.remote(num_cpus=0)(_Shelf)
+    actor: Any = ray.remote(num_cpus=0)(Shelf)
     shelf = actor.options(name=name).remote([ray.put(task)])
     try:
         yield name

@@ -221,17 +221,17 @@ def check_names(estimator: Any, candidates: list[dict]) -> None:
     ValueError
         Names all that it does not have, and all that it has.
     """
-    unknown = dict.fromkeys(
+    unknown = {
         name
         for candidate in candidates
         for name in candidate
         if not _takes(estimator, candidate, name)
-    )
+    }
     if unknown:
         has = ", ".join(sorted(estimator.get_params()))
         raise ValueError(
             f"Expected param_space to name parameters of {type(estimator).__name__}, "
-            f"got {', '.join(map(repr, unknown))}. Its parameters are: {has}."
+            f"got {', '.join(map(repr, sorted(unknown)))}. Its parameters are: {has}."
         )
 
 
