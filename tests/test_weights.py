@@ -74,14 +74,14 @@ def test_the_first_shape_that_does_not_fit_is_named_with_both(
     state = dict(squeezenet_state)
     state["features.0.weight"] = torch.zeros(96, 3, 7, 7)
     file = save(state, tmp_path, "other.pth")
-    message = r"'features.0.weight' of shape \(96, 3, 7, 7\).*\(64, 3, 3, 3\)"
+    message = r"'features.0.weight'.*\(64, 3, 3, 3\).*got \(96, 3, 7, 7\)"
     with pytest.raises(ValueError, match=message):
         torchvision_model("squeezenet1_1", file)
 
 
 def test_a_key_of_another_network_is_named(squeezenet_state, tmp_path):
     file = save(squeezenet_state, tmp_path, "squeezenet.pth")
-    with pytest.raises(ValueError, match=r"'features.0.weight', which ResNet has not"):
+    with pytest.raises(ValueError, match=r"keys of ResNet, .* got 'features.0.weight'"):
         torchvision_model("resnet18", file)
 
 
@@ -104,6 +104,29 @@ def test_trained_statistics_of_batch_normalisation_raise_no_warning(tmp_path):
     state = torchvision.models.resnet18(weights=None).state_dict()
     state["bn1.running_mean"] = torch.randn(64)
     torchvision_model("resnet18", save(state, tmp_path, "trained.pth"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named_with_its_file(
+    value, squeezenet_state, tmp_path, spines
+):
+    state = squeezenet_state | {"features.0.bias": torch.full((64,), value)}
+    model = small_pretrained(weights=save(state, tmp_path, "damaged.pth"))
+    with pytest.raises(ValueError, match=r"'damaged.pth', got NaN .*features.0.bias"):
+        model.fit(spines.X, spines.y)
+
+
+def test_cached_weights_that_are_not_finite_are_refused(
+    squeezenet_state, tmp_path, monkeypatch, spines
+):
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    state = squeezenet_state | {"features.0.bias": torch.full((64,), np.nan)}
+    save(state, cache, "squeezenet1_1-b8a52dc0.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    model = small_pretrained(weights="imagenet")
+    with pytest.raises(ValueError, match=r"initial weights, .*'backbone.0.bias'"):
+        model.fit(spines.X, spines.y)
 
 
 class _Code:

@@ -90,7 +90,7 @@ def train_validation_test_split(y, groups=None, *, sizes, random_state=None):
     _check_patients_suffice(scans, classes, groups)
 
     rng = np.random.default_rng(check_random_seed(random_state))
-    part = _deal(scans, sizes, rng)[patient]
+    part = deal_patients(scans, sizes, rng)[patient]
     held = np.zeros((len(_PARTS), len(classes)), dtype=int)
     np.add.at(held, (part, codes), 1)
     if not held.all():
@@ -291,12 +291,16 @@ def _check_patients_suffice(scans, classes, groups):
         )
 
 
-def _deal(scans, sizes, rng):
-    """Deal patients out to the parts; returns the part of each patient."""
+def deal_patients(scans, sizes, rng, part=None):
+    """Deal patients out to the parts; returns the part of each patient.
+
+    Where `part` is given, its entries from 0 on are patients that are dealt already.
+    """
     n_scans = scans.sum(axis=1)
     share = np.outer(sizes, scans.sum(axis=0)) / scans.sum()
-    held, room = np.zeros(share.shape, dtype=int), np.array(sizes)
-    part = np.full(len(scans), -1)
+    part = np.full(len(scans), -1) if part is None else part.copy()
+    held = np.stack([scans[part == k].sum(axis=0) for k in range(len(sizes))])
+    room = np.array(sizes) - held.sum(axis=1)
     shuffled = rng.permutation(len(scans))
     shuffled = shuffled[np.argsort(-n_scans[shuffled], kind="stable")]
     order = np.argsort(scans.sum(axis=0), kind="stable")

@@ -1,10 +1,13 @@
 """Small networks trained from scratch as scikit-learn classifiers."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
 from tbsclassify._validation import check_number, check_option
+from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators._base import BaseTBSClassifier
 from tbsclassify.estimators._networks import PAPER_MODELS, adhoc_network
 
@@ -38,7 +41,8 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         Whether to set a validation set aside, stop once its loss has not
         improved for `patience` epochs, and restore the weights of the best.
     validation_fraction : float, default=0.125
-        Share of the scans set aside, by default the paper's 161 of 1288.
+        Share of the scans set aside, by default the paper's 161 of 1288. It is
+        met as closely as whole patients allow, each class on both sides.
     patience : int, default=15
         Epochs without improvement before training stops.
     class_weight : {"balanced", None} or dict, default=None
@@ -49,7 +53,9 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
         Callbacks to call in training, besides the early stopping. They are
-        copied first, so that the ones passed are never changed.
+        copied first, so that the ones passed are never changed. One that raises
+        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        see classes as numbers, in the order of `classes_`.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
         where there is one.
@@ -67,20 +73,22 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
-    history_ : dict of str to ndarray of shape (n_epochs,)
-        ``epoch``, ``train_loss``, ``seconds``, ``valid_loss`` with early
-        stopping, and what callbacks record.
+    history_ : DataFrame
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` with early
+        stopping, ``seconds``, and
+        what callbacks record. Losses are weighted means over all scans.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept.
+        Epoch, counted from 1, whose weights are kept: the one with the lowest
+        validation loss with early stopping, else the last.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
-        Mean and standard deviation of the grey levels that were trained on,
-        which become 0 and 1 at the network's input.
+        Mean and standard deviation of the training scans' grey levels. The network
+        gets grey levels shifted by the first and divided by the second.
     net_ : skorch.NeuralNetClassifier
         The trained net; its ``module_`` is the PyTorch module.
     device_ : str
@@ -117,26 +125,29 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     3
     """
 
+    # Neither convolutions nor batch normalisation draw random numbers.
+    _draws_in_training = False
+
     def __init__(
         self,
-        blocks=3,
-        filters=(8, 28, 36),
-        fc=(1000,),
+        blocks: int = 3,
+        filters: Sequence[int] = (8, 28, 36),
+        fc: Sequence[int] = (1000,),
         *,
-        lr=0.0001,
-        momentum=0.9,
-        batch_size=48,
-        max_epochs=200,
-        early_stopping=True,
-        validation_fraction=0.125,
-        patience=15,
-        class_weight=None,
-        augmentation=None,
-        callbacks=None,
-        device="auto",
-        precision="auto",
-        random_state=None,
-        verbose=0,
+        lr: float = 0.0001,
+        momentum: float = 0.9,
+        batch_size: int = 48,
+        max_epochs: int = 200,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.125,
+        patience: int = 15,
+        class_weight: Mapping[Any, float] | str | None = None,
+        augmentation: RandomAugmentation | None = None,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: np.random.RandomState | int | None = None,
+        verbose: int = 0,
     ):
         self.blocks = blocks
         self.filters = filters
@@ -157,7 +168,7 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         self.verbose = verbose
 
     @classmethod
-    def from_paper(cls, name, **parameters):
+    def from_paper(cls, name: str, **parameters: Any) -> Self:
         """Make one of the four models of the paper's Table II.
 
         Parameters
@@ -189,15 +200,15 @@ class TBSAdHocClassifier(BaseTBSClassifier):
             sizes = getattr(self, name)
             if isinstance(sizes, str) or not np.iterable(sizes):
                 raise TypeError(
-                    f"{name}={sizes!r}, but a sequence of integers is wanted, such as "
-                    "(8, 28, 36)."
+                    f"Expected {name} to be a sequence of integers such as "
+                    f"(8, 28, 36), got {sizes!r}."
                 )
             for i, size in enumerate(sizes):
                 check_number(size, f"{name}[{i}]", low=1, integer=True)
         if len(self.filters) != self.blocks:
             raise ValueError(
-                f"filters={self.filters!r} gives the filters of {len(self.filters)} "
-                f"blocks, but blocks={self.blocks}. Give one number for each block."
+                f"Expected filters to hold one number for each of blocks="
+                f"{self.blocks} blocks, got {len(self.filters)}: {self.filters!r}."
             )
 
     def _make_module(self, n_classes):

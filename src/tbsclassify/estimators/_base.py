@@ -3,45 +3,40 @@
 import copy
 import math
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import EarlyStopping
+from skorch.utils import noop
 
-from tbsclassify._sklearn_compat import check_sample_weight
-from tbsclassify._validation import (
-    check_groups,
-    check_number,
-    check_option,
-    check_random_seed,
+from tbsclassify._validation import check_number, check_option, check_random_seed
+from tbsclassify.estimators._batches import ImageData, as_tensor
+from tbsclassify.estimators._inputs import (
+    check_images,
+    combine_weights,
+    intensity_statistics,
+    with_mean_one,
 )
-from tbsclassify.estimators._monitor import EpochMonitor
 from tbsclassify.estimators._net import (
-    ImageData,
     TBSNet,
-    as_tensor,
+    log_probabilities,
     probabilities,
     resolve_device,
     resolve_precision,
-    seeded,
 )
-from tbsclassify.images import iter_batches, stack_scans
+from tbsclassify.estimators._validation_split import validation_split
+from tbsclassify.images import iter_batches
 
 # Pixels predicted at once, on a CPU and on a GPU.
 _PIXELS_PER_BATCH = (2**20, 2**24)
-
-
-def _silence(text):
-    """Take the place of print."""
 
 
 class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
@@ -54,17 +49,34 @@ class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
 
     image_shape_: tuple[int, ...]
     net_: TBSNet
-    _monitor: EpochMonitor | None = None
+    history_: pd.DataFrame
+    n_epochs_: int
+    best_epoch_: int
+    # Whether a training step draws random numbers, as dropout does.
+    _draws_in_training = True
+    _report: Callable[[int, int], Any] | None = None
 
     @abstractmethod
     def _check_architecture(self):
         """Check the parameters that name the network."""
 
+    @property
+    def _head_only(self) -> bool:
+        """Whether all but the network's head is frozen."""
+        return False
+
     @abstractmethod
     def _make_module(self, n_classes):
         """Return a picklable function that builds the network."""
 
-    def fit(self, X, y, groups=None, sample_weight=None):
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train the network from its initial weights.
 
         Parameters
@@ -79,12 +91,13 @@ height, width), or sequence
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
             Patient of each scan. With ``early_stopping=True`` no patient is then
-            both trained and validated on; otherwise it has no effect. Inside a
-            Pipeline pass it as ``classifier_name__groups`` or by metadata
-            routing: a search or ``cross_validate`` hands its own ``groups`` to
-            the splitter only.
+            both trained and validated on; with ``early_stopping=False`` they are not
+            looked at. Inside a Pipeline pass them as ``classifier_name__groups`` or by
+            metadata routing: a search or ``cross_validate`` hands its own ``groups``
+            to the splitter only.
         sample_weight : array-like of shape (n_scans,), default=None
-            Weight of each scan in the loss, multiplied by `class_weight`.
+            Weight of each scan in the loss, multiplied by `class_weight`. Only the
+            ratios of weights count: they are scaled to a mean of 1.
 
         Returns
         -------
@@ -93,19 +106,21 @@ height, width), or sequence
 
         Raises
         ------
-        ValueError
-            If images differ in size, hold NaN, or are too small for the network;
-            if there is one class only, or a class is left without a scan to
-            train on.
+        TypeError, ValueError
+            If a parameter is not what its description says; if images differ in size,
+            hold NaN, or are too small for the network; if there is one class only, or
+            a class is left without a scan to train on; if weights are all zero, or
+            initial weights are NaN.
         FloatingPointError
             If the loss becomes NaN or infinite; the message names the epoch.
         """
         self._check_parameters()
-        if hasattr(self, "net_"):
-            del self.net_  # so that a failing refit leaves the model unfitted
-        images, y = self._check_images(X, y, reset=True)
+        self._forget_fit()  # so that a failing refit leaves the model unfitted
+        images, y = check_images(self, X, y, reset=True)
         codes = self._encode(y)
-        weight = self._combine_weights(y, codes, sample_weight, images)
+        weight = combine_weights(
+            self.class_weight, sample_weight, y, codes, self.classes_
+        )
         seeds = np.random.SeedSequence(check_random_seed(self.random_state))
         split_seed, torch_seed, shuffle_seed = (
             int(seed) for seed in seeds.generate_state(3) >> 1
@@ -113,19 +128,22 @@ height, width), or sequence
         train, valid = self._split(codes, groups, split_seed)
         self._fit_normalization(images[train])
         device = resolve_device(self.device)
-
-        def data(part):
-            return ImageData(images[part], codes[part], weight[part], device)
-
-        net = self._make_net(device, shuffle_seed)
-        with seeded(torch_seed, device):
-            net.train(data(train), None if valid is None else data(valid))
-        self._read_history(net)
-        net.release()
-        self.net_ = net
+        net = self._make_net(device, torch_seed, shuffle_seed)
+        data = [
+            ImageData(images[part], codes[part], with_mean_one(weight[part]), device)
+            for part in (train, valid)
+            if part is not None
+        ]
+        try:
+            net.train(*data, on_epoch=self._make_on_epoch())
+            self._keep_fit(net)
+            net.release()
+        except BaseException:
+            self._forget_fit()
+            raise
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
 
         Parameters
@@ -140,7 +158,25 @@ height, width), or sequence
         """
         return probabilities(self._logits(X)).numpy()
 
-    def predict(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict logarithms of class probabilities.
+
+        They are computed from the network's outputs, so that they stay accurate
+        where a probability is so small that it rounds to zero.
+
+        Parameters
+        ----------
+        X : array or sequence
+            Scans, as in `fit`.
+
+        Returns
+        -------
+        log_proba : ndarray of float of shape (n_scans, n_classes)
+            Logarithms in the order of `classes_`.
+        """
+        return log_probabilities(self._logits(X)).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class.
 
         Parameters
@@ -157,7 +193,7 @@ height, width), or sequence
         winners = self.predict_proba(X).argmax(axis=1)
         return self.classes_[winners]
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Compute scores that grow with the probability of a class.
 
         Parameters
@@ -176,28 +212,97 @@ height, width), or sequence
             return logits[:, 0].numpy()
         if logits.shape[1] == 2:
             return (logits[:, 1] - logits[:, 0]).numpy()
-        return logits.log_softmax(dim=1).numpy()
+        return log_probabilities(logits).numpy()
 
     @property
-    def device_(self):
+    def device_(self) -> str:
         """Device that the fitted network is on, such as ``"cpu"`` or ``"cuda:0"``."""
         return str(next(self.net_.module_.parameters()).device)
 
+    def resolve_max_epochs(self) -> int:
+        """Tell how many epochs a fit trains for at most, fitted or not.
+
+        Returns
+        -------
+        max_epochs : int
+            The parameter `max_epochs`, or what None stands for.
+        """
+        return self.max_epochs
+
     @contextmanager
-    def _monitored(self, scans, report):
-        """Call `report` after each epoch of a fit in the block; see `EpochMonitor`."""
-        self._monitor = EpochMonitor(self, scans, report)
+    def monitored(self, report: Callable[[int, int], Any]) -> Iterator[None]:
+        """Call a function after each epoch of every fit in a block.
+
+        At that moment the classifier stands as if its training had ended with that
+        epoch: it predicts, and has `net_`, `history_`, `n_epochs_` and `best_epoch_`.
+        Its weights are those of that epoch, even where early stopping is going to
+        restore others. The training goes on bit for bit as it would without.
+
+        With ``mode="head"`` scans that are predicted again, after another epoch, pass
+        through the frozen layers only once.
+
+        Parameters
+        ----------
+        report : callable
+            Called as ``report(epoch, max_epochs)``, epochs counted from 1. If it
+            raises, the fit ends with that error and the classifier is unfitted.
+
+        Examples
+        --------
+        >>> from tbsclassify import TBSAdHocClassifier
+        >>> from tbsclassify.datasets import make_dxa_phantoms
+        >>> scans = make_dxa_phantoms(24, class_shares=(1, 0, 1), random_state=0)
+        >>> X, y = scans.images[:, :64, 120:184], scans.tbs < 1.2
+        >>> model = TBSAdHocClassifier(1, (4,), (8,), max_epochs=2, random_state=0)
+        >>> def report(epoch, max_epochs):
+        ...     print(f"epoch {epoch} of {max_epochs}:", model.predict(X).shape)
+        >>> with model.monitored(report):
+        ...     model = model.fit(X, y)
+        epoch 1 of 2: (24,)
+        epoch 2 of 2: (24,)
+        """
+        outer, self._report = self._report, report
         try:
             yield
         finally:
-            del self._monitor
+            del self._report
+            if outer is not None:
+                self._report = outer
+
+    def __getstate__(self):
+        # A copy made while this classifier is followed is not followed itself.
+        return {k: v for k, v in super().__getstate__().items() if k != "_report"}
+
+    def _make_on_epoch(self):
+        report = self._report
+        if report is None:
+            return None
+
+        def on_epoch(net):
+            self._keep_fit(net)
+            report(self.n_epochs_, net.max_epochs)
+
+        return on_epoch
+
+    def _keep_fit(self, net):
+        """Set the attributes of a fitted classifier that come from its net."""
+        self.history_ = net.history_table()
+        self.n_epochs_ = len(net.history)
+        stopping = dict(net.callbacks_).get("tbs_early_stopping")
+        self.best_epoch_ = stopping.best_epoch_ if stopping else self.n_epochs_
+        self.net_ = net
+
+    def _forget_fit(self):
+        for name in ("net_", "history_", "n_epochs_", "best_epoch_"):
+            if hasattr(self, name):
+                delattr(self, name)
 
     def _logits(self, X):
         check_is_fitted(self, "net_")
         pixels = _PIXELS_PER_BATCH[torch.device(self.device_).type == "cuda"]
         batch_size = max(1, pixels // math.prod(self.image_shape_[1:]))
         return self.net_.logits(
-            {"images": as_tensor(self._check_images(batch, reset=False)[0])}
+            as_tensor(check_images(self, batch, reset=False)[0])
             for batch in iter_batches(X, batch_size)
         )
 
@@ -205,8 +310,7 @@ height, width), or sequence
         check_number(self.lr, "lr", low=0, inclusive=(False, True))
         check_number(self.momentum, "momentum", low=0, high=1, inclusive=(True, False))
         check_number(self.batch_size, "batch_size", low=1, integer=True)
-        if self.max_epochs is not None:
-            check_number(self.max_epochs, "max_epochs", low=1, integer=True)
+        check_number(self.resolve_max_epochs(), "max_epochs", low=1, integer=True)
         check_number(
             self.validation_fraction,
             "validation_fraction",
@@ -218,122 +322,45 @@ height, width), or sequence
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         if not (self.augmentation is None or hasattr(self.augmentation, "draw")):
             raise TypeError(
-                f"augmentation={self.augmentation!r}, but a RandomAugmentation or None "
-                "is wanted."
+                "Expected augmentation to be a RandomAugmentation or None, got "
+                f"{self.augmentation!r}."
             )
         self._check_architecture()
-
-    def _check_images(self, X, y="no_validation", *, reset):
-        """Return `X` as (n, channels, height, width) in a plain dtype, and `y`."""
-        X = stack_scans(X)
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        shape = X.shape if len(X.shape) > 2 else None
-        if shape is not None:
-            if len(shape) > 4:
-                raise ValueError(
-                    f"X has shape {shape}, but (n, height, width) or (n, channels, "
-                    "height, width) is wanted."
-                )
-            image_shape = (1, *shape[1:]) if len(shape) == 3 else shape[1:]
-            if not reset and image_shape != self.image_shape_:
-                raise ValueError(
-                    f"X holds images of (channels, height, width) {image_shape}, but "
-                    f"{type(self).__name__} was fitted on {self.image_shape_}."
-                )
-            X = np.asarray(X).reshape(shape[0], -1)
-        checked = validate_data(
-            self, X, y, reset=reset, dtype=[np.float32, np.uint8, np.uint16]
-        )
-        X, y = checked if reset else (checked, None)
-        if reset:
-            self.image_shape_ = (1, 1, X.shape[1]) if shape is None else image_shape
-            self.image_dtype_ = X.dtype
-        elif X.dtype != self.image_dtype_:
-            raise ValueError(
-                f"X holds {X.dtype} images, but {type(self).__name__} was fitted on "
-                f"{self.image_dtype_} ones, whose grey levels have another scale. "
-                "Convert them to the same depth."
-            )
-        return np.ascontiguousarray(X).reshape(-1, *self.image_shape_), y
 
     def _encode(self, y):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class only, {self.classes_[0]}, but a classifier "
-                "needs scans of at least two classes."
+                "Expected y to hold at least two classes, got one class only, "
+                f"{self.classes_[0]}. Add scans of another class."
             )
         return codes
 
-    def _combine_weights(self, y, codes, sample_weight, images):
-        """Product of class and sample weights, per scan."""
-        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        weight = check_sample_weight(
-            sample_weight, images, dtype=np.float64, ensure_non_negative=True
-        )
-        return weight * by_class[codes]
-
     def _split(self, codes, groups, seed):
         """Choose the scans to train on and, for early stopping, to validate on."""
-        patients, _ = check_groups(groups, len(codes))
         if not self.early_stopping:
             return slice(None), None
-        pairs = np.unique(np.stack([codes, patients]), axis=1)
-        n_patients = np.bincount(pairs[0])
-        if n_patients.min() < 2:
-            who = "scan" if groups is None else "patient"
-            raise ValueError(
-                f"Class {self.classes_[n_patients.argmin()]} has one {who} only, "
-                "so that none is left to train on beside the validation set. Use "
-                "more scans or early_stopping=False."
-            )
-        if groups is None:
-            n_valid = max(
-                len(self.classes_), round(self.validation_fraction * len(codes))
-            )
-            train, valid = train_test_split(
-                np.arange(len(codes)),
-                test_size=n_valid,
-                stratify=codes,
-                random_state=seed,
-            )
-            return np.sort(train), np.sort(valid)
-        n_splits = min(round(1 / self.validation_fraction), n_patients.min())
-        splitter = StratifiedGroupKFold(
-            max(n_splits, 2), shuffle=True, random_state=seed
-        )
-        for train, valid in splitter.split(codes, codes, patients):
-            if all(
-                len(np.unique(codes[part])) == len(self.classes_)
-                for part in (train, valid)
-            ):
-                return train, valid
-        raise ValueError(
-            "No split by patient leaves scans of every class both to train and to "
-            f"validate on ({pairs.shape[1]} combinations of class and patient). Use "
-            "scans of more patients or early_stopping=False."
+        return validation_split(
+            codes,
+            groups,
+            fraction=self.validation_fraction,
+            seed=seed,
+            classes=self.classes_,
         )
 
     def _fit_normalization(self, images):
-        """Mean and standard deviation of the grey levels of each channel."""
-        means = np.stack([image.mean((1, 2), dtype=np.float64) for image in images])
-        squares = np.stack([image.var((1, 2), dtype=np.float64) for image in images])
-        self.intensity_mean_ = means.mean(axis=0)
-        spread = np.sqrt(means.var(axis=0) + squares.mean(axis=0))
-        self.intensity_std_ = np.where(spread > 0, spread, 1.0)
+        """Choose the grey levels that become 0 and 1 at the network's input."""
+        self.intensity_mean_, self.intensity_std_ = intensity_statistics(images)
 
-    def _make_net(self, device, shuffle_seed):
+    def _make_net(self, device, torch_seed, shuffle_seed):
         callbacks = copy.deepcopy(list(self.callbacks or []))
-        if self._monitor is not None:
-            # The first, since those after a callback that stops are not called.
-            callbacks.insert(0, self._monitor)
         if self.early_stopping:
             stopping = EarlyStopping(
                 patience=self.patience,
                 threshold=0,
                 load_best=True,
-                sink=print if self.verbose else _silence,
+                sink=print if self.verbose else noop,
             )
             callbacks.append(("tbs_early_stopping", stopping))
         # Skorch takes a print that was replaced, as Ray does, for a wish to be told.
@@ -344,7 +371,7 @@ height, width), or sequence
             optimizer__momentum=self.momentum,
             optimizer__fused=True,
             lr=self.lr,
-            max_epochs=self._resolve_max_epochs(),
+            max_epochs=self.resolve_max_epochs(),
             batch_size=self.batch_size,
             train_split=None,
             callbacks=callbacks,
@@ -356,28 +383,8 @@ height, width), or sequence
             **silence,
             autocast_dtype=resolve_precision(self.precision, device),
             augmentation=self.augmentation,
-            precompute_features=self._head_only() and self.augmentation is None,
+            precompute_features=self._head_only and self.augmentation is None,
+            draws_in_training=self._draws_in_training,
+            torch_seed=torch_seed,
             shuffle_seed=shuffle_seed,
         )
-
-    def _resolve_max_epochs(self):
-        return self.max_epochs
-
-    def _head_only(self):
-        """Whether all but the network's head is frozen."""
-        return False
-
-    def _read_history(self, net):
-        names = {
-            name: "seconds" if name == "dur" else name
-            for name in net.history[0]
-            if name != "batches" and not name.endswith(("_best", "_batch_count"))
-        }
-        self.history_ = {
-            new: np.array([epoch.get(old, np.nan) for epoch in net.history])
-            for old, new in names.items()
-        }
-        self.history_["seconds"][0] += net.seconds_before_epochs_
-        self.n_epochs_ = len(net.history)
-        stopping = dict(net.callbacks_).get("tbs_early_stopping")
-        self.best_epoch_ = stopping.best_epoch_ if stopping else self.n_epochs_

@@ -1,89 +1,25 @@
-"""The skorch net that the classifiers hold: batches, loss, precision, seeds."""
+"""The skorch net that the classifiers hold: training, loss, precision, device."""
 
-import tempfile
 import time
-import warnings
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from skorch import NeuralNetClassifier
 from skorch.helper import predefined_split
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from tbsclassify.estimators._batches import Batches, ImageData
 from tbsclassify.estimators._memory import reused_memory
+from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
+from tbsclassify.estimators._random import RandomStream
+from tbsclassify.estimators._stopping import StopTrainingError, is_ctrl_c
 
-# More than this stays off the GPU, and is brought there batch by batch.
-_RESIDENT_BYTES = 2**32
-
-
-class ImageData(torch.utils.data.Dataset):
-    """Images, class codes and weights as tensors from which batches are sliced.
-
-    Images keep their dtype: a uint8 data set takes a quarter of the memory of
-    float32, and a batch is converted when it enters the network. What a frozen
-    backbone made of the images may stand in their place, and is then called
-    "features".
-    """
-
-    def __init__(self, images, codes, weight, device, *, kind="images"):
-        self.kind = kind
-        self.device = device
-        self.images = as_tensor(images)
-        if images.nbytes <= _RESIDENT_BYTES:
-            self.images = self.images.to(device)
-        else:
-            device = "cpu"
-        self.codes = torch.as_tensor(codes, dtype=torch.int64, device=device)
-        self.weight = torch.as_tensor(weight, dtype=torch.float32, device=device)
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        images = self.images
-        if images.dtype == torch.uint16:  # which not every PyTorch can index
-            images = images.view(torch.int16)[index].view(torch.uint16)
-        else:
-            images = images[index]
-        return {self.kind: images, "weight": self.weight[index]}, self.codes[index]
-
-
-def as_tensor(images):
-    """Return an array as a tensor that shares its memory."""
-    with warnings.catch_warnings():
-        # Memory-mapped images are read-only, and nothing here writes to them.
-        warnings.filterwarnings("ignore", message=".*not writable")
-        return torch.from_numpy(images)
-
-
-class Batches:
-    """Iterate over whole batches, each one slice of the data set.
-
-    A last batch of one image joins the batch before it, since batch
-    normalisation cannot be trained on one.
-    """
-
-    def __init__(self, data, batch_size, generator=None):
-        self.data = data
-        self.batch_size = batch_size
-        self.generator = generator
-
-    def __len__(self):
-        n, size = len(self.data), self.batch_size
-        return max(1, n // size + (n % size > 1))
-
-    def __iter__(self):
-        n, n_batches = len(self.data), len(self)
-        starts = [i * self.batch_size for i in range(n_batches)]
-        if self.generator is None:
-            for start, stop in zip(starts, [*starts[1:], n], strict=True):
-                yield self.data[start:stop]
-            return
-        order = torch.randperm(n, generator=self.generator)
-        order = order.to(self.data.images.device)
-        for start, stop in zip(starts, [*starts[1:], n], strict=True):
-            yield self.data[order[start:stop]]
+# Skorch's names of the first columns of `history_`.
+_COLUMNS = ("epoch", "train_loss", "valid_loss", "dur")
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -94,32 +30,65 @@ class TBSNet(NeuralNetClassifier):
     """A skorch classifier net fed by slices and stopped by real problems.
 
     The module returns logits: one for two classes (sigmoid) or one a class
-    (softmax). With `precompute_features` all but the module's head is frozen, and
-    computed once for each image.
+    (softmax). Classes are numbers, in the order of the classifier's `classes_`.
+
+    Parameters
+    ----------
+    module : callable
+        Builds the network.
+    augmentation : RandomAugmentation or None
+        Changes made to the images of each training step.
+    autocast_dtype : torch.dtype or None
+        Precision of the arithmetic; None is float32.
+    precompute_features : bool
+        Whether all but the module's head is frozen, so that what comes before it is
+        computed once for each image.
+    draws_in_training : bool
+        Whether a training step draws random numbers, as dropout does.
+    torch_seed, shuffle_seed : int
+        Seeds of initial weights and dropout, and of the order of scans.
     """
 
     def __init__(
         self,
-        module,
-        *args,
-        augmentation=None,
-        autocast_dtype=None,
-        precompute_features=False,
-        shuffle_seed=0,
-        **kwargs,
+        module: Callable[[], torch.nn.Module],
+        *args: Any,
+        augmentation: Any = None,
+        autocast_dtype: torch.dtype | None = None,
+        precompute_features: bool = False,
+        draws_in_training: bool = True,
+        torch_seed: int = 0,
+        shuffle_seed: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(module, *args, **kwargs)
         self.augmentation = augmentation
         self.autocast_dtype = autocast_dtype
         self.precompute_features = precompute_features
+        self.draws_in_training = draws_in_training
+        self.torch_seed = torch_seed
         self.shuffle_seed = shuffle_seed
 
-    def train(self, data, valid=None):
-        """Train on `data`; unlike skorch's `fit`, let Ctrl-C through."""
+    def train(
+        self,
+        data: ImageData,
+        valid: ImageData | None = None,
+        on_epoch: Callable[[Self], None] | None = None,
+    ) -> Self:
+        """Train on `data`; unlike skorch's `fit`, let Ctrl-C through.
+
+        After each epoch `on_epoch` is called with the net, also after the one that a
+        callback ends the training with.
+        """
+        self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
         self.initialize()
+        self._check_initial_weights()
         self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
         self.seconds_before_epochs_ = 0.0
-        with reused_memory():
+        self.on_epoch_ = on_epoch
+        head_only = getattr(self.module_, "head_only", False)
+        memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
+        with reused_memory(), memo as self.memo_:
             if self.precompute_features:
                 start = time.perf_counter()
                 data = self.precompute(data)
@@ -127,28 +96,39 @@ class TBSNet(NeuralNetClassifier):
                 self.seconds_before_epochs_ = time.perf_counter() - start
             if valid is not None:
                 self.train_split = predefined_split(valid)
-            self.notify("on_train_begin", X=data, y=None)
-            with suppress(_StopTrainingError):
+            self.notify("on_train_begin", X=data, y=data.y)
+            with suppress(StopTrainingError):
                 self.fit_loop(data)
-            self.notify("on_train_end", X=data, y=None)
+            self.notify("on_train_end", X=data, y=data.y)
         return self
 
-    def precompute(self, data):
-        """Replace images by what the head gets of them, which is always the same.
+    def initialize_module(self) -> Self:
+        """Build the network, its weights drawn from the net's own stream."""
+        with self.random_stream_.drawing():
+            return super().initialize_module()
 
-        The features, which for SqueezeNet take 0.3 MB an image, pass through a
-        temporary file, so that memory stays bounded.
-        """
+    def _check_initial_weights(self):
+        for name, value in self.module_.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise ValueError(
+                    f"Expected finite initial weights, got NaN or infinite values in "
+                    f"{name!r}. The file that they come from is damaged: choose "
+                    "another by weights=PATH, or weights=None."
+                )
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute what the head gets of a batch of images."""
+        with self._autocast():
+            return self.module_.features(images.to(self.device))
+
+    def precompute(self, data: ImageData) -> ImageData:
+        """Replace images by what the head gets of them, which is always the same."""
         self.module_.eval()
-        with tempfile.TemporaryFile() as file:
+        with FeatureFile() as file:
             with torch.inference_mode():
                 for x, _ in Batches(data, self.batch_size):
-                    with self._autocast():
-                        features = self.module_.features(x["images"].to(self.device))
-                    file.write(features.float().contiguous().cpu().numpy().data)
-            file.flush()
-            shape = (len(data), *features.shape[1:])
-            stored = np.memmap(file, np.float32, mode="r", shape=shape)
+                    shape = file.append(self.features(x["images"]))
+            stored = file.read((len(data), *shape[1:]))
         return ImageData(stored, data.codes, data.weight, data.device, kind="features")
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -172,24 +152,46 @@ class TBSNet(NeuralNetClassifier):
         for record in records:
             record[f"{prefix}_loss"] = float(record[f"{prefix}_loss"])
         self.history.record(f"{prefix}_batch_count", len(records))
-        if not np.isfinite([record[f"{prefix}_loss"] for record in records]).all():
-            part = {"train": "training", "valid": "validation"}[prefix]
-            raise NonFiniteLossError(
-                f"The {part} loss became NaN or infinite in epoch "
-                f"{self.history[-1, 'epoch']}. Lower lr={self.lr} (by a factor of 10, "
-                "say)."
-            )
+        losses = [record[f"{prefix}_loss"] for record in records]
+        if not np.isfinite(losses).all():
+            raise NonFiniteLossError(self._explain_loss(losses, training))
 
-    def notify(self, method_name, **cb_kwargs):
-        """Pass an event on; tell a callback's wish to stop from Ctrl-C."""
-        if method_name == "on_epoch_end":
-            try:
-                super().notify(method_name, **cb_kwargs)
-            except KeyboardInterrupt:
-                # This is how skorch's callbacks end the training.
-                raise _StopTrainingError from None
-        else:
+    def _explain_loss(self, losses, training):
+        epoch = self.history[-1, "epoch"]
+        part = "training" if training else "validation"
+        text = f"The {part} loss became NaN or infinite in epoch {epoch}. "
+        if training and epoch == 1 and not np.isfinite(losses[0]):
+            return text + (
+                "It was so in the first batch, before the first step, so that "
+                f"lr={self.lr} is not the reason. Check the range of grey levels in X, "
+                'sample_weight and callbacks, or use precision="float32".'
+            )
+        return text + (
+            f"The training diverged: lower lr={self.lr} (by a factor of 10, say)."
+        )
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Pass an event on; at the end of an epoch, tell a wish to stop from Ctrl-C.
+
+        A callback ends the training by ``raise KeyboardInterrupt``, as in skorch. The
+        others still hear of that epoch: early stopping has its loss to note.
+        """
+        if method_name != "on_epoch_end":
             super().notify(method_name, **cb_kwargs)
+            return
+        self.on_epoch_end(self, **cb_kwargs)
+        stop = False
+        for _, callback in self.callbacks_:
+            try:
+                callback.on_epoch_end(self, **cb_kwargs)
+            except KeyboardInterrupt as error:
+                if is_ctrl_c(error):
+                    raise
+                stop = True
+        if self.on_epoch_ is not None:
+            self.on_epoch_(self)
+        if stop:
+            raise StopTrainingError
 
     def get_iterator(self, dataset, training=False):
         """Slice batches, shuffled in training, in place of a DataLoader."""
@@ -207,9 +209,16 @@ class TBSNet(NeuralNetClassifier):
             batch = x | {"images": images}, codes
         return super().train_step(batch, **fit_params)
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """Compute the logits of a batch, in float32."""
-        with self._autocast():
+        if not isinstance(x, dict):  # images that a callback predicts
+            x = torch.as_tensor(x)
+            x = {"images": x if x.ndim == 4 else x[:, None]}
+        draws = self.draws_in_training and self.module_.training
+        with (
+            self._autocast(),
+            self.random_stream_.drawing() if draws else nullcontext(),
+        ):
             if "features" in x:
                 return self.module_.classify(x["features"].to(self.device)).float()
             return self.module_(x["images"].to(self.device)).float()
@@ -221,8 +230,8 @@ class TBSNet(NeuralNetClassifier):
             enabled=self.autocast_dtype is not None,
         )
 
-    def logits(self, inputs):
-        """Compute the logits of batches one by one, as they come.
+    def logits(self, batches: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Compute the logits of batches of images one by one, as they come.
 
         They become a list, not a tensor for each batch: those would stay in the heap
         between the feature maps of one batch and the next, which then grows.
@@ -230,12 +239,19 @@ class TBSNet(NeuralNetClassifier):
         self.module_.eval()
         rows = []
         with torch.inference_mode(), reused_memory():
-            for x in inputs:
+            for images in batches:
+                x = {"images": images}
+                if self.memo_ is not None:
+                    x = {"features": self.memo_.features(images, self.features)}
                 rows += self.infer(x).tolist()
         return torch.tensor(rows)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Mean loss, weighted by the weight of each image."""
+        """Mean over the batch of each image's loss times its weight.
+
+        Weights have a mean of 1 over the data set. Divided by the number of images,
+        not by their weights, a batch counts for what its images weigh.
+        """
         y_true, weight = y_true.to(self.device), X["weight"].to(self.device)
         if y_pred.shape[1] == 1:
             losses = binary_cross_entropy_with_logits(
@@ -243,25 +259,42 @@ class TBSNet(NeuralNetClassifier):
             )
         else:
             losses = cross_entropy(y_pred, y_true, reduction="none")
-        total = weight.sum()
-        return (losses * weight).sum() / torch.where(total > 0, total, 1)
+        return (losses * weight).sum() / torch.full_like(losses[0], len(losses))
 
-    def release(self):
+    def history_table(self) -> pd.DataFrame:
+        """Return what was recorded of each epoch, one row an epoch."""
+        names = dict.fromkeys(name for epoch in self.history for name in epoch)
+        table = {
+            "seconds" if name == "dur" else name: [
+                epoch.get(name, np.nan) for epoch in self.history
+            ]
+            for name in dict.fromkeys([*_COLUMNS, *names])
+            if name in names
+            and name != "batches"
+            and not name.endswith(("_best", "_batch_count"))
+        }
+        table["seconds"][0] += self.seconds_before_epochs_
+        return pd.DataFrame(table)
+
+    def release(self) -> None:
         """Let go of what only training needs, and lay weights out for prediction."""
         self.module_.to(memory_format=torch.channels_last)
-        self.callbacks, self.callbacks_ = None, []
+        self.callbacks = None
+        self.callbacks_: list[Any] = []
         self.train_split = None
+        self.random_stream_ = None
+        self.on_epoch_ = self.memo_ = None
         self.optimizer_.state.clear()
         self.optimizer_.zero_grad(set_to_none=True)
         for epoch in self.history:
             epoch["batches"].clear()
 
+    def __getstate__(self):
+        # A net may be pickled or copied while its training is followed.
+        return super().__getstate__() | {"on_epoch_": None, "memo_": None}
 
-class _StopTrainingError(Exception):
-    """A callback asked to end the training."""
 
-
-def probabilities(logits):
+def probabilities(logits: torch.Tensor) -> torch.Tensor:
     """Class probabilities in float64, rows summing to one, of a net's logits."""
     logits = logits.double()
     if logits.shape[1] == 1:
@@ -270,20 +303,15 @@ def probabilities(logits):
     return torch.softmax(logits, dim=1)
 
 
-@contextmanager
-def seeded(seed, device):
-    """Seed torch inside the block and put its global state back after it."""
-    device = torch.device(device)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
-        torch.default_generator.manual_seed(seed)
-        for one in cuda:
-            with torch.cuda.device(one):
-                torch.cuda.manual_seed(seed)
-        yield
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Logarithms of the class probabilities, accurate for the smallest of them."""
+    logits = logits.double()
+    if logits.shape[1] == 1:
+        return torch.nn.functional.logsigmoid(torch.cat([-logits, logits], dim=1))
+    return logits.log_softmax(dim=1)
 
 
-def resolve_device(device):
+def resolve_device(device: str) -> str:
     """Turn ``"auto"`` into CUDA where there is a GPU, else the CPU."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -291,13 +319,13 @@ def resolve_device(device):
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError, TypeError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used ({str(error).splitlines()[0]}). "
-            'Choose "auto", "cpu", or a CUDA device that torch.cuda lists.'
+            'Expected device to be "auto", "cpu" or a CUDA device that torch.cuda '
+            f"lists, got {device!r} ({str(error).splitlines()[0]})."
         ) from None
     return str(device)
 
 
-def resolve_precision(precision, device):
+def resolve_precision(precision: str, device: str) -> torch.dtype | None:
     """Return the dtype to autocast to, or None for float32 throughout.
 
     ``"auto"`` takes bfloat16 only where the processor computes with it: CUDA

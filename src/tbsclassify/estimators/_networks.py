@@ -2,6 +2,9 @@
 
 import difflib
 import itertools
+import os
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 import torchvision
@@ -11,7 +14,7 @@ from tbsclassify.estimators._weights import torchvision_model
 
 # Table II of the paper: filters by block, sizes of the hidden fully connected
 # layers, batch size, learning rate, momentum. The output layer is not counted.
-PAPER_MODELS = {
+PAPER_MODELS: dict[str, dict[str, Any]] = {
     "model1": {
         "blocks": 5,
         "filters": (8, 16, 32, 64, 128),
@@ -59,12 +62,15 @@ class Standardize(nn.Module):
     batch rather than in the data set.
     """
 
-    def __init__(self, mean, std):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: Any, std: Any):
         super().__init__()
         self.register_buffer("mean", _channels(mean))
         self.register_buffer("std", _channels(std))
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Standardise images of shape (n, channels, height, width)."""
         return (images.float() - self.mean).div_(self.std)
 
@@ -93,7 +99,13 @@ class AdHocCNN(nn.Sequential):
         Number of outputs (logits).
     """
 
-    def __init__(self, image_shape, filters, fc, n_outputs):
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        filters: Sequence[int],
+        fc: Sequence[int],
+        n_outputs: int,
+    ):
         channels, *sides = image_shape
         _check_blocks_fit(sides, len(filters))
         layers: list[nn.Module] = []
@@ -158,8 +170,8 @@ class PretrainedNetwork(nn.Module):
     image_shape : tuple of three ints
         Channels, height and width of the images.
     mean, std : array-like of shape (3,)
-        Grey level that becomes 0 at the backbone's input, and the one that
-        becomes 1 more.
+        Grey levels are shifted by `mean` and divided by `std` at the backbone's
+        input.
     n_outputs : int
         Number of outputs (logits) of the new layer.
     weights : {"imagenet", None} or path-like
@@ -174,15 +186,15 @@ class PretrainedNetwork(nn.Module):
 
     def __init__(
         self,
-        backbone,
-        image_shape,
-        mean,
-        std,
-        n_outputs,
+        backbone: str,
+        image_shape: tuple[int, ...],
+        mean: Any,
+        std: Any,
+        n_outputs: int,
         *,
-        weights,
-        dropout,
-        head_only,
+        weights: str | os.PathLike | None,
+        dropout: float,
+        head_only: bool,
     ):
         super().__init__()
         model = torchvision_model(backbone, weights)
@@ -196,38 +208,38 @@ class PretrainedNetwork(nn.Module):
             # Faster on CPUs and GPUs, but for gradients of VGG's large maps.
             self.backbone.to(memory_format=torch.channels_last)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Set training mode, which reaches the new layer only where it is alone."""
         super().train(mode)
         if self.head_only:
             self.backbone.eval()
         return self
 
-    def features(self, images):
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the new layer gets of raw images."""
         return self.backbone(self.standardize(images))
 
-    def classify(self, features):
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of what `features` gave."""
         if features.ndim == 4:
             # Dropout is drawn in the order of memory, as the backbone leaves it.
             features = features.contiguous(memory_format=torch.channels_last)
         return self.head(features)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of raw images of one or three channels."""
         return self.classify(self.features(images))
 
 
-def check_backbone(name):
+def check_backbone(name: str) -> None:
     """Refuse a name that torchvision has no classification model for."""
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(
-            f"backbone={name!r} is no classification model of torchvision.{hint} The "
-            f"paper's are {', '.join(map(repr, PAPER_BACKBONES))}."
+            "Expected backbone to be a classification model of torchvision, such as "
+            f"the paper's {', '.join(map(repr, PAPER_BACKBONES))}, got {name!r}.{hint}"
         )
 
 
@@ -254,7 +266,7 @@ def _check_images_fit(name, model, height, width):
 
 
 def _replace_head(model, n_outputs, dropout):
-    """Part a network in all but its last classifying layer, and a new such layer."""
+    """Split a network into its backbone and a new last layer with dropout before it."""
     name, old = [
         (name, module)
         for name, module in model.named_modules()
@@ -262,9 +274,9 @@ def _replace_head(model, n_outputs, dropout):
         == _N_IMAGENET_CLASSES
     ][-1]
     if isinstance(old, nn.Conv2d):
-        # SqueezeNet pools after its last layer. The ReLU between them is left out:
-        # with a handful of classes all outputs are easily negative at once, and
-        # then nothing is ever learnt.
+        # SqueezeNet pools after its last layer. The ReLU between them is left out: it
+        # sets negative outputs to zero. With few classes all of them are soon negative
+        # at once, then no gradient is left, and the network stops learning.
         return model.features, nn.Sequential(
             nn.Dropout(dropout),
             nn.Conv2d(old.in_channels, n_outputs, kernel_size=1),
@@ -283,7 +295,14 @@ def _replace_head(model, n_outputs, dropout):
     )
 
 
-def adhoc_network(image_shape, mean, std, filters, fc, n_outputs):
+def adhoc_network(
+    image_shape: tuple[int, ...],
+    mean: Any,
+    std: Any,
+    filters: Sequence[int],
+    fc: Sequence[int],
+    n_outputs: int,
+) -> nn.Module:
     """Build an ad hoc CNN that takes raw grey levels."""
     return nn.Sequential(
         Standardize(mean, std), AdHocCNN(image_shape, filters, fc, n_outputs)

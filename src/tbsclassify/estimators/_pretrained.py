@@ -1,12 +1,15 @@
 """Torchvision's networks as scikit-learn classifiers."""
 
 import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tbsclassify._validation import check_number, check_option
+from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators._base import BaseTBSClassifier
 from tbsclassify.estimators._networks import PretrainedNetwork, check_backbone
 from tbsclassify.estimators._weights import imagenet_weights
@@ -48,7 +51,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         Whether to set a validation set aside, stop once its loss has not
         improved for `patience` epochs, and restore the weights of the best.
     validation_fraction : float, default=0.125
-        Share of the scans set aside, by default the paper's 161 of 1288.
+        Share of the scans set aside, by default the paper's 161 of 1288. It is
+        met as closely as whole patients allow, each class on both sides.
     patience : int, default=15
         Epochs without improvement before training stops.
     class_weight : {"balanced", None} or dict, default=None
@@ -59,7 +63,9 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
         Callbacks to call in training, besides the early stopping. They are
-        copied first, so that the ones passed are never changed.
+        copied first, so that the ones passed are never changed. One that raises
+        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        see classes as numbers, in the order of `classes_`.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
         where there is one.
@@ -77,21 +83,22 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
-    history_ : dict of str to ndarray of shape (n_epochs,)
-        ``epoch``, ``train_loss``, ``seconds`` (the first with what a frozen
-        backbone is computed in), ``valid_loss`` with early stopping, and what
-        callbacks record.
+    history_ : DataFrame
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` with early
+        stopping, ``seconds`` (the first with the time for the frozen backbone), and
+        what callbacks record. Losses are weighted means over all scans.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept.
+        Epoch, counted from 1, whose weights are kept: the one with the lowest
+        validation loss with early stopping, else the last.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
-        Grey level that becomes 0 at the network's input, and the one that
-        becomes 1 more.
+        Grey levels are shifted by the first and divided by the second at the
+        network's input.
     net_ : skorch.NeuralNetClassifier
         The trained net; its ``module_`` is the PyTorch module.
     device_ : str
@@ -113,13 +120,13 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     of the training scans are taken. Grey scans become three equal channels in
     the batch.
 
-    With ``mode="head"`` what the frozen layers make of a scan never changes. It is
-    computed once, and kept in a temporary file in which the new layer finds it in
-    every epoch: 20 epochs cost little more than one prediction. With
-    `augmentation`, which changes the scans, every epoch takes the long way.
+    With ``mode="head"`` the output of the frozen layers for a scan never changes. It
+    is computed once and kept in a temporary file, from which every epoch reads it: 20
+    epochs cost little more than one prediction. With `augmentation`, which changes
+    the scans, the frozen layers are computed in every epoch.
 
-    The ReLU that SqueezeNet has behind its last layer is left out, since with few
-    classes all outputs are easily negative at once, where nothing is learnt.
+    The ReLU that SqueezeNet has behind its last layer is left out. With few classes
+    all outputs are soon negative at once, and the network would stop learning.
 
     References
     ----------
@@ -141,25 +148,25 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
 
     def __init__(
         self,
-        backbone="squeezenet1_0",
-        mode="full",
+        backbone: str = "squeezenet1_0",
+        mode: str = "full",
         *,
-        weights="imagenet",
-        dropout=0.4,
-        lr=0.0001,
-        momentum=0.9,
-        batch_size=24,
-        max_epochs=None,
-        early_stopping=False,
-        validation_fraction=0.125,
-        patience=15,
-        class_weight=None,
-        augmentation=None,
-        callbacks=None,
-        device="auto",
-        precision="auto",
-        random_state=None,
-        verbose=0,
+        weights: str | os.PathLike | None = "imagenet",
+        dropout: float = 0.4,
+        lr: float = 0.0001,
+        momentum: float = 0.9,
+        batch_size: int = 24,
+        max_epochs: int | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.125,
+        patience: int = 15,
+        class_weight: Mapping[Any, float] | str | None = None,
+        augmentation: RandomAugmentation | None = None,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: np.random.RandomState | int | None = None,
+        verbose: int = 0,
     ):
         self.backbone = backbone
         self.mode = mode
@@ -188,17 +195,26 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         )
         if self.weights is not None and not is_file:
             raise ValueError(
-                f'weights={self.weights!r} is neither "imagenet", None nor a file. '
-                "Give the path of a .safetensors file or of a state dict that "
-                "torch.save wrote."
+                'Expected weights to be "imagenet", None or the path of a .safetensors '
+                "file or of a state dict that torch.save wrote, got "
+                f"{self.weights!r}, which is no file."
             )
         check_number(self.dropout, "dropout", low=0, high=1, inclusive=(True, False))
 
-    def _resolve_max_epochs(self):
+    def resolve_max_epochs(self) -> int:
+        """Tell how many epochs a fit trains for at most, fitted or not.
+
+        Returns
+        -------
+        max_epochs : int
+            The parameter `max_epochs`; where it is None, 50 for ``mode="full"`` and
+            20 for ``mode="head"``.
+        """
         if self.max_epochs is None:
             return 50 if self.mode == "full" else 20
         return self.max_epochs
 
+    @property
     def _head_only(self):
         return self.mode == "head"
 
@@ -206,8 +222,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         channels = images.shape[1]
         if channels not in (1, 3):
             raise ValueError(
-                f"X holds images of {channels} channels, but backbone="
-                f"{self.backbone!r} takes grey (1) or colour (3) images."
+                f"Expected X to hold images of 1 channel (grey) or 3 (colour) for "
+                f"backbone={self.backbone!r}, got {channels} channels."
             )
         if self.weights is None:
             super()._fit_normalization(images)
@@ -233,5 +249,5 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
             n_classes,
             weights=self.weights,
             dropout=self.dropout,
-            head_only=self._head_only(),
+            head_only=self._head_only,
         )

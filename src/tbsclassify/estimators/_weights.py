@@ -4,18 +4,19 @@ import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 
-# Torchvision's networks with auxiliary classifiers, which warn unless told how to
-# draw their initial weights.
+# Torchvision's networks with auxiliary classifiers. They warn unless they are told how
+# to draw their initial weights.
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 # Files of DenseNet written before 2018 have a point in some names.
 _OLD_DENSENET = re.compile(r"\.(norm|conv)\.([12])\.")
 
 
-def torchvision_model(name, weights):
+def torchvision_model(name: str, weights: str | os.PathLike | None) -> torch.nn.Module:
     """Build a network of torchvision with its head of 1000 classes.
 
     Parameters
@@ -52,7 +53,7 @@ def torchvision_model(name, weights):
     return model
 
 
-def imagenet_weights(name):
+def imagenet_weights(name: str) -> Any:
     """Torchvision's entry for the default ImageNet weights of a network."""
     return torchvision.models.get_model_weights(name).DEFAULT
 
@@ -65,14 +66,14 @@ def _imagenet_model(name):
         url = str(entry.url)
         folder = Path(torch.hub.get_dir(), "checkpoints")
         raise OSError(
-            f"The ImageNet weights of {name} are neither in torchvision's cache nor "
-            f"could they be downloaded ({error}). Put the file "
+            f"The ImageNet weights of {name} are not in torchvision's cache and could "
+            f"not be downloaded ({error}). Put the file "
             f"{url.rsplit('/', 1)[-1]} (from {url}) into {folder}, name a file of "
             "weights by weights=PATH, or start from random weights with weights=None."
         ) from error
 
 
-def load_weights(model, path):
+def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
     """Load a state dict from a file into a network, in place.
 
     Parameters
@@ -82,13 +83,14 @@ def load_weights(model, path):
     path : path-like
         A ``.safetensors`` file, or one that ``torch.save`` wrote, which is read
         without unpickling code. Keys are torchvision's; half precision is
-        converted. Keys may be missing, as in a file of the backbone alone; what
-        they name keeps its random weights, which is warned of.
+        converted. Keys may be missing, as in a file of the backbone alone. What
+        they name keeps its random weights, and a warning says so.
 
     Raises
     ------
     ValueError
-        If the file is no state dict, or a key or shape in it does not fit.
+        If the file is no state dict, a key or shape in it does not fit, or a value
+        is NaN or infinite.
 
     Warns
     -----
@@ -97,38 +99,46 @@ def load_weights(model, path):
         batch normalisation were folded into other weights.
     """
     file = Path(path)
-    wanted = model.state_dict()
+    expected = model.state_dict()
     state = {
-        key if key in wanted else _OLD_DENSENET.sub(r".\1\2.", key): value
+        key if key in expected else _OLD_DENSENET.sub(r".\1\2.", key): value
         for key, value in _read_state(file).items()
     }
-    last_layer = list(wanted)[-1].rpartition(".")[0] + "."
+    last_layer = list(expected)[-1].rpartition(".")[0] + "."
     for key, value in state.items():
-        if key not in wanted:
+        if key not in expected:
             raise ValueError(
-                f"weights={file.name!r} holds {key!r}, which {type(model).__name__} "
-                f"has not (its first key is {next(iter(wanted))!r}). Choose the "
-                "backbone that the file was saved from; keys are torchvision's."
+                f"Expected weights={file.name!r} to hold keys of "
+                f"{type(model).__name__}, such as {next(iter(expected))!r}, got "
+                f"{key!r}. Choose the backbone that the file was saved from; keys are "
+                "torchvision's."
             )
-        if value.shape != wanted[key].shape and not key.startswith(last_layer):
+        if value.shape != expected[key].shape and not key.startswith(last_layer):
             raise ValueError(
-                f"weights={file.name!r} holds {key!r} of shape {tuple(value.shape)}, "
-                f"but {type(model).__name__} takes {tuple(wanted[key].shape)}. Choose "
-                "the backbone that the file was saved from."
+                f"Expected {key!r} in weights={file.name!r} to have shape "
+                f"{tuple(expected[key].shape)} for {type(model).__name__}, got "
+                f"{tuple(value.shape)}. Choose the backbone that the file was saved "
+                "from."
             )
-    state = {k: v for k, v in state.items() if v.shape == wanted[k].shape}
+        if not torch.isfinite(value).all():
+            raise ValueError(
+                f"Expected finite numbers in weights={file.name!r}, got NaN or "
+                f"infinite values in {key!r}. The file is damaged, or holds numbers "
+                "too large for half precision."
+            )
+    state = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     missing = [
         key
-        for key in wanted
+        for key in expected
         if key not in state
         and not key.startswith(last_layer)
         and not key.endswith("num_batches_tracked")
     ]
     if missing:
         warnings.warn(
-            f"{file.name} holds no weights for {len(missing)} of the {len(wanted)} "
-            f"entries of {type(model).__name__}, {missing[0]!r} the first, which "
-            "start from random values.",
+            f"{file.name} holds no weights for {len(missing)} of the {len(expected)} "
+            f"entries of {type(model).__name__}; they start from random values. The "
+            f"first is {missing[0]!r}.",
             UserWarning,
             stacklevel=2,
         )
@@ -173,9 +183,9 @@ def _warn_of_folded_statistics(state, name):
     if all((variance == variance.flatten()[0]).all() for variance in variances):
         warnings.warn(
             f"The statistics of batch normalisation in {name} are those of an "
-            "untrained network. Where they were folded into the other weights, the "
-            'network predicts well but loses what it knows in training: use mode="head"'
-            " or a file with its statistics.",
+            "untrained network. If they were folded into the other weights, the "
+            "network predicts well but forgets what it knows when it is trained: use "
+            'mode="head", or a file with its statistics.',
             UserWarning,
             stacklevel=3,
         )

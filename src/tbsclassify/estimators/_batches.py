@@ -1,0 +1,116 @@
+"""Scans as tensors, and the batches sliced from them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.dataset import Dataset
+
+# More than this stays off the GPU, and is brought there batch by batch.
+_RESIDENT_BYTES = 2**32
+
+
+class ImageData(Dataset):
+    """Images, class codes and weights as tensors from which batches are sliced.
+
+    Images keep their dtype: a uint8 data set takes a quarter of the memory of
+    float32, and a batch is converted when it enters the network. The features that a
+    frozen backbone computes from the images may take their place; the kind is then
+    "features".
+
+    It is a skorch data set whose `X` is the data set itself: this is what a callback
+    can hand to the net to predict, and `y` what it compares the prediction with.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        codes: Any,
+        weight: Any,
+        device: str,
+        *,
+        kind: str = "images",
+    ):
+        self.kind = kind
+        self.device = device
+        self.images = as_tensor(images)
+        if images.nbytes <= _RESIDENT_BYTES:
+            self.images = self.images.to(device)
+        else:
+            device = "cpu"
+        self.codes = torch.as_tensor(codes, dtype=torch.int64, device=device)
+        self.weight = torch.as_tensor(weight, dtype=torch.float32, device=device)
+
+    @property
+    def X(self):  # noqa: N802
+        return self
+
+    @property
+    def y(self):
+        return self.codes.cpu().numpy()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        images = self.images
+        if images.dtype == torch.uint16:  # which not every PyTorch can index
+            images = images.view(torch.int16)[index].view(torch.uint16)
+        else:
+            images = images[index]
+        return {self.kind: images, "weight": self.weight[index]}, self.codes[index]
+
+
+class _Unlocked:
+    """Show the memory of a read-only array as one that may be written to."""
+
+    def __init__(self, array):
+        self._array = array  # whose memory lives as long as this object
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = array.__array_interface__ | {
+            "data": (address, False)
+        }
+
+
+def as_tensor(images: np.ndarray) -> torch.Tensor:
+    """Return an array as a tensor that shares its memory.
+
+    PyTorch warns of read-only arrays, such as memory-mapped ones. Nothing here
+    writes to a data set, so the tensor is made of a writable view. To silence the
+    warning would change the filters of all threads.
+    """
+    if not images.flags.writeable:
+        images = np.asarray(_Unlocked(images))
+    return torch.from_numpy(images)
+
+
+class Batches:
+    """Iterate over whole batches, each one slice of the data set.
+
+    A last batch of one image joins the batch before it, since batch
+    normalisation cannot be trained on one.
+    """
+
+    def __init__(
+        self, data: Any, batch_size: int, generator: torch.Generator | None = None
+    ):
+        self.data = data
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        n, size = len(self.data), self.batch_size
+        return max(1, n // size + (n % size > 1))
+
+    def __iter__(self) -> Iterator[Any]:
+        n, n_batches = len(self.data), len(self)
+        starts = [i * self.batch_size for i in range(n_batches)]
+        if self.generator is None:
+            for start, stop in zip(starts, [*starts[1:], n], strict=True):
+                yield self.data[start:stop]
+            return
+        order = torch.randperm(n, generator=self.generator)
+        order = order.to(self.data.images.device)
+        for start, stop in zip(starts, [*starts[1:], n], strict=True):
+            yield self.data[order[start:stop]]

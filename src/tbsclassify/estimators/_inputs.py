@@ -1,0 +1,90 @@
+"""Bring scans and weights into the form that a network is trained on."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import validate_data
+
+from tbsclassify._sklearn_compat import check_sample_weight
+from tbsclassify._validation import check_number
+from tbsclassify.images import stack_scans
+
+
+def check_images(
+    estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool
+) -> tuple[np.ndarray, Any]:
+    """Return `X` as (n, channels, height, width) in a plain dtype, and `y`.
+
+    As in scikit-learn's `validate_data`, ``reset=True`` notes on the estimator what
+    images it is fitted on (`image_shape_`, `image_dtype_`, `n_features_in_`), and
+    ``reset=False`` refuses others.
+    """
+    X = stack_scans(X)
+    X = X if hasattr(X, "shape") else np.asarray(X)
+    name, shape = type(estimator).__name__, X.shape if len(X.shape) > 2 else None
+    if shape is not None:
+        if len(shape) > 4:
+            raise ValueError(
+                "Expected X to have shape (n, height, width) or (n, channels, height, "
+                f"width), got {shape}."
+            )
+        image_shape = (1, *shape[1:]) if len(shape) == 3 else shape[1:]
+        if not reset and image_shape != estimator.image_shape_:
+            raise ValueError(
+                f"X holds images of (channels, height, width) {image_shape}, but "
+                f"{name} was fitted on {estimator.image_shape_}. Bring them to the "
+                "same size, with the same LumbarCropper."
+            )
+        X = np.asarray(X).reshape(shape[0], -1)
+    checked = validate_data(
+        estimator, X, y, reset=reset, dtype=[np.float32, np.uint8, np.uint16]
+    )
+    X, y = checked if reset else (checked, None)
+    if reset:
+        estimator.image_shape_ = (1, 1, X.shape[1]) if shape is None else image_shape
+        estimator.image_dtype_ = X.dtype
+    elif X.dtype != estimator.image_dtype_:
+        raise ValueError(
+            f"X holds {X.dtype} images, but {name} was fitted on "
+            f"{estimator.image_dtype_} ones, whose grey levels have another scale. "
+            "Convert them to the same depth."
+        )
+    return np.ascontiguousarray(X).reshape(-1, *estimator.image_shape_), y
+
+
+def combine_weights(
+    class_weight: Any,
+    sample_weight: Any,
+    y: Any,
+    codes: np.ndarray,
+    classes: np.ndarray,
+) -> np.ndarray:
+    """Return the product of class and sample weight of each scan."""
+    by_class = compute_class_weight(class_weight, classes=classes, y=y)
+    for label, weight in zip(classes, by_class, strict=True):
+        check_number(weight, f"class_weight of class {label}", low=0)
+    by_scan = check_sample_weight(
+        sample_weight, codes, dtype=np.float64, ensure_non_negative=True
+    )
+    return by_scan * by_class[codes]
+
+
+def with_mean_one(weight: np.ndarray) -> np.ndarray:
+    """Scale weights to a mean of 1, so that `lr` means the same with any of them."""
+    total = weight.sum()
+    if total == 0:
+        raise ValueError(
+            "Expected weights above zero for some scans of both the training and the "
+            "validation set, got a part in which all are zero. Change sample_weight or "
+            "class_weight, or use early_stopping=False."
+        )
+    return weight * (len(weight) / total)
+
+
+def intensity_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the grey levels of each channel."""
+    means = np.stack([image.mean((1, 2), dtype=np.float64) for image in images])
+    squares = np.stack([image.var((1, 2), dtype=np.float64) for image in images])
+    spread = np.sqrt(means.var(axis=0) + squares.mean(axis=0))
+    return means.mean(axis=0), np.where(spread > 0, spread, 1.0)

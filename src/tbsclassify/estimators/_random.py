@@ -1,0 +1,58 @@
+"""Random numbers of one net, kept apart from those of the process."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+# PyTorch draws initial weights and dropout from one generator for the whole process.
+# Whoever takes it over for a moment must be alone.
+_LOCK = threading.RLock()
+
+
+class RandomStream:
+    """A sequence of random numbers that goes on from one block to the next.
+
+    Inside a block of `drawing`, torch's global generators are at the place that this
+    stream has come to; after it, they are as they were found. Streams in several
+    threads wait for each other, so each draws what it would draw alone.
+
+    Parameters
+    ----------
+    seed : int
+        Where the stream begins.
+    device : str
+        Device of the net. Networks on a GPU draw from its generator, too.
+    """
+
+    def __init__(self, seed: int, device: str):
+        where = torch.device(device)
+        self._devices = [torch.device("cpu")]
+        if where.type == "cuda":
+            self._devices.append(where)
+        self._states = [
+            torch.Generator(one).manual_seed(seed).get_state() for one in self._devices
+        ]
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Let torch draw from this stream inside the block."""
+        with _LOCK:
+            found = self._read()
+            try:
+                self._write(self._states)
+                yield
+            finally:
+                self._states = self._read()
+                self._write(found)
+
+    def _read(self):
+        _, *gpu = self._devices
+        return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpu)]
+
+    def _write(self, states):
+        cpu, *gpu = zip(self._devices, states, strict=True)
+        torch.set_rng_state(cpu[1])
+        for device, state in gpu:
+            torch.cuda.set_rng_state(state, device)

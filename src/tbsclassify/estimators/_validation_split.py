@@ -1,0 +1,122 @@
+"""Set scans aside inside a fit, to stop early by; patients stay whole."""
+
+from typing import Any
+
+import numpy as np
+
+from tbsclassify._sklearn_compat import num_samples
+from tbsclassify._validation import check_groups
+from tbsclassify.splitting import deal_patients
+
+_TRAIN, _VALID = 0, 1
+
+
+def validation_split(
+    codes: np.ndarray, groups: Any, *, fraction: float, seed: int, classes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the scans to train on and those to validate on.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_scans,)
+        Class of each scan, as an index into `classes`.
+    groups : array-like of shape (n_scans,) or None
+        Patient of each scan. None takes each scan for a patient of its own.
+    fraction : float
+        Share of all scans to validate on. It is met as closely as whole patients
+        allow, with a patient of each class on both sides.
+    seed : int
+        Seed of the split.
+    classes : ndarray of shape (n_classes,)
+        Labels of the classes, for errors.
+
+    Returns
+    -------
+    train, valid : ndarray of int
+        Indices of scans, increasing.
+
+    Raises
+    ------
+    ValueError
+        If not every class can have a patient on both sides, or `groups` is not as
+        long as `codes`.
+    """
+    if groups is not None and num_samples(groups) != len(codes):
+        raise ValueError(
+            f"Expected groups to hold the patient of each of {len(codes)} scans, got "
+            f"{num_samples(groups)} entries. Behind a step that adds scans, such as "
+            "AugmentationSampler, groups do not follow: use early_stopping=False, or "
+            "resample first and pass groups[sampler.sample_indices_]."
+        )
+    patient, n_patients = check_groups(groups, len(codes))
+    # Scans of each class that a patient has, shape (n_patients, n_classes).
+    scans = np.zeros((n_patients, len(classes)), dtype=int)
+    np.add.at(scans, (patient, codes), 1)
+    patients_of_class = (scans > 0).sum(axis=0)
+    if patients_of_class.min() < 2:
+        who = "scan" if groups is None else "patient"
+        raise ValueError(
+            f"Class {classes[patients_of_class.argmin()]} has one {who} only, so that "
+            "none is left to train on beside the validation set. Use scans of more "
+            "patients, or early_stopping=False."
+        )
+    n_valid = max(len(classes), round(fraction * len(codes)))
+    n_valid = min(n_valid, len(codes) - len(classes))
+    rng = np.random.default_rng(seed)
+    part = np.full(n_patients, -1)
+    if not _cover(scans, part, _smallest_first(scans, rng)):
+        raise ValueError(
+            "No split by patient leaves scans of every class both to train on and to "
+            f"validate on: {n_patients} patients have scans of {len(classes)} classes. "
+            "Use scans of more patients, or early_stopping=False."
+        )
+    part = deal_patients(scans, (len(codes) - n_valid, n_valid), rng, part)
+    _approach(scans, part, n_valid)
+    side = part[patient]
+    return np.flatnonzero(side == _TRAIN), np.flatnonzero(side == _VALID)
+
+
+def _smallest_first(scans: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    order = rng.permutation(len(scans))
+    return order[np.argsort(scans[order].sum(axis=1), kind="stable")]
+
+
+def _cover(scans: np.ndarray, part: np.ndarray, order: np.ndarray) -> bool:
+    """Give both parts a patient of each class, in `part`; tell whether it is possible.
+
+    To validate on, the patients with the fewest scans are taken, which leaves the
+    most room to meet the fraction. Patients of the same classes are alike here, so
+    only one of each kind is tried before a choice is taken back.
+    """
+    for side in (_VALID, _TRAIN):
+        for c in np.argsort((scans > 0).sum(axis=0), kind="stable"):
+            if scans[part == side, c].any():
+                continue
+            able = order[(part[order] < 0) & (scans[order, c] > 0)]
+            tried = set()
+            for one in able if side == _VALID else able[::-1]:
+                kind = tuple(scans[one] > 0)
+                if kind in tried:
+                    continue
+                tried.add(kind)
+                part[one] = side
+                if _cover(scans, part, order):
+                    return True
+                part[one] = -1
+            return False
+    return True
+
+
+def _approach(scans: np.ndarray, part: np.ndarray, n_valid: int) -> None:
+    """Move patients to the other side as long as that brings the size closer."""
+    n_scans = scans.sum(axis=1)
+    while miss := n_valid - n_scans[part == _VALID].sum():
+        source, target = (_TRAIN, _VALID) if miss > 0 else (_VALID, _TRAIN)
+        spare = (scans[part == source] > 0).sum(axis=0) > 1
+        movable = np.flatnonzero((part == source) & ((scans == 0) | spare).all(axis=1))
+        if not movable.size:
+            return
+        left = np.abs(abs(miss) - n_scans[movable])
+        if left.min() >= abs(miss):
+            return
+        part[movable[left.argmin()]] = target
