@@ -530,6 +530,8 @@ def test_an_unknown_paper_model_lists_the_known_ones():
         ({"augmentation": True}, TypeError, "augmentation .* got True"),
         ({"precision": "float16"}, ValueError, "precision .* got 'float16'"),
         ({"device": "gpu"}, ValueError, "device .* got 'gpu'"),
+        ({"device": None}, ValueError, "device .* got None"),
+        ({"callbacks": Callback()}, TypeError, "callbacks to be a list .* got <"),
         ({"random_state": -1}, ValueError, "random_state .* got -1"),
         ({"validation_fraction": 1.0}, ValueError, "validation_fraction .* got 1.0"),
         ({"class_weight": {0: 1, 1: np.nan}}, ValueError, "class 1 .* got .*nan"),

@@ -48,7 +48,7 @@ def expected_failures(estimator):
 # Parameters make training short, not the checks lenient.
 @parametrize_with_checks(
     [
-        TBSAdHocClassifier(lr=0.01, max_epochs=40, batch_size=16, fc=(32,)),
+        TBSAdHocClassifier(lr=0.01, max_epochs=30, batch_size=16, fc=(32,)),
         TBSPretrainedClassifier(
             "resnet18",
             "head",

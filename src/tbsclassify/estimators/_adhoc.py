@@ -16,9 +16,9 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     """A small convolutional network trained on the scans alone.
 
     Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling,
-    followed by fully connected layers (the paper's approach 3 [1]_). Two classes
-    are told apart by one output with a sigmoid, more by softmax. The defaults
-    are the paper's best, Model 4; the others are made by `from_paper`.
+    followed by fully connected layers (the paper's approach 3 [1]_). The output is
+    one sigmoid for two classes, and softmax for more. The defaults are the paper's
+    best, Model 4; `from_paper` makes the others.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         Random changes made to the scans of each training batch, anew in every
         epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks to call in training, besides the early stopping. They are
-        copied first, so that the ones passed are never changed. One that raises
+        Callbacks of the training, in addition to early stopping. They are copied
+        first, so that the ones passed are never changed. One that raises
         ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
         see classes as numbers, in the order of `classes_`.
     device : str, default="auto"
@@ -64,8 +64,8 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         processors that compute with it natively, else float32.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, shuffling and the validation split. An int
-        gives the same probabilities bit for bit on one CPU. No global random
-        state is used or changed.
+        gives the same probabilities bit for bit on one CPU, in threads, too.
+        Global random states are left as they were found.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -102,9 +102,9 @@ class TBSAdHocClassifier(BaseTBSClassifier):
 
     Notes
     -----
-    The paper does not state the activation between the fully connected layers,
-    for which ReLU is taken, nor the initial weights, for which PyTorch's
-    defaults are. Its validation set is augmented, ours is not.
+    The paper does not state the activation between the fully connected layers nor
+    the initial weights: we use ReLU and PyTorch's defaults. Its validation set is
+    augmented, ours is not.
 
     References
     ----------

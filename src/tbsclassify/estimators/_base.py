@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -288,8 +288,13 @@ height, width), or sequence
         """Set the attributes of a fitted classifier that come from its net."""
         self.history_ = net.history_table()
         self.n_epochs_ = len(net.history)
-        stopping = dict(net.callbacks_).get("tbs_early_stopping")
-        self.best_epoch_ = stopping.best_epoch_ if stopping else self.n_epochs_
+        # One that the user passed may restore an epoch, too; ours is the last.
+        restored = [
+            callback.best_epoch_
+            for _, callback in net.callbacks_
+            if isinstance(callback, EarlyStopping) and callback.load_best
+        ]
+        self.best_epoch_ = restored[-1] if restored else self.n_epochs_
         self.net_ = net
 
     def _forget_fit(self):
@@ -324,6 +329,11 @@ height, width), or sequence
             raise TypeError(
                 "Expected augmentation to be a RandomAugmentation or None, got "
                 f"{self.augmentation!r}."
+            )
+        if not (self.callbacks is None or isinstance(self.callbacks, Sequence)):
+            raise TypeError(
+                "Expected callbacks to be a list of skorch callbacks or None, got "
+                f"{self.callbacks!r}. Put a single one into a list."
             )
         self._check_architecture()
 

@@ -316,7 +316,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, device=str(device))
     except (AssertionError, RuntimeError, TypeError) as error:
         raise ValueError(
             'Expected device to be "auto", "cpu" or a CUDA device that torch.cuda '

@@ -83,9 +83,8 @@ class AdHocCNN(nn.Sequential):
     """Convolution blocks and fully connected layers of the paper's Figure 3.
 
     A block is a 3x3 convolution without padding, batch normalisation, ReLU and
-    2x2 max pooling. The paper does not state the activation between fully
-    connected layers, for which ReLU is taken, nor the initial weights, for
-    which PyTorch's defaults are.
+    2x2 max pooling. The paper states neither the activation between fully
+    connected layers nor the initial weights: they are ReLU and PyTorch's defaults.
 
     Parameters
     ----------
@@ -161,7 +160,7 @@ def _check_blocks_fit(sides, n_blocks):
 
 
 class PretrainedNetwork(nn.Module):
-    """A torchvision network whose last classifying layer is made anew.
+    """A torchvision network with a new last layer.
 
     Parameters
     ----------

@@ -62,8 +62,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         Random changes made to the scans of each training batch, anew in every
         epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks to call in training, besides the early stopping. They are
-        copied first, so that the ones passed are never changed. One that raises
+        Callbacks of the training, in addition to early stopping. They are copied
+        first, so that the ones passed are never changed. One that raises
         ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
         see classes as numbers, in the order of `classes_`.
     device : str, default="auto"
@@ -74,8 +74,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         processors that compute with it natively, else float32.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, dropout, shuffling and the validation
-        split. An int gives the same probabilities bit for bit on one CPU. No
-        global random state is used or changed.
+        split. An int gives the same probabilities bit for bit on one CPU, in
+        threads, too. Global random states are left as they were found.
     verbose : int, default=0
         1 prints a line for each epoch.
 

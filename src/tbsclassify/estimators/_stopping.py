@@ -2,7 +2,8 @@
 
 import dis
 import signal
-from types import TracebackType
+from types import CodeType, TracebackType
+from typing import Any
 
 
 class StopTrainingError(Exception):
@@ -24,9 +25,8 @@ def is_ctrl_c(error: BaseException) -> bool:
     if isinstance(error, KeyboardInterrupt) and traces:
         last = traces[-1]
         instruction = dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]]
-        handler = signal.getsignal(signal.SIGINT)
-        code = getattr(getattr(handler, "__func__", handler), "__code__", None)
-        if instruction != "RAISE_VARARGS" or code in [one.f_code for one in frames]:
+        handled = _code_of(signal.getsignal(signal.SIGINT))
+        if instruction != "RAISE_VARARGS" or handled in [one.f_code for one in frames]:
             return True
     before = error.__context__
     if before is None:
@@ -44,3 +44,12 @@ def _traces(error: BaseException) -> list[TracebackType]:
         traces.append(trace)
         trace = trace.tb_next
     return traces
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """Return the code of a function, method, partial or callable object in Python."""
+    handler = getattr(handler, "func", handler)
+    handler = getattr(handler, "__func__", handler)
+    if not hasattr(handler, "__code__"):
+        handler = getattr(type(handler), "__call__", None)  # noqa: B004
+    return getattr(handler, "__code__", None)
