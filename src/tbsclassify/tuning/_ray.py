@@ -106,8 +106,8 @@ def run_trials(
         if follower.error is None and not journal.records:
             raise RuntimeError(
                 f"No trial had begun after time_budget={time_budget} seconds. "
-                f"{resources_in_words(resources)} Ask for less, or wait until other "
-                "work on this Ray is done."
+                f"{resources_in_words(resources)} Ask for less, wait until other work "
+                "on this Ray is done, or give more time for workers to start."
             )
     if follower.error is not None:
         raise follower.error

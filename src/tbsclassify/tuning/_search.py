@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,7 +23,7 @@ from tbsclassify._sklearn_compat import (
     scorers_by_name,
     warn_or_raise_about_fit_failures,
 )
-from tbsclassify._validation import check_groups, check_number, check_random_seed
+from tbsclassify._validation import check_groups, check_random_seed
 from tbsclassify.splitting import list_folds
 from tbsclassify.tuning._journal import Journal, TrialRecord
 from tbsclassify.tuning._outcome import (
@@ -36,6 +35,7 @@ from tbsclassify.tuning._outcome import (
     history_table,
     tell_score_errors,
 )
+from tbsclassify.tuning._parameters import check_parameters
 from tbsclassify.tuning._trial import Task, max_epochs
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ default="asha"
         RuntimeError
             If no trial is complete when time is up.
         """
-        self._check_parameters()
+        check_parameters(self)
         scorer, _ = self._get_scorers()
         X, y = indexable(X, y)
         routed = self._route(X, groups, params)
@@ -290,39 +290,6 @@ default="asha"
         if self.refit:
             self._refit(task)
         return self
-
-    def _check_parameters(self) -> None:
-        """Check what is not checked where it is used."""
-        check_number(self.n_trials, "n_trials", low=1, integer=True)
-        check_number(int(self.verbose), "verbose", low=0, integer=True)
-        if self.time_budget is not None:
-            check_number(
-                self.time_budget, "time_budget", low=0, inclusive=(False, True)
-            )
-        _check_resources(self.resources_per_trial)
-        expected = {
-            "error_score": "'raise' or a number",
-            "refit": "True, False, the name of a measure or a function",
-            "return_train_score": "True or False",
-        }
-        error_score, is_bool = self.error_score, (bool, np.bool_)
-        is_right = {
-            "error_score": error_score == "raise"
-            if isinstance(error_score, str)
-            else isinstance(error_score, Real) and not isinstance(error_score, is_bool),
-            "refit": isinstance(self.refit, (*is_bool, str)) or callable(self.refit),
-            "return_train_score": isinstance(self.return_train_score, is_bool),
-        }
-        for name, right in is_right.items():
-            if not right:
-                value = getattr(self, name)
-                kind = ValueError if isinstance(value, str) else TypeError
-                raise kind(f"Expected {name} to be {expected[name]}, got {value!r}.")
-        if self.checkpoint_dir is not None and self.random_state is None:
-            raise ValueError(
-                "Expected random_state to be a seed where there is a checkpoint_dir, "
-                "got None. Without a seed, a search that is called again is another."
-            )
 
     def _route(self, X: Any, groups: Any, params: dict[str, Any]) -> Any:
         """Separate arguments of fit, of the splitter and of the scorer."""
@@ -472,19 +439,6 @@ default="asha"
         self.refit_time_ = time.time() - began
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-def _check_resources(resources: Any) -> None:
-    """Check that resources are numbers by name; whether Ray has them is seen later."""
-    if resources is None:
-        return
-    if not isinstance(resources, dict):
-        raise TypeError(
-            "Expected resources_per_trial to be None or a dict such as "
-            f"{{'cpu': 2, 'gpu': 0.25}}, got {resources!r}."
-        )
-    for name, amount in resources.items():
-        check_number(amount, f"resources_per_trial[{name!r}]", low=0)
 
 
 def _not_writable(folder: str | os.PathLike, why: Any) -> OSError:
