@@ -2,13 +2,13 @@
 Tuning an ad hoc network
 ========================
 
-The paper found its four ad hoc networks (Table II) with Ray Tune, and says of the
-search no more than that. This is such a search: over blocks, filters, fully connected
-layers, batch size, learning rate and momentum, with trials that do badly ended after a
-few epochs. It takes about two minutes on two cores.
+The paper found its four ad hoc networks (Table II) with Ray Tune, and says no more
+about the search. This is such a search: over blocks, filters, fully connected layers,
+batch size, learning rate and momentum, where bad trials end after a few epochs. It
+takes about two minutes on two cores.
 
-The results are phantom results, at a size and with a number of epochs that suit a
-gallery.
+The results are those of phantoms, with small images and few epochs, so that the
+example runs quickly.
 """
 
 # %%
@@ -27,11 +27,10 @@ splitter = StratifiedGroupKFold(3, shuffle=True, random_state=0)
 train, test = next(splitter.split(crops, y, scans.patient))
 
 # %%
-# What may be tried
-# -----------------
-# The number of filters must go with the number of blocks, so there are two spaces, of
-# which one is drawn first. Domains of Ray, distributions of scipy and lists may stand
-# side by side.
+# The search space
+# ----------------
+# Each number of blocks needs as many filters, so there are two spaces, of which one is
+# drawn first. Domains of Ray, distributions of scipy and lists can be mixed.
 
 from ray import tune
 
@@ -52,8 +51,9 @@ space = [
 # A trial is the cross-validation of one configuration, fold after fold. After each
 # epoch the network is scored on the fold that is held out, and successive halving
 # (``scheduler="asha"``, the default) lets the better half go on. Patients stay together
-# in the folds. Without a running Ray, one is started and stopped again;
-# ``storage_path="runs"`` would keep each finished trial, for ``resume=True`` to go on.
+# in the folds. Without a running Ray, the search starts one and stops it at the end.
+# With ``checkpoint_dir="runs"`` it would keep each finished trial, and go on from there
+# when it is called again.
 
 from tbsclassify import RayTuneSearchCV, TBSAdHocClassifier
 
@@ -70,10 +70,10 @@ search.fit(crops[train], y[train], groups=scans.patient[train])
 print(search.best_params_)
 
 # %%
-# ``cv_results_`` has the columns of scikit-learn's searches, and says of each trial
-# what became of it. Only trials that went through all folds have a mean score, and only
-# they are ranked: the score of a network after three epochs of one fold does not
-# compare with theirs.
+# ``cv_results_`` has the columns of scikit-learn's searches, and the status of each
+# trial. Only trials that completed all folds have a mean score, and only they are
+# ranked: the score of a network after three epochs of one fold cannot be compared with
+# theirs.
 
 import pandas as pd
 
@@ -122,9 +122,9 @@ plt.show()
 # %%
 # What the search is worth
 # ------------------------
-# ``best_score_`` is the best of several, and so too good: the patients it comes from
-# have chosen the network. Those that were held out have not. A baseline that needs no
-# search stands beside it.
+# ``best_score_`` is the best of several, and therefore too good: the network was chosen
+# on the patients that it comes from. The network was not chosen on those held out. A
+# baseline that needs no search is scored on them, too.
 
 from tbsclassify import classification_row, format_table, make_texture_classifier
 

@@ -1,5 +1,6 @@
 """Data small enough for every test, and the classifiers all of them share."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -77,3 +78,24 @@ def spines():
         y=y,
         patient=np.repeat(np.arange(16), 2),
     )
+
+
+@pytest.fixture(scope="session")
+def ray_of_two_cores():
+    """Run one Ray for all tests of the search that need none of their own."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield
+    ray.shutdown()
+
+
+def pytest_collection_modifyitems(items):
+    """Run last what ends the Ray of the other tests."""
+    items.sort(key=lambda item: item.path.name == "test_tuning_cluster.py")

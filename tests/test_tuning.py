@@ -1,11 +1,13 @@
 """The search as scikit-learn's and as Ray's: one Ray of two cores serves all tests."""
 
 import _thread
-import logging
+import copy
 import pickle
 import random
 import threading
 import time
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ import torch
 from conftest import count_threads, small_adhoc, small_pretrained
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune import schedulers
 from scipy.stats import loguniform, norm, randint, uniform
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -24,15 +26,18 @@ from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, check_scoring, log_loss, make_scorer
 from sklearn.model_selection import (
     GroupKFold,
     RandomizedSearchCV,
     StratifiedGroupKFold,
+    StratifiedKFold,
     cross_validate,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
 from tbsclassify._checkpoint import Checkpoint
@@ -43,27 +48,40 @@ from tbsclassify.tuning._space import (
     sample_candidates,
     suggestion_space,
 )
+from tbsclassify.tuning._trial import Task, evaluate
 
 LR = {"lr": [0.001, 0.01, 0.03, 0.1]}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray_of_two_cores():
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
 
 
 @pytest.fixture(scope="module")
 def table():
     X, y = make_classification(80, n_features=6, random_state=0)
     return X, y
+
+
+@pytest.fixture
+def trials_in_this_process(monkeypatch):
+    """Run trials one by one in this process, not in workers of Ray.
+
+    For tests of what becomes of results. That workers of Ray come to the same results
+    is tested, too. The task is copied as on its way to a worker.
+    """
+
+    def run_trials(task, proposals, *, journal, **options):
+        task = cloudpickle.loads(cloudpickle.dumps(task))
+        for number in range(proposals.n_trials):
+            record = journal.begin({"candidate": number})
+            evaluate(
+                task,
+                task.decode(record.config),
+                lambda told, record=record: record.update(told, 0.0),
+            )
+            journal.finish(record, None)
+
+    monkeypatch.setattr("tbsclassify.tuning._ray.run_trials", run_trials)
 
 
 class Fussy(ClassifierMixin, BaseEstimator):
@@ -95,7 +113,7 @@ def search(estimator, space, **options):
 @pytest.mark.slow
 # From scikit-learn's own look at a y that is infinite, before it refuses it.
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
-def test_scikit_learns_checks_pass(estimator, check):
+def test_scikit_learns_checks_pass(estimator, check, trials_in_this_process):
     check(estimator)
 
 
@@ -154,7 +172,9 @@ def test_an_estimator_without_epochs_is_never_ended(tuned):
     assert tuned.history_.empty
 
 
-def test_without_refit_there_is_a_choice_but_no_estimator(table):
+def test_without_refit_there_is_a_choice_but_no_estimator(
+    table, trials_in_this_process
+):
     found = search(LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, refit=False)
     found.fit(*table)
     assert found.best_params_ in found.cv_results_["params"]
@@ -166,7 +186,7 @@ def choose_the_second(results):
     return 1
 
 
-def test_a_rule_may_choose(table):
+def test_a_rule_may_choose(table, trials_in_this_process):
     found = search(
         LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, refit=choose_the_second
     ).fit(*table)
@@ -178,7 +198,7 @@ def count_and_accuracy(estimator, X, y):
     return {"n": len(X), "accuracy": estimator.score(X, y)}
 
 
-def test_a_scorer_may_return_several_measures(table):
+def test_a_scorer_may_return_several_measures(table, trials_in_this_process):
     found = search(
         LogisticRegression(), {"C": [1.0]}, scoring=count_and_accuracy, refit="accuracy"
     )
@@ -211,17 +231,32 @@ def test_the_error_of_a_configuration_is_raised_on_request(table):
     wait_for_free_cores()
 
 
-def test_ctrl_c_ends_the_search_and_its_trials(spines):
+def touch_and_score(file, estimator, X, y):
+    file.touch()
+    return estimator.score(X, y)
+
+
+def test_ctrl_c_ends_the_search_and_its_trials(spines, tmp_path):
+    begun = tmp_path / "begun"
+
+    def interrupt():
+        while not begun.exists():
+            time.sleep(0.05)
+        _thread.interrupt_main()
+
     model = small_adhoc(max_epochs=10**6, early_stopping=False)
-    threading.Timer(5, _thread.interrupt_main).start()
+    endless = search(model, LR, scheduler=None, scoring=partial(touch_and_score, begun))
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        search(model, LR, scheduler=None).fit(spines.X, spines.y)
+        endless.fit(spines.X, spines.y)
     wait_for_free_cores()
 
 
 def test_an_unknown_parameter_is_an_error_before_anything_runs(table):
-    with pytest.raises(ValueError, match="Invalid parameter 'shape'"):
-        search(LogisticRegression(), {"shape": [1, 2, 3]}).fit(*table)
+    space = {"C": [1.0], "shape": [1, 2, 3], "net__lr": tune.uniform(0, 1)}
+    for search_alg in ("random", "optuna"):
+        with pytest.raises(ValueError, match="got 'net__lr', 'shape'"):
+            search(LogisticRegression(), space, search_alg=search_alg).fit(*table)
 
 
 def test_an_int_of_folds_keeps_patients_together_where_there_are_groups(spines):
@@ -247,7 +282,7 @@ def test_groups_reach_an_estimator_that_takes_them(table):
 
 
 def test_groups_of_another_length_are_an_error(table):
-    with pytest.raises(ValueError, match="groups has 3 entries for 80 scans"):
+    with pytest.raises(ValueError, match="each of 80 scans, got 3 entries"):
         search(LogisticRegression(), {"C": [1.0]}).fit(*table, groups=[1, 2, 3])
 
 
@@ -256,11 +291,148 @@ def test_metadata_is_routed(table):
     weight = np.r_[np.ones(40), np.zeros(40)]
     with sklearn.config_context(enable_metadata_routing=True):
         model = LogisticRegression().set_fit_request(sample_weight=True)
-        model.set_score_request(sample_weight=False)
-        found = search(model, {"C": [1.0]}, n_trials=1, cv=GroupKFold(2))
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight=False)
+        # A Pipeline takes weights under this name with routing only, so that a worker
+        # without this configuration could not fit it.
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model)
+        space = {"logisticregression__C": [1.0]}
+        found = search(pipeline, space, n_trials=1, cv=GroupKFold(2), scoring=scorer)
         found.fit(X, y, sample_weight=weight, groups=np.arange(80) % 2)
-    direct = LogisticRegression().fit(X, y, sample_weight=weight)
-    assert_allclose(found.best_estimator_.coef_, direct.coef_)
+    scaled = StandardScaler().fit_transform(X)
+    direct = LogisticRegression().fit(scaled, y, sample_weight=weight)
+    assert_allclose(found.best_estimator_[-1].coef_, direct.coef_)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_a_number_of_folds_keeps_patients_together_with_and_without_routing(
+    routing, table, trials_in_this_process
+):
+    groups = np.arange(80) // 2
+    with sklearn.config_context(enable_metadata_routing=routing):
+        found = search(LogisticRegression(), {"C": [1.0]}, n_trials=1, cv=4)
+        found.fit(*table, groups=groups)
+    folds = list(StratifiedGroupKFold(4).split(*table, groups))
+    ours = [found.cv_results_[f"split{fold}_test_score"][0] for fold in range(4)]
+    theirs = cross_validate(LogisticRegression(**found.best_params_), *table, cv=folds)
+    assert_array_equal(ours, theirs["test_score"])
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize(
+    "cv",
+    [
+        StratifiedKFold(5),
+        list(StratifiedKFold(2).split(np.zeros(80), np.arange(80) % 2)),
+    ],
+    ids=["splitter", "list"],
+)
+# With routing off, scikit-learn's splitter is told the groups and warns.
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
+def test_a_patient_on_both_sides_of_a_fold_is_an_error(cv, routing, table):
+    with (
+        sklearn.config_context(enable_metadata_routing=routing),
+        pytest.raises(ValueError, match=r"patient\(s\) on both sides"),
+    ):
+        search(LogisticRegression(), {"C": [1.0]}, cv=cv).fit(
+            *table, groups=np.arange(80) // 3
+        )
+
+
+def test_folds_may_come_from_a_generator(table, trials_in_this_process):
+    groups = np.arange(80) // 2
+    folds = StratifiedGroupKFold(4).split(*table, groups)
+    space = {"C": [1.0, 2.0]}
+    found = search(LogisticRegression(), space, cv=folds, n_trials=2)
+    found.fit(*table, groups=groups)
+    listed = search(LogisticRegression(), space, cv=4, n_trials=2)
+    listed.fit(*table, groups=groups)
+    assert found.n_splits_ == 4
+    assert_array_equal(
+        found.cv_results_["mean_test_score"], listed.cv_results_["mean_test_score"]
+    )
+
+
+# Scorers that fail
+
+
+def test_a_scorer_that_fails_in_every_fold_is_an_error_with_its_reason(table):
+    X, y = table[0], np.array(["normal", "degraded"])[table[1]]
+    found = search(
+        LogisticRegression(), {"C": [1.0]}, n_trials=1, scoring="f1", error_score=np.nan
+    )
+    with pytest.raises(ValueError, match=r"(?s)all 2 folds.*pos_label=1 is not"):
+        found.fit(X, y)
+    assert not hasattr(found, "best_estimator_")
+
+
+@pytest.mark.parametrize("error_score", [np.nan, 0.0])
+def test_a_measure_that_does_not_decide_may_fail_with_a_warning(
+    error_score, table, trials_in_this_process
+):
+    X, y = table[0], np.array(["normal", "degraded"])[table[1]]
+    found = search(
+        LogisticRegression(),
+        {"C": [1.0]},
+        n_trials=1,
+        scoring={"f1": "f1", "auc": "roc_auc"},
+        error_score=error_score,
+    )
+    non_finite = (
+        pytest.warns(UserWarning, match="non-finite")
+        if np.isnan(error_score)
+        else nullcontext()
+    )
+    with (
+        non_finite,
+        pytest.warns(UserWarning, match=r"(?s)2 of 2 folds.*f1: .*pos_label"),
+    ):
+        found.set_params(refit="auc").fit(X, y)
+    assert found.best_score_ > 0.5
+    assert_array_equal(found.cv_results_["mean_test_f1"], [error_score])
+    with pytest.raises(ValueError, match=r"(?s)all 2 folds.*f1: .*pos_label"):
+        found.set_params(refit="f1").fit(X, y)
+
+
+def fail_on_strong_penalty(estimator, X, y):
+    if estimator.C < 0.5:
+        raise RuntimeError("too strong")
+    return {"accuracy": estimator.score(X, y), "n": len(X)}
+
+
+def test_a_scorer_of_several_measures_may_fail_for_some_configurations(
+    table, trials_in_this_process
+):
+    found = search(
+        LogisticRegression(),
+        {"C": [0.1, 1.0]},
+        n_trials=2,
+        scoring=fail_on_strong_penalty,
+        refit="accuracy",
+        error_score=np.nan,
+        return_train_score=True,
+    )
+    with (
+        pytest.warns(UserWarning, match=r"(?s)2 of 4 folds.*too strong"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        found.fit(*table)
+    assert found.best_params_ == {"C": 1.0}
+    assert_array_equal(np.sort(found.cv_results_["mean_test_n"]), [40, np.nan])
+
+
+def score_nan(estimator, X, y):
+    return np.nan
+
+
+def test_scores_that_are_all_nan_choose_nothing(table, trials_in_this_process):
+    found = search(LogisticRegression(), {"C": [1.0]}, n_trials=1, scoring=score_nan)
+    with (
+        pytest.warns(UserWarning, match="non-finite"),
+        pytest.raises(ValueError, match="got NaN for all 1"),
+    ):
+        found.fit(*table)
+    assert not hasattr(found, "best_estimator_")
 
 
 # Spaces
@@ -309,9 +481,10 @@ def test_distributions_of_scipy_become_domains_for_search_algorithms():
 @pytest.mark.parametrize(
     ("space", "error", "message"),
     [
-        ({"C": 3}, TypeError, r"param_space\['C'\] is 3"),
-        ({"C": "abc"}, TypeError, r"param_space\['C'\] is 'abc'"),
-        ({"C": []}, ValueError, r"param_space\['C'\] is empty"),
+        ({"C": 3}, TypeError, r"param_space\['C'\] to be .*, got 3"),
+        ({"C": "abc"}, TypeError, r"param_space\['C'\] to be .*, got 'abc'"),
+        ({"C": []}, ValueError, r"param_space\['C'\] to be .*, got an empty one"),
+        (["C"], TypeError, r"param_space to be a dict .*, got \['C'\]"),
         ({"C": tune.grid_search([1])}, ValueError, "grid_search of Ray"),
     ],
 )
@@ -321,7 +494,7 @@ def test_spaces_that_cannot_be_drawn_from_are_named(space, error, message, table
 
 
 def test_a_distribution_that_ray_lacks_is_named():
-    with pytest.raises(ValueError, match=r"param_space\['C'\] .*norm"):
+    with pytest.raises(ValueError, match=r"param_space\['C'\] .*got norm"):
         suggestion_space({"C": norm()})
 
 
@@ -392,6 +565,111 @@ def test_a_head_trained_on_features_is_scored_on_features(spines):
     assert_allclose(last, folds, rtol=1e-5)
 
 
+def reports_of(estimator, X, y, **options):
+    """Run one trial in this process and return what it reports."""
+    defaults = {"scorer": check_scoring(estimator), "metric": None, "fit_params": {}}
+    defaults |= {"score_params": {}, "error_score": "raise"}
+    task = Task(
+        estimator=estimator,
+        X=X,
+        y=y,
+        splits=list(StratifiedKFold(2).split(X, y)),
+        return_train_score=False,
+        sklearn_config=sklearn.get_config(),
+        **defaults | options,
+    )
+    reports = []
+    evaluate(task, {}, lambda told: reports.append(copy.deepcopy(told)))
+    return reports
+
+
+class Witness:
+    """A scorer that keeps what it was given."""
+
+    def __init__(self):
+        self.epochs, self.seen = [], []
+
+    def __call__(self, estimator, X, y):
+        probabilities = estimator.predict_proba(X)
+        # What belongs to Pipelines, and what belongs to classifiers.
+        net = estimator.named_steps["net"]
+        self.epochs.append((len(net.history_), net.best_epoch_))
+        self.seen.append((X, y, probabilities, estimator.classes_))
+        return -log_loss(y, probabilities)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_scorer_gets_the_whole_estimator_in_every_epoch_as_at_the_end(
+    early_stopping, spines
+):
+    labels = np.array(["normal", "degraded"])[spines.y]
+    net = small_adhoc(max_epochs=3, early_stopping=early_stopping, lr=0.001)
+    model = Pipeline([("crop", LumbarCropper(20)), ("net", net)])
+    witness = Witness()
+    told = reports_of(model, spines.X, labels, scorer=witness)
+    assert [n_epochs for n_epochs, _ in witness.epochs] == [1, 2, 3, 3] * 2
+    rows = [row for one in told for row in one["rows"]]
+    assert [row[:2] for row in rows] == [(f, e) for f in (0, 1) for e in (1, 2, 3)]
+    for fold in (0, 1):
+        first, end = 4 * fold, 4 * fold + 3
+        best = witness.epochs[end][1] - 1  # without early stopping, the last
+        for seen in witness.seen[first : end + 1]:
+            assert_array_equal(seen[0], witness.seen[end][0])
+            assert_array_equal(seen[1], witness.seen[end][1])
+            assert_array_equal(seen[3], ["degraded", "normal"])
+        assert_allclose(witness.seen[first + best][2], witness.seen[end][2], rtol=1e-5)
+        score = told[-1]["splits"][fold]["test_scores"]
+        assert rows[3 * fold + best][2] == pytest.approx(score, rel=1e-5)
+
+
+def test_a_scorer_of_steps_ends_bad_trials(spines):
+    def fails_never(estimator, X, y):
+        return -estimator.named_steps["net"].lr
+
+    model = Pipeline([("crop", LumbarCropper(20)), ("net", small_adhoc(max_epochs=3))])
+    told = reports_of(model, spines.X, spines.y, scorer=fails_never, error_score=np.nan)
+    assert all("epoch" in one and one["score"] == -0.01 for one in told)
+
+
+class MeanGreyLevel:
+    """A scorer that is routed boxes, and needs them to crop."""
+
+    def __call__(self, estimator, X, y, boxes):
+        return float(estimator[:-1].transform(X, boxes=boxes).mean())
+
+    def get_metadata_routing(self):
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="boxes", alias=True)
+        return request
+
+
+def test_routed_boxes_reach_the_cropper_in_every_epoch(spines):
+    X = np.pad(spines.X, [(0, 0), (0, 40), (0, 40)])  # the spine is not in the middle
+    boxes = np.tile([2, 2, 22, 22], (32, 1))
+
+    scorer = MeanGreyLevel()
+    with sklearn.config_context(enable_metadata_routing=True):
+        cropper = LumbarCropper(20, scale="fit")
+        cropper.set_fit_request(boxes=True).set_transform_request(boxes=True)
+        model = make_pipeline(cropper, small_adhoc(max_epochs=2, early_stopping=False))
+        search_ = search(model, {}, n_trials=1, scoring=scorer)
+        routed = search_._route(X, None, {"boxes": boxes})
+        told = reports_of(
+            model,
+            X,
+            spines.y,
+            scorer=scorer,
+            fit_params=routed.estimator.fit,
+            score_params=routed.scorer.score,
+        )
+        crops = cropper.fit_transform(X, boxes=boxes)
+    assert crops.mean() > 2 * LumbarCropper(20, scale="fit").fit_transform(X).mean()
+    for one in told:
+        for fold, _, score in one["rows"]:
+            test = list(StratifiedKFold(2).split(X, spines.y))[fold][1]
+            assert score == pytest.approx(crops[test].mean())
+
+
 def test_a_fold_that_stops_early_keeps_its_best_epoch(spines):
     model = small_adhoc(max_epochs=30, patience=2, lr=0.1)
     found = search(model, {}, n_trials=1, scoring="neg_log_loss", scheduler=None)
@@ -435,19 +713,23 @@ def test_a_scheduler_of_ray_is_used_and_left_as_it_was(spines):
 @pytest.mark.parametrize(
     ("scheduler", "error", "message"),
     [
-        ("fifo", ValueError, "scheduler='fifo'"),
-        (3, TypeError, "scheduler=3"),
-        (schedulers.ASHAScheduler(max_t=10), ValueError, "max_t=10.*16 epochs"),
-        (schedulers.HyperBandScheduler(max_t=9), ValueError, "max_t=9.*16 epochs"),
+        ("fifo", ValueError, "scheduler to be one of .*, got 'fifo'"),
+        (3, TypeError, "Expected scheduler to be .*, got 3"),
+        (schedulers.ASHAScheduler(max_t=10), ValueError, "least 16, got .*max_t=10"),
+        (
+            schedulers.HyperBandScheduler(max_t=9),
+            ValueError,
+            "least 16, got .*max_t=9",
+        ),
         (
             schedulers.PopulationBasedTraining(hyperparam_mutations={"lr": [1, 2]}),
             ValueError,
-            "PopulationBasedTraining.* changes a trial",
+            "got PopulationBasedTraining, which changes a trial",
         ),
         (
             schedulers.ASHAScheduler(metric="loss", mode="min"),
             ValueError,
-            "metric, mode or space of its own",
+            "scheduler without metric, mode and space",
         ),
     ],
 )
@@ -511,7 +793,7 @@ def test_a_searcher_goes_on_from_where_it_was_kept(tmp_path):
 
 @pytest.mark.parametrize("search_alg", ["bayes", 3])
 def test_search_algorithms_that_there_are_not_are_named(search_alg, table):
-    with pytest.raises(TypeError, match="search_alg="):
+    with pytest.raises(TypeError, match="Expected search_alg to be"):
         search(LogisticRegression(), {"C": [1.0]}, search_alg=search_alg).fit(*table)
 
 
@@ -615,17 +897,6 @@ def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
     assert "unfinished" in found.cv_results_["status"]
 
 
-def test_a_finished_search_is_read_from_its_folder(table, tmp_path):
-    options = {"storage_path": tmp_path, "scoring": ["f1", "roc_auc"], "refit": "f1"}
-    space = {"C": loguniform(1e-3, 1e3)}
-    first = search(LogisticRegression(), space, **options).fit(*table)
-    with pytest.raises(ValueError, match="resume=True"):
-        search(LogisticRegression(), space, **options).fit(*table)
-    again = search(LogisticRegression(), space, resume=True, **options).fit(*table)
-    for column, values in first.cv_results_.items():
-        assert_array_equal(again.cv_results_[column], values)
-
-
 def test_a_trial_that_cannot_be_kept_ends_the_search(table, tmp_path, monkeypatch):
     def full(self, name, arrays):
         raise OSError("No space left on device")
@@ -633,27 +904,177 @@ def test_a_trial_that_cannot_be_kept_ends_the_search(table, tmp_path, monkeypatc
     monkeypatch.setattr(Checkpoint, "write", full)
     with pytest.raises(OSError, match="No space left"):
         search(
-            LogisticRegression(), {"C": tune.uniform(1, 2)}, storage_path=tmp_path
+            LogisticRegression(), {"C": tune.uniform(1, 2)}, checkpoint_dir=tmp_path
         ).fit(*table)
 
 
-def test_another_search_does_not_go_on_in_the_same_folder(table, tmp_path):
-    options = {"storage_path": tmp_path, "resume": True}
-    search(LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, **options).fit(*table)
-    with pytest.raises(ValueError, match=r"storage_path.* with other param_space"):
-        search(LogisticRegression(), {"C": [1.0, 2.0, 4.0]}, **options).fit(*table)
+def losses(**options):
+    return make_scorer(log_loss, greater_is_better=False, **options)
+
+
+def kept_search(folder, **options):
+    """Make a search over one configuration, with objects made anew by each call."""
+    defaults = {
+        "n_trials": 1,
+        "scheduler": schedulers.ASHAScheduler(time_attr="epoch", max_t=9),
+        "scoring": {"accuracy": make_scorer(accuracy_score), "auc": "roc_auc"},
+        "refit": "auc",
+        "error_score": np.nan,
+    }
+    space = options.pop("space", {"C": loguniform(1e-3, 1e3)})
+    folder = {"checkpoint_dir": folder}
+    return search(LogisticRegression(), space, **defaults | folder | options)
+
+
+@pytest.fixture(scope="module")
+def kept(table, tmp_path_factory):
+    """Return the folder of a finished search, and the search."""
+    folder = tmp_path_factory.mktemp("kept")
+    return folder, kept_search(folder).fit(*table)
+
+
+def test_a_finished_search_is_read_from_its_folder(table, kept, monkeypatch):
+    folder, first = kept
+    monkeypatch.setattr(tune, "Tuner", None)  # nothing may run
+    again = kept_search(folder).fit(*table)
+    for column, values in first.cv_results_.items():
+        assert_array_equal(again.cv_results_[column], values)
+
+
+@pytest.mark.parametrize(
+    ("differs", "options"),
+    [
+        ("scoring", {"scoring": {"accuracy": losses(), "auc": "roc_auc"}}),
+        ("scoring", {"scoring": losses(), "refit": True}),
+        ("scoring", {"scoring": losses(labels=[0, 1]), "refit": True}),
+        ("measure of refit", {"refit": "accuracy"}),
+        ("scheduler", {"scheduler": "asha"}),
+        ("scheduler", {"scheduler": schedulers.ASHAScheduler(max_t=10)}),
+        ("search_alg", {"search_alg": "optuna"}),
+        ("error_score", {"error_score": 0.0}),
+        ("error_score", {"error_score": "raise"}),
+        ("return_train_score", {"return_train_score": True}),
+        ("random_state", {"random_state": 1}),
+        ("n_trials", {"n_trials": 2}),
+        ("splits of cv", {"cv": 4}),
+        ("param_space", {"space": {"C": [1.0, 2.0, 4.0]}}),
+    ],
+)
+def test_another_search_does_not_go_on_in_the_same_folder(
+    differs, options, table, kept
+):
+    with pytest.raises(ValueError, match=f"checkpoint_dir=.* other .*{differs}"):
+        kept_search(kept[0], **options).fit(*table)
+
+
+def test_a_search_does_not_go_on_with_other_data(table, kept):
+    X, y = table
+    for differs, data in [("X", (X + 1, y)), ("y", (X, 1 - y))]:
+        with pytest.raises(ValueError, match=f"other .*{differs}"):
+            kept_search(kept[0]).fit(*data)
+    with pytest.raises(ValueError, match="other fit_params, score_params"):
+        kept_search(kept[0]).fit(X, y, sample_weight=np.ones(80))
+
+
+def test_a_search_does_not_go_on_in_another_configuration_of_scikit_learn(table, kept):
+    with (
+        sklearn.config_context(transform_output="pandas"),
+        pytest.raises(ValueError, match="other configuration of scikit-learn"),
+    ):
+        kept_search(kept[0]).fit(*table)
+    with sklearn.config_context(display="text", print_changed_only=False):
+        kept_search(kept[0]).fit(*table)
+
+
+def test_a_search_does_not_go_on_with_another_ray(table, kept, monkeypatch):
+    monkeypatch.setattr(ray, "__version__", "2.0")
+    with pytest.raises(ValueError, match="other version of ray"):
+        kept_search(kept[0]).fit(*table)
 
 
 def test_a_folder_needs_a_seed(table, tmp_path):
-    with pytest.raises(ValueError, match="random_state is None"):
+    with pytest.raises(ValueError, match="random_state to be a seed"):
         search(
             LogisticRegression(),
             {"C": tune.uniform(1, 2)},
-            storage_path=tmp_path,
+            checkpoint_dir=tmp_path,
             random_state=None,
         ).fit(*table)
 
 
-def test_resuming_needs_a_folder(table):
-    with pytest.raises(ValueError, match="storage_path is None"):
-        search(LogisticRegression(), {"C": tune.uniform(1, 2)}, resume=True).fit(*table)
+def test_a_folder_that_cannot_be_written_to_is_an_error_before_anything_runs(
+    table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tune, "Tuner", None)
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "folder"):
+        with pytest.raises(OSError, match="Expected checkpoint_dir to be a folder"):
+            kept_search(path).fit(*table)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"error_score": "rise"}, ValueError, "error_score .*, got 'rise'"),
+        ({"error_score": None}, TypeError, "error_score .*, got None"),
+        ({"error_score": True}, TypeError, "error_score .*, got True"),
+        ({"refit": None}, TypeError, "refit .*, got None"),
+        ({"refit": "auc", "scoring": ["f1"]}, ValueError, "refit"),
+        ({"return_train_score": "yes"}, ValueError, "return_train_score .*'yes'"),
+        ({"n_trials": 0}, ValueError, "n_trials .* at least 1, got 0"),
+        ({"n_trials": 2.0}, TypeError, "n_trials to be an integer"),
+        ({"time_budget": 0}, ValueError, "time_budget .* above 0, got 0"),
+        ({"verbose": -1}, ValueError, "verbose .* at least 0, got -1"),
+        ({"scoring": "f2"}, ValueError, "'f2'"),
+        ({"cv": []}, ValueError, "cv holds no split"),
+        ({"resources_per_trial": 2}, TypeError, "resources_per_trial .*, got 2"),
+        ({"resources_per_trial": {"cpu": "all"}}, TypeError, r"\['cpu'\] .*'all'"),
+        ({"resources_per_trial": {"gpu": -1}}, ValueError, r"\['gpu'\] .*got -1"),
+    ],
+)
+def test_arguments_that_do_not_suit_are_named_before_anything_runs(
+    options, error, message, table, monkeypatch
+):
+    monkeypatch.setattr(tune, "Tuner", None)
+    with pytest.raises(error, match=message):
+        search(LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, **options).fit(*table)
+
+
+# Resources
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [{"cpu": 3}, {"CPU": 3}, {"gpu": 0.25}, {"gpu": 9}, {"scanner": 1}],
+    ids=repr,
+)
+def test_more_than_a_machine_has_is_an_error_before_anything_runs(
+    resources, table, monkeypatch
+):
+    monkeypatch.setattr(tune, "Tuner", None)
+    name = next(iter(resources))
+    asked = rf"resources_per_trial .* got .*'{name.lower()}': {resources[name]}"
+    has = {"cpu": "2 CPU", "scanner": "0 scanner"}.get(name.lower(), "0 GPU")
+    with pytest.raises(ValueError, match=rf"{asked}.*1 machine \(.*{has}"):
+        search(
+            LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, resources_per_trial=resources
+        ).fit(*table)
+
+
+def test_resources_that_others_hold_are_named_when_time_is_up(table):
+    @ray.remote(num_cpus=2)
+    class Holder:
+        def hold(self):
+            return True
+
+    holder = Holder.remote()
+    ray.get(holder.hold.remote())
+    try:
+        with pytest.raises(RuntimeError, match=r"{'cpu': 1}; .*free now: 0 CPU"):
+            search(LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, time_budget=2).fit(
+                *table
+            )
+    finally:
+        ray.kill(holder)
+        wait_for_free_cores()

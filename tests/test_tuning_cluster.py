@@ -72,6 +72,9 @@ def test_a_search_runs_on_two_nodes_and_leaves_them_running(
         nodes = set(found.cv_results_["mean_test_node"])
         assert len(nodes) == 2
         assert len([node for node in ray.nodes() if node["Alive"]]) == 2
+        # Two cores there are, but not on one machine.
+        with pytest.raises(ValueError, match=r"'cpu': 2.*2 machines \(1 CPU.*; 1 CPU"):
+            search("roc_auc", resources_per_trial={"cpu": 2}).fit(spines.X, spines.y)
         ray.shutdown()  # leaves the cluster, which the environment then names
         monkeypatch.setenv("RAY_ADDRESS", address)
         found = search(node_of_worker, n_trials=1, refit="accuracy")
@@ -88,7 +91,7 @@ def test_without_a_ray_one_runs_for_the_time_of_the_search(spines, no_ray, capfd
 
 
 def test_more_than_the_machine_has_is_an_error(spines, no_ray):
-    with pytest.raises(ValueError, match=r"'gpu': 9.* has 0 of 'gpu'"):
+    with pytest.raises(ValueError, match=r"'gpu': 9.*1 machine \(.*0 GPU"):
         search("roc_auc", resources_per_trial={"gpu": 9}).fit(spines.X, spines.y)
 
 
@@ -173,8 +176,7 @@ if __name__ == "__main__":
         scheduler="asha",
         scoring=partial(note_and_score, folder),
         cv=2,
-        storage_path=folder / "storage",
-        resume=True,
+        checkpoint_dir=folder / "storage",
         random_state=0,
         refit=False,
     ).fit(X, y)

@@ -1,16 +1,16 @@
 """What the library uses of scikit-learn that is not public, in one place.
 
-A release of scikit-learn may move any of these names. The tests of this module
-then fail and say which one, and only this file has to change.
+A release of scikit-learn may move any of these names, or change what they do.
+The tests of this module then fail and say which one, and only this file has to
+change.
 """
+
+from typing import Any
 
 from sklearn.metrics._scorer import _MultimetricScorer as MultimetricScorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import (
     _fit_and_score as fit_and_score,
-)
-from sklearn.model_selection._validation import (
-    _insert_error_scores as insert_error_scores,
 )
 from sklearn.model_selection._validation import (
     _score as score,
@@ -33,9 +33,14 @@ __all__ = [
     "check_method_params",
     "check_sample_weight",
     "fit_and_score",
-    "insert_error_scores",
     "num_samples",
     "safe_indexing",
     "score",
+    "scorers_by_name",
     "warn_or_raise_about_fit_failures",
 ]
+
+
+def scorers_by_name(scorer: Any) -> dict[str, Any] | None:
+    """Return the scorers that a scorer of several measures holds, else None."""
+    return scorer._scorers if isinstance(scorer, MultimetricScorer) else None

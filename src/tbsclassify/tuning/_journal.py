@@ -1,19 +1,18 @@
-"""What is known of the trials of a search, in memory and on disk."""
+"""Records of the trials of a search, in memory and on disk."""
 
 import json
 import pickle
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from tbsclassify._checkpoint import write_whole
-
-_STATE = "search_state.pkl"
+from tbsclassify._checkpoint import Checkpoint, write_whole
 
 
 @dataclass
 class TrialRecord:
-    """What is known of a trial."""
+    """What a trial has reported so far."""
 
     number: int
     config: dict  # numbers by name, as Ray has it
@@ -25,57 +24,59 @@ class TrialRecord:
     has_all: bool = False
     error: str = ""  # why it failed
 
-    def update(self, result, seconds):
+    def update(self, result: dict, seconds: float) -> None:
         """Add what a trial reported, so many seconds after the search began."""
         self.score, self.n_epochs = result["score"], result["n_epochs"]
         self.splits, self.has_all = result["splits"], result["complete"]
         self.history += [(*row, seconds) for row in result["rows"]]
 
-    def fail(self, error):
-        """Note that a trial failed, and why."""
+    def fail(self, error: str) -> None:
+        """Note that the trial failed, and why."""
         self.status, self.error = "failed", error
 
 
 class Journal:
-    """The trials of a search; those that are finished are in a folder at once.
+    """The trials of a search; each finished one is written to a folder at once.
 
     Parameters
     ----------
     checkpoint : Checkpoint or None
-        The folder, if there is one. Finished trials in it count as finished here.
+        The folder, if there is one. Trials that it holds count as finished.
     """
 
-    def __init__(self, checkpoint=None):
-        self.records = {}
+    def __init__(self, checkpoint: Checkpoint | None = None):
+        self.records: dict[int, TrialRecord] = {}
         self._checkpoint = checkpoint
-        if checkpoint is not None:
-            for path in sorted(checkpoint.folder.glob("trial-*.npz")):
-                text = checkpoint.read(path.stem)["record"].item()
-                record = TrialRecord(**json.loads(text))
-                self.records[record.number] = record
+        if checkpoint is None:
+            return
+        for name in checkpoint.names():
+            arrays = checkpoint.read(name) or {}
+            record = TrialRecord(**json.loads(arrays["record"].item()))
+            self.records[record.number] = record
 
-    def begin(self, config):
-        """Return a new record of a trial that begins."""
+    def begin(self, config: dict) -> TrialRecord:
+        """Return a new record, for a trial that begins."""
         number = config.get("candidate", max(self.records, default=-1) + 1)
         self.records[number] = TrialRecord(number, config)
         return self.records[number]
 
-    def finish(self, record, proposers):
-        """Keep a record, and what proposes and ends trials as it is after it."""
+    def finish(self, record: TrialRecord, proposers: tuple) -> None:
+        """Keep a record, and search algorithm and scheduler as they are after it."""
         record.status = "complete" if record.has_all else "stopped"
         if self._checkpoint is None:
             return
         text = json.dumps(asdict(record), default=float)
         state = pickle.dumps(proposers)
         self._checkpoint.write(f"trial-{record.number:05}", {"record": np.array(text)})
-        write_whole(self._state_path, lambda file: file.write(state))
+        write_whole(_state_path(self._checkpoint), lambda file: file.write(state))
 
-    def read_proposers(self):
-        """Return what proposes and ends trials as it was last kept, or None."""
-        if self._checkpoint is None or not self._state_path.exists():
+    def read_proposers(self) -> tuple | None:
+        """Return what `finish` got as `proposers` last, or None."""
+        path = None if self._checkpoint is None else _state_path(self._checkpoint)
+        if path is None or not path.exists():
             return None
-        return pickle.loads(self._state_path.read_bytes())
+        return pickle.loads(path.read_bytes())
 
-    @property
-    def _state_path(self):
-        return self._checkpoint.folder / _STATE
+
+def _state_path(checkpoint: Checkpoint) -> Path:
+    return checkpoint.folder / "search_state.pkl"

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,31 +16,34 @@ import ray
 from ray import tune
 from threadpoolctl import threadpool_limits
 
+from tbsclassify.tuning._journal import Journal, TrialRecord
 from tbsclassify.tuning._session import (
-    check_resources,
     interruption_told_to,
     kept_as_found,
+    resolve_resources,
+    resources_in_words,
     running_ray,
 )
-from tbsclassify.tuning._trial import evaluate
+from tbsclassify.tuning._space import Proposals
+from tbsclassify.tuning._trial import Task, evaluate
 
 # How often a trial whose worker died is started again.
 _MAX_RETRIES = 3
-# What becomes of a worker whose data or whose machine went away.
+# Errors in a worker whose data or machine was lost.
 _LOST = (ray.exceptions.ObjectLostError, ray.exceptions.RayActorError)
 
 
 def run_trials(
-    task,
-    proposals,
+    task: Task,
+    proposals: Proposals,
     *,
-    scheduler,
-    resources,
-    time_budget,
-    journal,
-    seed,
-    verbose,
-):
+    scheduler: tune.schedulers.TrialScheduler,
+    resources: dict[str, float] | None,
+    time_budget: float | None,
+    journal: Journal,
+    seed: int,
+    verbose: int,
+) -> None:
     """Run the trials that are not finished yet, until all are, or time is up.
 
     Parameters
@@ -55,11 +59,18 @@ def run_trials(
     time_budget : float or None
         Seconds.
     journal : Journal
-        Where finished trials are kept.
+        Keeps finished trials.
     seed : int
         Seed of what schedulers draw.
     verbose : int
         1 for a line of progress, more for Ray's own messages.
+
+    Raises
+    ------
+    ValueError
+        If no machine has the resources.
+    RuntimeError
+        If no trial had begun when time was up.
     """
     pending = proposals.n_trials - len(journal.records)
     if not pending:
@@ -69,48 +80,65 @@ def run_trials(
     if search_alg is None:
         numbers = set(range(proposals.n_trials)) - set(journal.records)
         param_space, n_samples = {"candidate": tune.grid_search(sorted(numbers))}, 1
+    tune_config = tune.TuneConfig(
+        search_alg=search_alg,
+        scheduler=scheduler,
+        num_samples=n_samples,
+        time_budget_s=time_budget,
+        reuse_actors=True,
+    )
+    follower = _Follower(journal, proposals.n_trials, search_alg, scheduler, verbose)
     with (
         kept_as_found(seed),
-        running_ray(verbose) as is_ours,
-        _shelved(task) as shelf,
+        running_ray(verbose),
         tempfile.TemporaryDirectory(prefix="tbsclassify-") as folder,
     ):
-        resources = check_resources(resources, task.estimator, is_ours)
-        follower = _Follower(
-            journal, proposals.n_trials, search_alg, scheduler, verbose
-        )
-        module_path = list(sys.path)
-
-        def trial(config):
-            _work(config, shelf, resources["cpu"], module_path)
-
-        tuner = tune.Tuner(
-            tune.with_resources(trial, resources),
-            param_space=param_space,
-            tune_config=tune.TuneConfig(
-                search_alg=search_alg,
-                scheduler=scheduler,
-                num_samples=n_samples,
-                time_budget_s=time_budget,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=folder,
-                callbacks=[follower],
-                stop=_Ending(follower),
-                failure_config=tune.FailureConfig(max_failures=_MAX_RETRIES),
-                verbose=max(0, verbose - 1),
-            ),
-        )
-        with interruption_told_to(follower):
-            tuner.fit()
+        resources = resolve_resources(resources, task.estimator)
+        with _shelved(task) as shelf, interruption_told_to(follower):
+            follower.begin()
+            tune.Tuner(
+                tune.with_resources(_trial(shelf, resources), resources),
+                param_space=param_space,
+                tune_config=tune_config,
+                run_config=_run_config(folder, follower),
+            ).fit()
         follower.end()
+        if follower.error is None and not journal.records:
+            raise RuntimeError(
+                f"No trial had begun after time_budget={time_budget} seconds. "
+                f"{resources_in_words(resources)} Ask for less, wait until other work "
+                "on this Ray is done, or give more time for workers to start."
+            )
     if follower.error is not None:
         raise follower.error
 
 
-def as_last_kept(journal, search_alg, scheduler):
-    """Return search algorithm and scheduler as they were after the last trial."""
+def _trial(shelf: str, resources: dict[str, float]) -> Callable[[dict], None]:
+    """Return the function that a worker runs for each configuration."""
+    module_path = list(sys.path)
+
+    def trial(config):
+        _work(config, shelf, resources["cpu"], module_path)
+
+    return trial
+
+
+def _run_config(folder: str, follower: "_Follower") -> tune.RunConfig:
+    return tune.RunConfig(
+        storage_path=folder,
+        callbacks=[follower],
+        stop=_Ending(follower),
+        failure_config=tune.FailureConfig(max_failures=_MAX_RETRIES),
+        verbose=max(0, follower.verbose - 1),
+    )
+
+
+def as_last_kept(journal: Journal, search_alg: Any, scheduler: Any) -> tuple:
+    """Return search algorithm and scheduler as they were after the last trial.
+
+    A search algorithm still waits for the trials that were under way when the search
+    was interrupted. It is told that they are lost, or it might wait for ever.
+    """
     kept = journal.read_proposers()
     if kept is None:
         return search_alg, scheduler
@@ -121,25 +149,27 @@ def as_last_kept(journal, search_alg, scheduler):
     return search_alg, scheduler
 
 
-class _Shelf:
-    """An actor where workers find the task, which is let go when the actor is.
+@contextmanager
+def _shelved(task: Task) -> Iterator[str]:
+    """Put the task into the object store; yield the name of an actor that holds it.
 
-    A reference to the task that is pickled along with a trial would keep it in Ray's
-    object store for as long as Ray runs.
+    Data in Ray's object store stay there as long as there is a reference to them. One
+    that is pickled along with the trial's function is never counted down: the data of
+    each search would stay until Ray itself ends. The actor holds the only reference
+    that counts; killing it after the search frees the data.
     """
 
-    def __init__(self, references):
-        self._references = references
+    # Inside the function, so that it is pickled whole: the actor's process would take
+    # seconds to import this module.
+    class Shelf:
+        def __init__(self, references):
+            self.references = references
 
-    def look(self):
-        return self._references
+        def look(self):
+            return self.references
 
-
-@contextmanager
-def _shelved(task):
-    """Put the task on a shelf, and yield the name by which workers find that."""
     name = f"tbsclassify-{uuid.uuid4()}"
-    actor: Any = ray.remote(num_cpus=0)(_Shelf)
+    actor: Any = ray.remote(num_cpus=0)(Shelf)
     shelf = actor.options(name=name).remote([ray.put(task)])
     try:
         yield name
@@ -147,9 +177,9 @@ def _shelved(task):
         ray.kill(shelf)
 
 
-def _work(config, shelf, n_threads, module_path):
+def _work(config: dict, shelf: str, n_threads: float, module_path: list[str]) -> None:
     """Run one trial, in a worker."""
-    # What the driver can import can be imported here, as in workers of joblib.
+    # Workers can import what the driver can import, as those of joblib can.
     sys.path += [folder for folder in module_path if folder not in sys.path]
     references: list = ray.get(ray.get_actor(shelf).look.remote())
     try:
@@ -163,8 +193,8 @@ def _work(config, shelf, n_threads, module_path):
         tune.report({"score": np.nan, "epoch": 0, "error": _portable(error)})
 
 
-def _portable(error):
-    """Return the error, or one with its text where it cannot be pickled."""
+def _portable(error: Exception) -> Exception:
+    """Return the error, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -173,24 +203,43 @@ def _portable(error):
 
 
 class _Follower(tune.Callback):
-    """Keeps what trials report, and shows how far the search is."""
+    """Keeps what trials report, and shows the progress.
 
-    def __init__(self, journal, n_trials, search_alg, scheduler, verbose):
+    Ray Tune swallows exceptions of its callbacks and keeps those of trials to itself.
+    So an error that must end the search, be it of a trial, of the disk or Ctrl-C, is
+    noted in `error`. `_Ending` makes Ray end all trials in an orderly way then, and
+    `run_trials` raises the error when Ray is done.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        n_trials: int,
+        search_alg: Any,
+        scheduler: Any,
+        verbose: int,
+    ):
         self.journal, self.n_trials, self.verbose = journal, n_trials, verbose
         self.search_alg, self.scheduler = search_alg, scheduler
         self.n_before = len(journal.records)
-        self.records = {}
+        self.records: dict[str, TrialRecord] = {}
         self.began = time.monotonic()
-        self.error = None  # that ends the search
+        self.error: BaseException | None = None
+
+    def begin(self):
+        """Count seconds from here, when Ray is running."""
+        self.began = time.monotonic()
 
     def record(self, trial):
-        """Return the record of a trial, a new one at first."""
+        """Return the record of a trial, a new one for a new trial."""
+        # Ray's names of trials are others after a resumption; the journal's are not.
         if trial.trial_id not in self.records:
             self.records[trial.trial_id] = self.journal.begin(dict(trial.config))
         return self.records[trial.trial_id]
 
     def on_trial_start(self, iteration, trials, trial, **info):
-        self.record(trial).history.clear()  # where it begins anew
+        # A trial whose worker died begins again, and reports its epochs again.
+        self.record(trial).history.clear()
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         if "error" in result:
@@ -207,7 +256,7 @@ class _Follower(tune.Callback):
             self.journal.finish(
                 self.record(trial), (self.search_alg, self.scheduler, others)
             )
-        except Exception as error:  # which Ray would swallow: a full disk, say
+        except Exception as error:  # a full disk, for example
             self.error = error
         self.show()
 
@@ -219,7 +268,7 @@ class _Follower(tune.Callback):
         self.show()
 
     def show(self):
-        """Write the line of progress anew."""
+        """Rewrite the line of progress."""
         if self.verbose != 1:
             return
         records = list(self.journal.records.values())
@@ -244,9 +293,13 @@ class _Follower(tune.Callback):
 
 
 class _Ending(tune.Stopper):
-    """Lets Ray end all trials once there is an error."""
+    """Makes Ray end all trials once there is an error.
 
-    def __init__(self, follower):
+    Ray asks a stopper at each turn of its loop, and ends trials in an orderly way,
+    which an exception that is raised in the loop would not.
+    """
+
+    def __init__(self, follower: _Follower):
         self.follower = follower
 
     def __call__(self, trial_id, result):

@@ -1,16 +1,18 @@
-"""What ends the bad trials of a search early: schedulers of Ray, by name or given."""
+"""Schedulers of Ray, by name or given, which end bad trials early."""
 
 import copy
+from typing import Any
 
 from ray.tune import schedulers
 
 from tbsclassify._validation import check_option
+from tbsclassify.tuning._session import most_epochs
 from tbsclassify.tuning._space import with_objective
 
 # More epochs than anyone trains: rungs beyond the last epoch are never reached.
 _UNLIMITED = 10**6
-# Epochs before anything is ended. After one alone, scores of small networks hardly say
-# more than their initial weights.
+# Epochs before any trial is ended. After one epoch, the score of a small network says
+# little more than its initial weights do.
 _GRACE_PERIOD = 3
 _SCHEDULERS = ("asha", "hyperband", "median")
 _CHANGING = (
@@ -20,7 +22,7 @@ _CHANGING = (
 )
 
 
-def make_scheduler(scheduler, n_epochs):
+def make_scheduler(scheduler: Any, n_epochs: int) -> schedulers.TrialScheduler:
     """Return a scheduler of Ray by name, or a copy of the one given.
 
     Parameters
@@ -38,13 +40,13 @@ def make_scheduler(scheduler, n_epochs):
     return with_objective(copy.deepcopy(scheduler), "scheduler")
 
 
-def _named_scheduler(name):
+def _named_scheduler(name: str) -> schedulers.TrialScheduler:
     if name == "median":
         return schedulers.MedianStoppingRule(
             time_attr="epoch",
             grace_period=_GRACE_PERIOD,
             min_samples_required=3,
-            min_time_slice=_UNLIMITED,  # or it would pause trials, which begin anew
+            min_time_slice=_UNLIMITED,  # a paused trial would begin again
         )
     return schedulers.AsyncHyperBandScheduler(
         time_attr="epoch",
@@ -55,23 +57,25 @@ def _named_scheduler(name):
     )
 
 
-def _check_scheduler(scheduler, n_epochs):
+def _check_scheduler(scheduler: Any, n_epochs: int) -> None:
     if isinstance(scheduler, _CHANGING):
         raise ValueError(
-            f"scheduler={type(scheduler).__name__}(...) changes a trial while it runs, "
-            "but a trial is the cross-validation of one configuration. Use a scheduler "
-            'that only stops trials, such as "asha", "hyperband" or "median".'
+            "Expected a scheduler that only ends trials, got "
+            f"{type(scheduler).__name__}, which changes a trial while it runs. A trial "
+            "is the cross-validation of one configuration. Use "
+            '"asha", "hyperband" or "median", or another scheduler of '
+            "ray.tune.schedulers."
         )
     if not isinstance(scheduler, schedulers.TrialScheduler):
         raise TypeError(
-            f'scheduler={scheduler!r}, but "asha", "hyperband", "median", None or a '
-            "scheduler of ray.tune.schedulers is wanted."
+            'Expected scheduler to be "asha", "hyperband", "median", None or a '
+            f"scheduler of ray.tune.schedulers, got {scheduler!r}."
         )
-    # Schedulers do not tell their limit in any other way.
-    longest = getattr(scheduler, "_max_t", getattr(scheduler, "_max_t_attr", None))
+    longest = most_epochs(scheduler)
     if longest is not None and longest < n_epochs:
         raise ValueError(
-            f"scheduler={type(scheduler).__name__}(...) ends every trial at max_t="
-            f"{longest}, but epochs count through the folds, and all folds of one "
-            f"configuration are {n_epochs} epochs. Give max_t={n_epochs} or more."
+            f"Expected a scheduler with max_t of at least {n_epochs}, got "
+            f"{type(scheduler).__name__} with max_t={longest}, which ends every trial "
+            f"then. Epochs count through the folds: all folds of one configuration are "
+            f"{n_epochs} epochs. Give max_t={n_epochs} or more."
         )

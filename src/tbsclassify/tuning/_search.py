@@ -1,67 +1,77 @@
 """Hyperparameter search on Ray that ends bad trials by epoch."""
 
+import os
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral, Real
-from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn import get_config
-from sklearn.base import _fit_context, clone, is_classifier
-from sklearn.model_selection import (
-    GroupKFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    check_cv,
-)
+from sklearn.base import clone, is_classifier
 from sklearn.utils import indexable
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.metadata_routing import UNUSED
 
 from tbsclassify._checkpoint import Checkpoint
 from tbsclassify._pipelines import fit_metadata
 from tbsclassify._sklearn_compat import (
     BaseSearchCV,
-    MultimetricScorer,
     check_method_params,
-    insert_error_scores,
     num_samples,
+    scorers_by_name,
     warn_or_raise_about_fit_failures,
 )
 from tbsclassify._validation import check_groups, check_random_seed
-from tbsclassify.tuning._journal import Journal
+from tbsclassify.splitting import list_folds
+from tbsclassify.tuning._journal import Journal, TrialRecord
+from tbsclassify.tuning._outcome import (
+    check_any_finished,
+    check_any_ranked,
+    complete_failed,
+    finished_folds,
+    fold_without_result,
+    history_table,
+    tell_score_errors,
+)
+from tbsclassify.tuning._parameters import check_parameters
 from tbsclassify.tuning._trial import Task, max_epochs
+
+if TYPE_CHECKING:
+    from tbsclassify.tuning._space import Proposals
+
+# Settings of scikit-learn that change how things look, not what is computed.
+_COSMETIC = ("display", "print_changed_only")
 
 
 class RayTuneSearchCV(BaseSearchCV):
     """Search for hyperparameters with Ray Tune, from two cores to a cluster.
 
-    Takes the place of `RandomizedSearchCV`, with any estimator. A trial is one
+    It is used like `RandomizedSearchCV`, with any estimator. A trial is one
     configuration, cross-validated fold by fold. Our classifiers, alone or at the end
     of a Pipeline, are scored on the held-out scans after every epoch, so that a
-    scheduler ends bad trials after a few epochs of their first fold. Other estimators
-    have no epochs that could be seen, and run whole.
+    scheduler can end bad trials after a few epochs of their first fold. Other
+    estimators show no epochs, so their trials always run to the end.
 
     Parameters
     ----------
     estimator : estimator
-        What is tuned.
+        The estimator to tune.
     param_space : dict or list of dicts
-        What may be drawn for each parameter, by name
-        (``"tbsadhocclassifier__lr"``): a domain of Ray (``tune.loguniform(1e-4,
-        1e-1)``), a distribution of scipy, or a list of values, which may be tuples.
-        Of a list of dicts, one is drawn first; search algorithms take one dict only.
+        Values of each parameter, by name (``"tbsadhocclassifier__lr"``): a domain of
+        Ray (``tune.loguniform(1e-4, 1e-1)``), a distribution of scipy, or a list of
+        values, which may be tuples. From a list of dicts, one is drawn first; search
+        algorithms take one dict only.
     n_trials : int, default=10
         Number of configurations to try.
     scheduler : {"asha", "hyperband", "median"}, None or TrialScheduler, \
 default="asha"
         What ends trials early. "asha" is asynchronous successive halving: after 3,
         6, 12, ... epochs a trial goes on only if it is among the better half of those
-        that got as far. "hyperband" is the same with three brackets, whose trials
-        are spared for 3, 6 and 12 epochs. "median" ends trials that after 3 epochs or
-        more are below the median of the others' means. None runs all trials whole. A
+        that got as far. "hyperband" is the same with three brackets, whose trials run
+        for at least 3, 6 and 12 epochs. "median" ends trials that after 3 epochs or
+        more are below the median of the others' means. None ends no trial early. A
         scheduler of `ray.tune.schedulers` is copied; its ``time_attr`` may be "epoch",
         and its ``max_t`` must cover all folds.
     search_alg : {"random", "optuna"} or Searcher, default="random"
@@ -69,43 +79,47 @@ default="asha"
         `RandomizedSearchCV` would. "optuna" needs ``tbsclassify[optuna]``. A searcher
         of `ray.tune.search` is copied; give it neither space nor metric.
     scoring : str, callable, list, tuple or dict, default=None
-        As in `RandomizedSearchCV`. Of several measures the one that `refit` names
-        steers the search, without a name the first.
+        As in `RandomizedSearchCV`. Of several measures, the one that `refit` names
+        decides which trials are ended early; without a name, the first. A scorer gets
+        the whole estimator after each epoch, as it does at the end.
     cv : int, splitter or iterable, default=None
-        As in `RandomizedSearchCV`. With `groups` in `fit`, a number of folds stands
-        for folds that keep groups together.
+        As in `RandomizedSearchCV`. With `groups` in `fit`, a number of folds means
+        folds that keep groups together, and other splits must do so, too.
     refit : bool, str or callable, default=True
         As in `RandomizedSearchCV`: whether to fit the best configuration on all data,
         in this process, and by which measure or rule it is chosen.
     error_score : "raise" or number, default=nan
-        Score of a fold that cannot be fitted.
+        Score of a fold that cannot be fitted or scored. A warning says why; where
+        that is so in all folds, it is an error.
     return_train_score : bool, default=False
         Whether to score the training scans, too.
     time_budget : float, default=None
         Seconds after which the search ends with the trials that are finished.
     resources_per_trial : dict, default=None
-        What a trial takes, such as ``{"cpu": 2, "gpu": 0.25}``. By default a core,
-        and a GPU where there is one and the classifier uses it. A trial computes with
-        as many threads as it has cores.
-    storage_path : str or path-like, default=None
-        Folder in which every finished trial is written at once.
-    resume : bool, default=False
-        Whether to go on with the search in `storage_path`, without repeating its
-        finished trials. An unfinished trial begins again.
+        What a trial takes on one machine, such as ``{"cpu": 2, "gpu": 0.25}``; other
+        names are custom resources of Ray. By default a core, and a GPU where there is
+        one and the classifier uses it. A trial computes with as many threads as it
+        has cores.
+    checkpoint_dir : str or path-like, default=None
+        Folder in which every finished trial is written at once. If it holds the same
+        search, that search goes on: finished trials are not repeated, unfinished ones
+        begin again. It is the same search if all is equal that its results depend on:
+        the data, the estimator, the arguments that are given here, settings of
+        scikit-learn and versions of libraries.
     random_state : int, RandomState or None, default=None
-        Seed of what is proposed. The estimator's own seed is a parameter of the
-        estimator.
+        Seed of the proposed configurations. The estimator's own seed is a parameter
+        of the estimator.
     verbose : int, default=0
-        1 shows the search in one line on stderr, 2 lets Ray talk.
+        1 shows the progress in one line on stderr, 2 also Ray's own messages.
 
     Attributes
     ----------
     cv_results_ : dict of str to ndarray
-        The columns of `RandomizedSearchCV`, a row for each trial that was begun, and
-        ``status`` ("complete"; "stopped" by the scheduler; "failed", with a worker
-        that died again and again; "unfinished" when time was up) and ``n_epochs``,
-        over all folds. Scores of folds that a trial did not finish are NaN, and so is
-        its mean: only trials that are complete are ranked.
+        The columns of `RandomizedSearchCV`, with a row for each trial that began, and
+        two more: ``status`` ("complete"; "stopped" by the scheduler; "failed", where
+        the worker died again and again; "unfinished" when time was up) and
+        ``n_epochs``, over all folds. Scores of folds that a trial did not finish are
+        NaN, and so is its mean: only complete trials are ranked.
     history_ : pandas.DataFrame
         A row for each epoch: ``trial`` (row of `cv_results_`), ``fold``, ``epoch``,
         ``score`` and ``seconds`` since the search, or its resumption, began. Empty for
@@ -127,16 +141,20 @@ default="asha"
     Notes
     -----
     A Ray that is initialised, or that the environment variable ``RAY_ADDRESS`` names,
-    is used and left running. Otherwise one is started on this machine for the time of
-    the search. Data go to Ray's object store once, from which all workers of a machine
-    read them; paths stay paths, so that workers elsewhere must see the files.
+    is used and left running. Otherwise the search starts Ray on this machine and stops
+    it at the end. Data go to Ray's object store once, from which all workers of a
+    machine read them. Paths stay paths, so workers on other machines must find the
+    files.
 
     Epochs count through the folds: with three folds and 50 epochs, 51 is the first
     epoch of the second fold. A fold that stops early counts as all its epochs.
-    ``mean_fit_time`` has the scoring after each epoch in it.
+    ``mean_fit_time`` includes the scoring after each epoch. That runs all steps of a
+    Pipeline on the held-out scans; where that takes long, transform the scans before
+    the search if the steps learn nothing from them.
 
-    The score of the best configuration is the best of several, and so too good. To
-    know how the tuned model does on other patients, cross-validate the search itself.
+    The score of the best configuration is the highest of several, and therefore too
+    good. To know how the tuned model does on other patients, cross-validate the search
+    itself.
 
     Examples
     --------
@@ -160,41 +178,32 @@ default="asha"
     ['filters', 'lr']
     """
 
-    _parameter_constraints: dict = {
-        name: constraint
-        for name, constraint in BaseSearchCV._parameter_constraints.items()
-        if name not in ("n_jobs", "pre_dispatch")
-    } | {
-        "param_space": [dict, list, tuple],
-        "n_trials": [Interval(Integral, 1, None, closed="left")],
-        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
-        "resources_per_trial": [dict, None],
-        "resume": ["boolean"],
-        "random_state": ["random_state"],
-    }
-
-    # To scikit-learn a search routes metadata, it does not take any for itself.
+    # To scikit-learn a search routes metadata; it takes none for itself.
     __metadata_request__fit = {"groups": UNUSED}  # noqa: RUF012
+
+    # `_get_scorers`, `_get_routed_params_for_fit`, `_format_results`,
+    # `_select_best_index` and `_check_refit_for_multimetric` are methods of the class
+    # we inherit from, not public ones. They are what makes this a search like
+    # scikit-learn's; tests/test_sklearn_compat.py fails where a release changes them.
 
     def __init__(
         self,
-        estimator,
-        param_space,
+        estimator: Any,
+        param_space: dict[str, Any] | list[dict[str, Any]],
         *,
-        n_trials=10,
-        scheduler="asha",
-        search_alg="random",
-        scoring=None,
-        cv=None,
-        refit=True,
-        error_score=np.nan,
-        return_train_score=False,
-        time_budget=None,
-        resources_per_trial=None,
-        storage_path=None,
-        resume=False,
-        random_state=None,
-        verbose=0,
+        n_trials: int = 10,
+        scheduler: Any = "asha",
+        search_alg: Any = "random",
+        scoring: Any = None,
+        cv: Any = None,
+        refit: bool | str | Callable = True,
+        error_score: float | str = np.nan,
+        return_train_score: bool = False,
+        time_budget: float | None = None,
+        resources_per_trial: dict[str, float] | None = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        random_state: np.random.RandomState | int | None = None,
+        verbose: int = 0,
     ):
         self.estimator = estimator
         self.param_space = param_space
@@ -208,13 +217,13 @@ default="asha"
         self.return_train_score = return_train_score
         self.time_budget = time_budget
         self.resources_per_trial = resources_per_trial
-        self.storage_path = storage_path
-        self.resume = resume
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, *, groups=None, **params):
+    def fit(
+        self, X: Any, y: Any = None, *, groups: ArrayLike | None = None, **params: Any
+    ) -> Self:
         """Search, and fit the best configuration on all data.
 
         Parameters
@@ -224,9 +233,9 @@ default="asha"
         y : array-like of shape (n_scans,), default=None
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan, by which folds are split. Where the estimator, or
-            the last step of a Pipeline, takes `groups` in fit, it gets them, too,
-            unless metadata routing is on, which then decides.
+            Patient of each scan. No fold may have a patient on both sides. If the
+            estimator, or the last step of a Pipeline, takes `groups` in fit, it gets
+            them, too, unless metadata routing is on, which then decides.
         **params : dict
             Further arguments of the estimator's `fit`, with metadata routing also of
             the splitter and the scorer. Those with an entry for each scan are split
@@ -239,13 +248,17 @@ default="asha"
 
         Raises
         ------
-        ValueError
-            If no configuration can be fitted; if `storage_path` holds another search,
-            or any and `resume` is False; if a scheduler or search algorithm does not
-            suit.
+        TypeError, ValueError
+            Before anything is fitted: if an argument is not what it should be, the
+            estimator lacks a parameter of `param_space`, a patient is on both sides
+            of a fold, no machine has `resources_per_trial`, or `checkpoint_dir` holds
+            another search. Afterwards: if no configuration could be fitted or scored.
+        OSError
+            If `checkpoint_dir` cannot be written to.
         RuntimeError
             If no trial is complete when time is up.
         """
+        check_parameters(self)
         scorer, _ = self._get_scorers()
         X, y = indexable(X, y)
         routed = self._route(X, groups, params)
@@ -253,7 +266,14 @@ default="asha"
             estimator=clone(self.estimator),
             X=X,
             y=y,
-            splits=self._make_splits(X, y, groups, routed.splitter.split),
+            splits=list_folds(
+                self.cv,
+                X,
+                y,
+                groups,
+                classifier=is_classifier(self.estimator),
+                split_params=routed.splitter.split,
+            ),
             scorer=scorer,
             metric=self.refit if isinstance(self.refit, str) else None,
             fit_params=routed.estimator.fit,
@@ -262,64 +282,48 @@ default="asha"
             return_train_score=self.return_train_score,
             sklearn_config=get_config(),
         )
-        several = isinstance(scorer, MultimetricScorer)
-        self.scorer_ = scorer._scorers if several else scorer
+        self.n_splits_ = len(task.splits)
+        self.scorer_ = scorers_by_name(scorer) or scorer
         records, decode = self._search(task)
-        self._collect(records, decode)
+        self._collect(task, records, decode)
         self._choose()
         if self.refit:
             self._refit(task)
         return self
 
-    def _route(self, X, groups, params):
-        """Tell arguments of fit, of the splitter and of the scorer apart."""
+    def _route(self, X: Any, groups: Any, params: dict[str, Any]) -> Any:
+        """Separate arguments of fit, of the splitter and of the scorer."""
         params = check_method_params(X, params=params)
         if groups is not None:
             check_groups(groups, num_samples(X))
+        if get_config()["enable_metadata_routing"]:
+            # Groups that nobody requested still decide how `list_folds` splits.
+            params |= fit_metadata(self, groups=groups)
+            return self._get_routed_params_for_fit(params)
+        if groups is not None:
             params["groups"] = groups
         routed = self._get_routed_params_for_fit(params)
-        if not get_config()["enable_metadata_routing"]:
-            routed.estimator.fit |= fit_metadata(self.estimator, groups=groups)
+        routed.estimator.fit |= fit_metadata(self.estimator, groups=groups)
         return routed
 
-    def _make_splits(self, X, y, groups, split_params):
-        """List the folds; the same for all trials."""
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        if groups is not None and (self.cv is None or isinstance(self.cv, Integral)):
-            by_class = isinstance(cv, StratifiedKFold)
-            kind = StratifiedGroupKFold if by_class else GroupKFold
-            cv = kind(cv.get_n_splits())
-            split_params = {"groups": groups}
-        self.n_splits_ = cv.get_n_splits(X, y, **split_params)
-        splits = list(cv.split(X, y, **split_params))
-        if len(splits) != self.n_splits_ or not splits:
-            raise ValueError(
-                f"cv gave {len(splits)} splits where get_n_splits said "
-                f"{self.n_splits_}. Give a splitter that is consistent, or a list of "
-                "(train, test)."
-            )
-        return splits
-
-    def _search(self, task):
-        """Run the trials; return their records and what makes parameters of them."""
+    def _search(self, task: Task) -> tuple[list[TrialRecord], Callable]:
+        """Run the trials; return their records and how to read their parameters."""
         # Imported here, since they import Ray.
         from tbsclassify.tuning._ray import run_trials
         from tbsclassify.tuning._schedulers import make_scheduler
         from tbsclassify.tuning._session import quiet
-        from tbsclassify.tuning._space import make_proposals
+        from tbsclassify.tuning._space import check_names, make_proposals
 
         seed = check_random_seed(self.random_state)
         with quiet(self.verbose):
             proposals = make_proposals(
                 self.param_space, self.search_alg, self.n_trials, seed
             )
-            longest = max(
-                max_epochs(task.configured(parameters))
-                for parameters in proposals.candidates or [{}]
-            )
+            check_names(task.estimator, proposals.candidates)
+            longest = max(max_epochs(task.configured(p)) for p in proposals.candidates)
             scheduler = make_scheduler(self.scheduler, longest * len(task.splits))
             task = replace(task, decode=proposals.decode)
-            journal = Journal(self._open_storage(task, proposals.identity, seed))
+            journal = Journal(self._open_checkpoint(task, proposals, seed))
             run_trials(
                 task,
                 proposals,
@@ -333,109 +337,98 @@ default="asha"
         records = sorted(journal.records.values(), key=lambda record: record.number)
         return records, proposals.decode
 
-    def _open_storage(self, task, space, seed):
-        """Return the folder of finished trials, None where none is wanted."""
-        if self.storage_path is None:
-            if self.resume:
-                raise ValueError(
-                    "resume=True, but storage_path is None. Name the folder of the "
-                    "search to go on with."
-                )
+    def _open_checkpoint(
+        self, task: Task, proposals: "Proposals", seed: int
+    ) -> Checkpoint | None:
+        """Return the folder of finished trials, if there is to be one."""
+        if self.checkpoint_dir is None:
             return None
-        if self.random_state is None:
-            raise ValueError(
-                "storage_path is given, but random_state is None. Give a seed: without "
-                "one, a search called again is another search."
-            )
-        if not self.resume and Path(self.storage_path, "manifest.json").exists():
-            raise ValueError(
-                f"storage_path={str(self.storage_path)!r} holds a search already. Give "
-                "resume=True to go on with it, or another folder."
-            )
-        identity = {
-            "data": [task.X, task.y, task.fit_params],
-            "estimator": task.estimator,
-            "splits": task.splits,
-            "param_space": space,
-            "settings": (seed, self.n_trials, _name(self.scoring)),
-        }
-        return Checkpoint(self.storage_path, identity)
+        import ray
 
-    def _collect(self, records, decode):
-        """Make `cv_results_` and `history_` of the records of trials."""
-        statuses = [record.status for record in records]
-        if not {"complete", "failed"} & set(statuses):
-            raise RuntimeError(
-                f"No trial was complete within time_budget={self.time_budget} seconds, "
-                f"{len(records)} had begun. Give more time, fewer folds or epochs."
-            )
-        for record in records:
-            if record.status == "failed":
-                if self.error_score == "raise":
-                    raise RuntimeError(record.error)
-                crashed = self._fold(self.error_score, record.error)
-                record.splits += [crashed] * (self.n_splits_ - len(record.splits))
-        finished = [split for record in records for split in record.splits]
+        config = task.sklearn_config.items()
+        # Each part has a name of its own, so that a refusal can say what differs.
+        identity = {
+            "X": task.X,
+            "y": task.y,
+            "fit_params": task.fit_params,
+            "score_params": task.score_params,
+            "estimator": task.estimator,
+            "splits of cv": task.splits,
+            "param_space": proposals.identity,
+            "n_trials": self.n_trials,
+            "scheduler": self.scheduler,
+            "search_alg": self.search_alg,
+            "scoring": self.scoring,
+            "measure of refit": task.metric,
+            "error_score": self.error_score,
+            "return_train_score": bool(self.return_train_score),
+            "random_state": seed,
+            "configuration of scikit-learn": {
+                name: value for name, value in config if name not in _COSMETIC
+            },
+            "version of ray": ray.__version__,
+        }
+        try:
+            checkpoint = Checkpoint(self.checkpoint_dir, identity)
+        except OSError as error:
+            raise _not_writable(self.checkpoint_dir, error) from error
+        if not os.access(checkpoint.folder, os.W_OK):
+            raise _not_writable(self.checkpoint_dir, "it is read-only")
+        return checkpoint
+
+    def _collect(
+        self, task: Task, records: list[TrialRecord], decode: Callable
+    ) -> None:
+        """Make `cv_results_` and `history_` from the records of trials."""
+        check_any_finished(records, self.time_budget)
+        complete_failed(records, task)
+        finished = finished_folds(records, task)
         warn_or_raise_about_fit_failures(finished, self.error_score)
-        if callable(self.scoring):
-            insert_error_scores(finished, self.error_score)
+        tell_score_errors(finished, task)
         example = finished[0]["test_scores"]
         self.multimetric_ = isinstance(example, dict)
         nothing = dict.fromkeys(example, np.nan) if self.multimetric_ else np.nan
-        for record in records:
-            missing = [self._fold(nothing)] * (self.n_splits_ - len(record.splits))
-            record.splits += missing
+        unfinished = fold_without_result(task, nothing)
+        folds = [
+            fold
+            for record in records
+            for fold in (record.splits + [unfinished] * self.n_splits_)[
+                : self.n_splits_
+            ]
+        ]
         with warnings.catch_warnings():
             if all(
-                np.isfinite(_values(split["test_scores"])).all() for split in finished
+                np.isfinite(_values(fold["test_scores"])).all() for fold in finished
             ):
-                # Then only folds that nobody finished are not.
+                # Then the only NaNs are those of folds that were not finished.
                 warnings.filterwarnings("ignore", message=".*scores are non-finite")
             self.cv_results_ = self._format_results(
-                [decode(record.config) for record in records],
-                self.n_splits_,
-                [split for record in records for split in record.splits],
+                [decode(record.config) for record in records], self.n_splits_, folds
             )
         self.cv_results_ |= {
-            "status": np.array(statuses),
+            "status": np.array([record.status for record in records]),
             "n_epochs": np.array([record.n_epochs for record in records]),
         }
-        rows = [
-            (trial, *row)
-            for trial, record in enumerate(records)
-            for row in record.history
-        ]
-        columns = ["trial", "fold", "epoch", "score", "seconds"]
-        self.history_ = pd.DataFrame(rows, columns=columns)
+        self.history_ = history_table(records)
 
-    def _fold(self, scores, error=None):
-        """Make what scikit-learn's result of a fold is, for one without a result."""
-        if isinstance(self.scorer_, dict) and not isinstance(scores, dict):
-            scores = dict.fromkeys(self.scorer_, scores)
-        fold = {
-            "fit_error": error,
-            "test_scores": scores,
-            "n_test_samples": 0,
-            "fit_time": np.nan,
-            "score_time": np.nan,
-        }
-        return fold | {"train_scores": scores} if self.return_train_score else fold
-
-    def _choose(self):
+    def _choose(self) -> None:
         """Choose the best configuration."""
-        results, metric = self.cv_results_, "score"
+        results: dict[str, Any] = self.cv_results_
+        metric: Any = "score"
         if self.multimetric_:
             names = [name.split("_", 2)[2] for name in results if "mean_test_" in name]
             self._check_refit_for_multimetric(names)
             metric = self.refit
         if self.multimetric_ and not self.refit:
             return
+        if not callable(self.refit):
+            check_any_ranked(results[f"mean_test_{metric}"], metric)
         self.best_index_ = self._select_best_index(self.refit, metric, results)
         if not callable(self.refit):
             self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
         self.best_params_ = results["params"][self.best_index_]
 
-    def _refit(self, task):
+    def _refit(self, task: Task) -> None:
         """Fit the best configuration on all data."""
         self.best_estimator_ = task.configured(self.best_params_)
         began = time.time()
@@ -448,13 +441,13 @@ default="asha"
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
 
 
-def _values(scores):
+def _not_writable(folder: str | os.PathLike, why: Any) -> OSError:
+    return OSError(
+        "Expected checkpoint_dir to be a folder that can be written to, got "
+        f"{os.fspath(folder)!r} ({why})."
+    )
+
+
+def _values(scores: Any) -> list[float]:
     """Return the values of one score or of several."""
     return list(scores.values()) if isinstance(scores, dict) else [scores]
-
-
-def _name(scoring):
-    """Return what stays the same of `scoring` from one process to the next."""
-    if callable(scoring):
-        return getattr(scoring, "__qualname__", type(scoring).__qualname__)
-    return scoring if isinstance(scoring, str) or scoring is None else list(scoring)

@@ -1,24 +1,30 @@
-"""The Ray that a search runs on, and a process left as it was before it."""
+"""Start or find Ray for a search, and restore the process afterwards.
+
+Private names of Ray are used here and in `_ray` only.
+"""
 
 import logging
 import os
 import random
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import ray
+from ray.tune.execution.cluster_info import _is_ray_cluster
 
 from tbsclassify.tuning._trial import classifier_with_epochs
 
-# Those that Ray Tune sets handlers for, and leaves them set.
+# Ray Tune sets handlers for these signals and does not restore them.
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name)
 ]
-# Settings that Ray Tune takes from the environment alone: no log files and no
-# snapshots, which hold nothing that we do not keep; Ctrl-C and the working directory
-# are left as they are.
+# Settings that Ray Tune reads from the environment only. It shall write no log files
+# and no snapshots, since we keep all that is in them, and shall leave Ctrl-C and the
+# working directory alone.
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
@@ -30,10 +36,17 @@ _ENVIRONMENT = {
 
 
 @contextmanager
-def interruption_told_to(follower):
-    """Let Ctrl-C end the trials first; a second one ends this process at once."""
+def interruption_told_to(follower: Any) -> Iterator[None]:
+    """Let Ctrl-C end the trials first; a second one ends this process at once.
+
+    Ray's own handling of Ctrl-C is switched off: it ends the trials but not the
+    program, so that `fit` would return as if the search were over. An exception in
+    the midst of Ray's loop, on the other hand, would leave trials running on the
+    cluster. So the handler only notes the interruption. Ray sees the note when it
+    asks whether to stop (`_Ending`), and `run_trials` raises it in the end.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # Python lets no other thread set handlers
         return
     before = {sign: signal.getsignal(sign) for sign in _SIGNALS}
 
@@ -46,62 +59,112 @@ def interruption_told_to(follower):
         yield
     finally:
         for sign, handler in before.items():
-            if handler is not None:  # which is how Python shows those of others
+            if handler is not None:  # None is a handler that was not set from Python
                 signal.signal(sign, handler)
 
 
 @contextmanager
-def running_ray(verbose):
-    """Use the Ray that there is, or run one of our own inside the block.
-
-    Yields whether it is our own.
-    """
+def running_ray(verbose: int) -> Iterator[None]:
+    """Use the Ray that is running, or run one inside the block."""
     level = logging.CRITICAL if verbose < 2 else logging.INFO
     address = os.environ.get("RAY_ADDRESS")
     if ray.util.client.ray.is_connected() or (address or "").startswith("ray://"):
         raise RuntimeError(
-            "Ray Client (an address ray://...) cannot follow a search. Run it on a "
+            "Expected to run on a machine of the Ray cluster, got Ray Client (an "
+            "address ray://...), which cannot follow a search. Run the program on a "
             "machine of the cluster, or send it there with `ray job submit`."
         )
     if ray.is_initialized():
-        yield False
+        yield
         return
-    options = {"logging_level": level, "log_to_driver": verbose > 1}
+    options: dict[str, Any] = {"logging_level": level, "log_to_driver": verbose > 1}
     if not address:
         options |= {"address": "local", "include_dashboard": False}
     ray.init(**options)
     try:
-        yield not address
+        yield
     finally:
         ray.shutdown()
 
 
-def check_resources(resources, estimator, is_ours):
-    """Return what each trial takes: by default a core, and a GPU if it will use one."""
-    there_are = ray.cluster_resources()
+def resolve_resources(resources: dict | None, estimator: Any) -> dict[str, float]:
+    """Return what each trial takes, checked against the Ray that is running.
+
+    By default that is a core, and a GPU where there is one and the classifier uses it.
+
+    Raises
+    ------
+    ValueError
+        If no node has as much, so that no trial would ever start.
+    """
+    nodes = _nodes()
     if resources is None:
         classifier = classifier_with_epochs(estimator)
-        wants_gpu = classifier is not None and classifier.device != "cpu"
-        has_gpu = there_are.get("GPU", 0) > 0
-        resources = {"cpu": 1, "gpu": 1} if wants_gpu and has_gpu else {"cpu": 1}
+        uses_gpu = classifier is not None and classifier.device != "cpu"
+        has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
+        resources = {"gpu": 1} if uses_gpu and has_gpu else {}
+    # Ray writes CPU in what nodes have, and cpu in what trials take.
+    lower = {"CPU": "cpu", "GPU": "gpu"}
+    resources = {lower.get(name, name): amount for name, amount in resources.items()}
     resources = {"cpu": 1} | resources
-    if is_ours:
-        for name, amount in resources.items():
-            key = name.upper() if name in ("cpu", "gpu") else name
-            if amount > there_are.get(key, 0):
-                raise ValueError(
-                    f"resources_per_trial={resources!r}, but this machine has "
-                    f"{there_are.get(key, 0):g} of {name!r}. Ask for less, or start "
-                    "Ray with more."
-                )
+    upper = {"cpu": "CPU", "gpu": "GPU"}
+    needed = {upper.get(name, name): amount for name, amount in resources.items()}
+    fits = any(
+        all(node.get(name, 0) >= amount for name, amount in needed.items())
+        for node in nodes
+    )
+    # A cluster started by `ray up` adds nodes, of kinds that cannot be asked for.
+    if not fits and not _is_ray_cluster():
+        raise ValueError(
+            f"Expected resources_per_trial to be what one machine has, got {resources}."
+            f" Ray has {_told(nodes, needed)}. Ask for less, or start Ray with more."
+        )
     return resources
 
 
-@contextmanager
-def kept_as_found(seed):
-    """Put global state right for Ray Tune inside the block, and back after it.
+def resources_in_words(resources: dict[str, float]) -> str:
+    """Return what a trial takes, what the machines have and what is free."""
+    free = ray.available_resources()
+    needed = {name.upper() if name in ("cpu", "gpu") else name for name in resources}
+    idle = ", ".join(f"{free.get(name, 0):g} {name}" for name in sorted(needed))
+    return (
+        f"A trial takes resources_per_trial={resources}; Ray has "
+        f"{_told(_nodes(), needed)}, of which are free now: {idle}."
+    )
 
-    Schedulers draw from NumPy's global generator, which is seeded.
+
+def _nodes() -> list[dict[str, float]]:
+    """Return the resources of each node, and of those that an autoscaler may add."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    config = ray._private.state.state.get_cluster_config()
+    groups = [] if config is None else config.node_group_configs
+    return nodes + [dict(group.resources) for group in groups]
+
+
+def _told(nodes: list[dict[str, float]], names: Any) -> str:
+    """Return what each node has of some resources."""
+    names = sorted({"CPU", "GPU", *names})
+    each = [
+        ", ".join(f"{node.get(name, 0):g} {name}" for name in names) for node in nodes
+    ]
+    count = "1 machine" if len(nodes) == 1 else f"{len(nodes)} machines"
+    return f"{count} ({'; '.join(each)})"
+
+
+def most_epochs(scheduler: Any) -> int | None:
+    """Return after how many epochs a scheduler of Ray ends every trial, if it does."""
+    # Schedulers do not tell their limit in any public way.
+    return getattr(scheduler, "_max_t", getattr(scheduler, "_max_t_attr", None))
+
+
+@contextmanager
+def kept_as_found(seed: int) -> Iterator[None]:
+    """Set global state as Ray Tune needs it, and restore it after the block.
+
+    Ray Tune takes settings from the environment, and its schedulers draw from NumPy's
+    global generator: hyperband, for one, draws the bracket of each trial. So that
+    generator is seeded here, or a search with a seed would not repeat itself. The
+    user's environment and random states come back, whatever happens.
     """
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
@@ -120,8 +183,8 @@ def kept_as_found(seed):
 
 
 @contextmanager
-def quiet(verbose):
-    """Silence Ray and Optuna inside the block, unless they are to talk."""
+def quiet(verbose: int) -> Iterator[None]:
+    """Silence Ray and Optuna inside the block, unless `verbose` is 2 or more."""
     loggers = [logging.getLogger(name) for name in ("ray", "optuna")]
     levels = [logger.level for logger in loggers]
     if verbose < 2:

@@ -1,4 +1,4 @@
-"""What a search tries: spaces of parameters, and what proposes from them."""
+"""Spaces of parameters, and the search algorithms that propose from them."""
 
 import copy
 from collections.abc import Callable
@@ -10,31 +10,34 @@ import numpy as np
 from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Categorical, Domain
+from sklearn.base import clone
 from sklearn.model_selection import ParameterSampler
 
-_WANTED = (
-    "A domain of Ray (tune.loguniform(1e-4, 1e-1)), a distribution of scipy or a "
-    "list of values is wanted."
+_EXPECTED = (
+    "a domain of Ray (tune.loguniform(1e-4, 1e-1)), a distribution of scipy or a "
+    "list of values"
 )
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """The configurations of a search, or what proposes them one by one.
+    """The configurations of a search, or the algorithm that proposes them one by one.
 
-    What Ray calls a configuration are numbers here, and `decode` makes parameters of
-    them: it takes a dict and can be pickled.
+    Ray gets numbers only as a configuration. `decode` turns such a dict of numbers
+    into parameters of the estimator; it can be pickled.
     """
 
     n_trials: int
     decode: Callable
-    candidates: list | None  # all of them, None where they are proposed one by one
+    candidates: list[dict]  # all of them, or an example where an algorithm proposes
     search_alg: Searcher | None
-    identity: Any  # by which a search is known again
+    identity: Any  # equal for searches over the same space
 
 
-def make_proposals(param_space, search_alg, n_trials, seed):
-    """Draw configurations, or make ready what proposes them.
+def make_proposals(
+    param_space: Any, search_alg: Any, n_trials: int, seed: int
+) -> Proposals:
+    """Draw configurations, or prepare the algorithm that proposes them.
 
     Parameters
     ----------
@@ -54,7 +57,8 @@ def make_proposals(param_space, search_alg, n_trials, seed):
     search_alg = _make_search_alg(search_alg, domains, seed)
     identity = [list(domains.items()), list(choices.items())]
     decode = partial(_chosen, choices)
-    return Proposals(n_trials, decode, None, search_alg, identity)
+    example = sample_candidates(param_space, 1, seed)
+    return Proposals(n_trials, decode, example, search_alg, identity)
 
 
 def _listed(candidates, config):
@@ -83,29 +87,30 @@ def _make_search_alg(search_alg, domains, seed):
         search_alg = OptunaSearch(seed=seed)
     if not isinstance(search_alg, Searcher):
         raise TypeError(
-            f'search_alg={search_alg!r}, but "random", "optuna" or a searcher of '
-            "ray.tune.search is wanted."
+            'Expected search_alg to be "random", "optuna" or a searcher of '
+            f"ray.tune.search, got {search_alg!r}."
         )
     return with_objective(copy.deepcopy(search_alg), "search_alg", domains)
 
 
-def with_objective(proposer, name, *domains):
+def with_objective(proposer: Any, name: str, *domains: dict) -> Any:
     """Tell a search algorithm or scheduler to look for the highest score."""
     if not proposer.set_search_properties("score", "max", *domains):
         raise ValueError(
-            f"{name}={type(proposer).__name__}(...) has a metric, mode or space of its "
-            "own. Leave them out: they come from scoring and param_space."
+            f"Expected {name} without metric, mode and space, got a "
+            f"{type(proposer).__name__} with one of its own. Leave them out: they come "
+            "from scoring and param_space."
         )
     return proposer
 
 
-def sample_candidates(space, n_trials, seed):
+def sample_candidates(space: Any, n_trials: int, seed: int) -> list[dict]:
     """Draw settings as RandomizedSearchCV does, Ray's domains included.
 
     Parameters
     ----------
     space : dict or list of dicts
-        What may be drawn, by name of the parameter.
+        Values or distribution of each parameter, by its name.
     n_trials : int
         Settings to draw. If all of a space are lists, none is drawn twice.
     seed : int
@@ -116,6 +121,11 @@ def sample_candidates(space, n_trials, seed):
     candidates : list of dict
     """
     spaces = space if isinstance(space, list | tuple) else [space]
+    if not spaces or not all(isinstance(one, dict) for one in spaces):
+        raise TypeError(
+            "Expected param_space to be a dict or a list of dicts, each with values "
+            f"by the name of a parameter, got {space!r}."
+        )
     spaces = [
         {name: _distribution(name, values) for name, values in one.items()}
         for one in spaces
@@ -123,21 +133,21 @@ def sample_candidates(space, n_trials, seed):
     return list(ParameterSampler(spaces, n_trials, random_state=seed))
 
 
-def suggestion_space(space):
+def suggestion_space(space: Any) -> tuple[dict, dict]:
     """Put a space into the form that search algorithms of Ray take.
 
     Returns
     -------
     domains : dict of str to Domain
-        Choices are numbered, since values such as tuples are beyond many
-        algorithms.
+        Choices are numbered, since many algorithms cannot take values such as
+        tuples.
     choices : dict of str to list
-        What the numbers stand for.
+        The values that the numbers stand for.
     """
     if not isinstance(space, dict):
         raise ValueError(
-            "param_space is a list of spaces, but a search algorithm takes one. Give "
-            'one dict, or leave search_alg="random".'
+            "Expected param_space to be one dict for a search algorithm, got a list of "
+            'spaces. Give one dict, or leave search_alg="random".'
         )
     domains, choices = {}, {}
     for name, values in space.items():
@@ -170,16 +180,20 @@ def _distribution(name, values):
         return _Drawn(values)
     if isinstance(values, dict) and set(values) == {"grid_search"}:
         raise ValueError(
-            f"param_space[{name!r}] is a grid_search of Ray, but values are drawn "
-            "here. Give the list itself, or use GridSearchCV."
+            f"Expected param_space[{name!r}] to be {_EXPECTED}, got a grid_search of "
+            "Ray. Values are drawn here. Give the list itself, or use GridSearchCV."
         )
     if hasattr(values, "rvs"):
         return values
     if isinstance(values, str | dict) or not np.iterable(values):
-        raise TypeError(f"param_space[{name!r}] is {values!r}. {_WANTED}")
+        raise TypeError(
+            f"Expected param_space[{name!r}] to be {_EXPECTED}, got {values!r}."
+        )
     values = list(values)
     if not values:
-        raise ValueError(f"param_space[{name!r}] is empty. {_WANTED}")
+        raise ValueError(
+            f"Expected param_space[{name!r}] to be {_EXPECTED}, got an empty one."
+        )
     return values
 
 
@@ -193,7 +207,47 @@ def _domain_of_scipy(name, distribution):
         low, last = (int(end) for end in distribution.support())
         return tune.randint(low, last + 1)
     raise ValueError(
-        f"param_space[{name!r}] is a distribution ({kind}) that search algorithms of "
-        "Ray do not know. Give it as tune.uniform, tune.loguniform, tune.randint or "
+        f"Expected param_space[{name!r}] to be a distribution that search algorithms "
+        f"of Ray know, got {kind}. Give tune.uniform, tune.loguniform, tune.randint or "
         'tune.quniform, or leave search_alg="random".'
     )
+
+
+def check_names(estimator: Any, candidates: list[dict]) -> None:
+    """Check that an estimator has the parameters of all configurations.
+
+    Raises
+    ------
+    ValueError
+        Names all that it does not have, and all that it has.
+    """
+    unknown = {
+        name
+        for candidate in candidates
+        for name in candidate
+        if not _takes(estimator, candidate, name)
+    }
+    if unknown:
+        has = ", ".join(sorted(estimator.get_params()))
+        raise ValueError(
+            f"Expected param_space to name parameters of {type(estimator).__name__}, "
+            f"got {', '.join(map(repr, sorted(unknown)))}. Its parameters are: {has}."
+        )
+
+
+def _takes(estimator: Any, candidate: dict, name: str) -> bool:
+    """Tell whether an estimator takes one parameter of a configuration."""
+    if name in estimator.get_params():
+        return True
+    # A configuration may put another estimator into a Pipeline, which then has other
+    # parameters: those of the steps above must be set first.
+    above = {
+        one: value
+        for one, value in candidate.items()
+        if one == name or name.startswith(f"{one}__")
+    }
+    try:
+        clone(estimator).set_params(**clone(above, safe=False))
+    except (ValueError, AttributeError, TypeError):
+        return False
+    return True

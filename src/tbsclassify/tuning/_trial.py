@@ -1,21 +1,25 @@
 """One trial of a search: a configuration fitted and scored on every fold."""
 
+import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from numbers import Integral
+from traceback import format_exc
 from typing import Any
 
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 
+from tbsclassify._pipelines import last_step
 from tbsclassify._sklearn_compat import (
+    MultimetricScorer,
     check_method_params,
     fit_and_score,
     safe_indexing,
     score,
+    scorers_by_name,
 )
 
 
@@ -36,17 +40,25 @@ class Task:
     sklearn_config: dict
     decode: Callable | None = None  # from Ray's configuration to parameters
 
-    def configured(self, parameters):
+    def configured(self, parameters: dict[str, Any]) -> Any:
         """Return the estimator, unfitted, with these parameters."""
         return clone(self.estimator).set_params(**clone(parameters, safe=False))
 
+    def deciding(self, scores: Any) -> float:
+        """Return the score that decides, of one or several."""
+        if isinstance(scores, dict):
+            scores = scores[self.metric or next(iter(scores))]
+        return float(scores)
 
-def evaluate(task, parameters, report):
+
+def evaluate(
+    task: Task, parameters: dict[str, Any], report: Callable[[dict], None]
+) -> None:
     """Fit and score one configuration on all folds.
 
-    A classifier with epochs is scored on the held-out scans after each of them, and
-    the score is reported at once. All others are reported when they have been through
-    all folds.
+    A classifier with epochs is scored on the held-out scans after each of them, as
+    the whole estimator would be if its training ended there, and the score is reported
+    at once. All others are reported when they have been through all folds.
 
     Parameters
     ----------
@@ -58,7 +70,8 @@ def evaluate(task, parameters, report):
         Takes a dict: ``score``, mean over the folds begun; ``epoch``, counted through
         the folds, of which each counts as `max_epochs`; ``n_epochs``, those really
         trained; ``rows``, (fold, epoch, score) of epochs not reported yet; ``splits``,
-        scikit-learn's result of each finished fold; ``complete``, whether that is all.
+        scikit-learn's result of each finished fold, and ``score_errors`` in it, the
+        traceback of each scorer that failed; ``complete``, whether that is all.
     """
     with config_context(**task.sklearn_config):
         trial = _Trial(task, report)
@@ -69,61 +82,71 @@ def evaluate(task, parameters, report):
 class _Trial:
     """The folds of a configuration, one after another."""
 
-    def __init__(self, task, report):
+    def __init__(self, task: Task, report: Callable[[dict], None]):
         self.task, self.report = task, report
-        self.splits, self.rows, self.n_epochs = [], [], 0
+        self.splits: list[dict[str, Any]] = []
+        self.rows: list[tuple] = []
+        self.n_epochs = 0
         self.epochs_of_fold = 1
 
-    def run(self, fold, estimator):
+    def run(self, fold: int, estimator: Any) -> None:
         task = self.task
         train, test = task.splits[fold]
-        classifier = classifier_with_epochs(estimator)
-        with self._following(classifier, estimator, fold, test):
-            result = fit_and_score(
-                estimator,
-                task.X,
-                task.y,
-                scorer=task.scorer,
-                train=train,
-                test=test,
-                verbose=0,
-                parameters=None,
-                fit_params=task.fit_params,
-                score_params=task.score_params,
-                return_train_score=task.return_train_score,
-                return_n_test_samples=True,
-                return_times=True,
-                error_score=task.error_score,
-            )
-        self.splits.append(result)
-        if classifier is not None or len(self.splits) == len(task.splits):
+        scorer = _noting(task)
+        with warnings.catch_warnings():
+            # Nobody sees the warnings of a worker: reasons go with the results.
+            warnings.filterwarnings("ignore", message="Scoring failed")
+            with self._following(estimator, fold, test, scorer):
+                result = fit_and_score(
+                    estimator,
+                    task.X,
+                    task.y,
+                    scorer=scorer,
+                    train=train,
+                    test=test,
+                    verbose=0,
+                    parameters=None,
+                    fit_params=task.fit_params,
+                    score_params=task.score_params,
+                    return_train_score=task.return_train_score,
+                    return_n_test_samples=True,
+                    return_times=True,
+                    error_score=task.error_score,
+                )
+        self.splits.append(result | {"score_errors": scorer.errors})
+        has_epochs = classifier_with_epochs(estimator) is not None
+        if has_epochs or len(self.splits) == len(task.splits):
             self._tell((fold + 1) * self.epochs_of_fold)
 
-    def _following(self, classifier, estimator, fold, test):
+    def _following(
+        self, estimator: Any, fold: int, test: np.ndarray, scorer: Any
+    ) -> AbstractContextManager:
         """Score the held-out scans after each epoch of a classifier that has some."""
+        classifier = classifier_with_epochs(estimator)
         if classifier is None:
             return nullcontext()
         task = self.task
+        X, y = safe_indexing(task.X, test), safe_indexing(task.y, test)
+        params = check_method_params(task.X, task.score_params, indices=test)
 
-        def on_epoch(epoch, max_epochs):
-            scans = _transformed(estimator, safe_indexing(task.X, test))
-            params = check_method_params(task.X, task.score_params, indices=test)
-            y = safe_indexing(task.y, test)
-            scores = score(classifier, scans, y, task.scorer, params, task.error_score)
+        def on_epoch(epoch: int, max_epochs: int) -> None:
+            # In a Pipeline the steps before the classifier are fitted by now, so the
+            # whole estimator can be scored, by whatever a scorer asks of it.
+            scores = score(estimator, X, y, scorer, params, task.error_score)
             self.epochs_of_fold = max_epochs
             self.n_epochs += 1
-            self.rows.append((fold, epoch, self._deciding(scores)))
+            self.rows.append((fold, epoch, task.deciding(scores)))
             if epoch < max_epochs:  # the last is reported with the fold
                 self._tell(fold * max_epochs + epoch, scores)
 
         return classifier.monitored(on_epoch)
 
-    def _tell(self, epoch, *unfinished):
+    def _tell(self, epoch: int, *unfinished: Any) -> None:
         """Report the finished folds and the scores of an unfinished one."""
         rows, self.rows = self.rows, []
         finished = [split["test_scores"] for split in self.splits]
-        scores = [self._deciding(one) for one in (*finished, *unfinished)]
-        told = {
+        scores = [self.task.deciding(one) for one in (*finished, *unfinished)]
+        told: dict[str, Any] = {
             "score": float(np.mean(scores)),
             "epoch": epoch,
             "n_epochs": self.n_epochs,
@@ -135,32 +158,57 @@ class _Trial:
             del told["epoch"]  # or schedulers would compare it
         self.report(told)
 
-    def _deciding(self, scores):
-        """Return the score that decides, of one or several."""
-        if isinstance(scores, dict):
-            scores = scores[self.task.metric or next(iter(scores))]
-        return float(scores)
+
+class _NotingScorer:
+    """A scorer that notes what it failed with, and fails."""
+
+    def __init__(self, scorer: Callable):
+        self.scorer = scorer
+        self.errors: dict[str, str] = {}
+
+    def __call__(self, *args, **kwargs):
+        try:
+            return self.scorer(*args, **kwargs)
+        except Exception:
+            self.errors["score"] = format_exc()
+            raise
 
 
-def classifier_with_epochs(estimator):
+class _NotingScorers(MultimetricScorer):
+    """Scorers of several measures that note what each failed with.
+
+    scikit-learn returns the traceback in place of the score. It would replace that by
+    `error_score` and warn, without the name of the measure.
+    """
+
+    def __init__(self, scorers: dict[str, Callable], raise_exc: bool):
+        super().__init__(scorers=scorers, raise_exc=raise_exc)
+        self.errors: dict[str, str] = {}
+
+    def __call__(self, *args, **kwargs):
+        scores = super().__call__(*args, **kwargs)
+        self.errors |= {
+            name: value for name, value in scores.items() if isinstance(value, str)
+        }
+        return scores
+
+
+def _noting(task: Task) -> _NotingScorer | _NotingScorers:
+    """Return the scorer of a task with a place for the errors of one fold."""
+    several = scorers_by_name(task.scorer)
+    if several is None:
+        return _NotingScorer(task.scorer)
+    return _NotingScorers(several, raise_exc=task.error_score == "raise")
+
+
+def classifier_with_epochs(estimator: Any) -> Any:
     """Return the classifier that an estimator is or ends in, if it has epochs."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator if hasattr(estimator, "monitored") else None
+    classifier = last_step(estimator)
+    return classifier if hasattr(classifier, "monitored") else None
 
 
-def max_epochs(estimator):
+def max_epochs(estimator: Any) -> int:
     """Return how many epochs one fit of an estimator has at most, 0 without any."""
     classifier = classifier_with_epochs(estimator)
     found = 0 if classifier is None else classifier.resolve_max_epochs()
-    return found if isinstance(found, Integral) else 0
-
-
-def _transformed(pipeline, X):
-    """Put scans through the fitted steps before the last one."""
-    while isinstance(pipeline, Pipeline):
-        for _, step in pipeline.steps[:-1]:
-            if hasattr(step, "transform"):  # not "passthrough", not a sampler
-                X = step.transform(X)
-        pipeline = pipeline.steps[-1][1]
-    return X
+    return int(found) if isinstance(found, Integral) else 0
