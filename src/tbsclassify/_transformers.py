@@ -65,7 +65,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         """
         return self.transform(X, boxes=boxes)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.requires_fit = False

@@ -165,7 +165,7 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
             )
         return thresholds
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
