@@ -6,7 +6,7 @@ patient, and the labels shuffled by ``check="permuted"``. The share of runs that
 should be 5 %; with 1000 runs it is known to about 1.4 percentage points. A model with
 a memory shows how often a fault is found.
 
-Measured with 1000 runs each: see the figures beside the models.
+Measured: guessing 5.6 % of 500 runs, nearest neighbours 4.5 % of 200.
 """
 
 import sys

@@ -269,15 +269,15 @@ def _check_sizes(sizes, n_scans, classes):
     if counted:
         if sum(sizes) != n_scans:
             raise ValueError(
-                f"sizes={sizes!r} add up to {sum(sizes)}, but y has {n_scans} scans. "
-                "Give sizes that add up to it, or shares that add up to 1."
+                f"Expected sizes to add up to the {n_scans} scans of y, got {sizes!r}, "
+                f"which add up to {sum(sizes)}. Shares that add up to 1 will do, too."
             )
         numbers = np.array(sizes)
     else:
         if abs(sum(sizes) - 1) > 1e-6:
             raise ValueError(
-                f"sizes={sizes!r} add up to {sum(sizes):g}, but shares add up to 1, "
-                "and numbers of scans are integers."
+                f"Expected sizes to be shares that add up to 1, or integers, got "
+                f"{sizes!r}, which add up to {sum(sizes):g}."
             )
         exact = np.asarray(sizes) * n_scans
         numbers = np.floor(exact + 1e-9).astype(int)
@@ -299,8 +299,9 @@ def _check_patients_suffice(scans, classes, groups):
     if n_patients[c] < len(_PARTS):
         who = "scan" if groups is None else "patient"
         raise ValueError(
-            f"Class {classes[c]} has {n_patients[c]} {who}(s), but each of the three "
-            "parts needs one. Add scans, or merge the class with another."
+            f"Expected three {who}s or more of each class, one for each part, got "
+            f"{n_patients[c]} of class {classes[c]}. Add scans, or merge the class "
+            "with another."
         )
 
 

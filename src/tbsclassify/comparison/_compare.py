@@ -1,49 +1,27 @@
 """The paper's experiment as a tool: many models, the same scans, one table."""
 
-import numbers
-import sys
-import time
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
 import numpy as np
-from joblib.parallel import get_active_backend
 from numpy.typing import ArrayLike
 from sklearn import get_config
-from sklearn.base import clone
-from sklearn.ensemble import StackingClassifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.parallel import Parallel, delayed
 
 from tbsclassify._checkpoint import Checkpoint
-from tbsclassify._scores import check_labels, class_index
-from tbsclassify._validation import (
-    check_groups,
-    check_number,
-    check_option,
-    check_random_seed,
-    patient_ids,
-)
+from tbsclassify._scores import check_labels
+from tbsclassify._validation import check_groups, check_random_seed, patient_ids
+from tbsclassify.comparison._checks import check_models, check_numbers, check_positive
 from tbsclassify.comparison._control import (
     control_table,
     shuffle_for_each,
     warn_of_findings,
 )
-from tbsclassify.comparison._fits import (
-    THRESHOLD_MEASURES,
-    Split,
-    Trial,
-    derive_seed,
-    list_splits,
-    plan_trials,
-    run_trial,
-)
-from tbsclassify.comparison._paper import paper_models
+from tbsclassify.comparison._fits import derive_seed, list_splits, plan_trials
 from tbsclassify.comparison._result import ComparisonResult, collect
-from tbsclassify.metrics._bootstrap import check_bootstrap
+from tbsclassify.comparison._run import run_all
 
 
 def compare_models(
@@ -202,34 +180,30 @@ def compare_models(
     >>> len(result.predictions) == len(test)
     True
     """
-    models = _check_models(models)
+    models = check_models(models)
     y = check_labels(y)
     check_consistent_length(X, y)
     check_classification_targets(y)
     groups = None if groups is None else patient_ids(groups, len(y))
     classes = np.unique(y)
-    pos_label = _check_classes(classes, pos_label, threshold)
-    _check_numbers(n_repeats, cv, check, n_bootstrap, confidence_level, n_jobs)
+    pos_label = check_positive(classes, pos_label, threshold)
+    check_numbers(n_repeats, cv, check, n_bootstrap, confidence_level, n_jobs)
     seed = check_random_seed(random_state)
-    if (
-        not isinstance(cv, str)
-        and not hasattr(cv, "split")
-        and isinstance(cv, Iterable)
-    ):
-        cv = list(cv)  # an iterator can be listed once, repeats list it again
     splits = list_splits(X, y, groups, cv=cv, n_repeats=n_repeats, seed=seed)
     trials = plan_trials(models, splits, [y] * len(splits), seed=seed)
     patient, _ = check_groups(groups, len(y))
     if check == "permuted":
         shuffled = shuffle_for_each(splits, y, patient, seed)
         trials += plan_trials(models, splits, shuffled, seed=seed, permuted=True)
-    checkpoint = None
-    if checkpoint_dir is not None:
-        data, settings = [X, y, groups], (seed, threshold, pos_label)
-        checkpoint = _open_checkpoint(
-            checkpoint_dir, random_state, data, models, splits, settings
-        )
-    outcomes = _run_all(
+    checkpoint = _open_checkpoint(
+        checkpoint_dir,
+        random_state,
+        data=[X, y, groups],
+        models=list(models.items()),
+        splits=[(split.train, split.test) for split in splits],
+        settings=(seed, threshold, pos_label, get_config()["enable_metadata_routing"]),
+    )
+    outcomes = run_all(
         trials,
         models,
         X,
@@ -241,16 +215,15 @@ def compare_models(
         n_jobs=n_jobs,
         verbose=verbose,
     )
-    real = {one: found for one, found in outcomes.items() if not one.permuted}
     bootstrap = {
         "n_bootstrap": n_bootstrap,
         "confidence_level": confidence_level,
         "random_state": derive_seed(seed, "bootstrap"),
     }
-    result = collect(real, groups, classes, pos_label, bootstrap)
+    result = collect(outcomes, groups, classes, pos_label, bootstrap)
     if check == "permuted":
         result.control = control_table(
-            {one: found for one, found in outcomes.items() if one.permuted},
+            outcomes,
             y,
             patient,
             classes,
@@ -263,160 +236,14 @@ def compare_models(
 
 
 def _open_checkpoint(
-    folder: str | PathLike,
-    random_state: Any,
-    data: list,
-    models: dict[str, Any],
-    splits: list[Split],
-    settings: tuple,
-) -> Checkpoint:
+    folder: str | PathLike | None, random_state: Any, **identity: Any
+) -> Checkpoint | None:
     """Open the folder of finished fits, if it holds this run or none."""
+    if folder is None:
+        return None
     if random_state is None:
         raise ValueError(
             "Expected random_state to be a seed where checkpoint_dir is given, got "
             "None. Without a seed, a run called again is another run."
         )
-    identity = {
-        "data": data,
-        "models": list(models.items()),
-        "splits": [(split.train, split.test) for split in splits],
-        "settings": (*settings, get_config()["enable_metadata_routing"]),
-    }
     return Checkpoint(folder, identity)
-
-
-def _run_all(
-    trials: list[Trial],
-    models: dict[str, Any],
-    X: Any,
-    groups: np.ndarray | None,
-    *,
-    classes: np.ndarray,
-    threshold: float | str,
-    pos_label: Any,
-    checkpoint: Checkpoint | None,
-    n_jobs: int | None,
-    verbose: int,
-) -> dict[Trial, dict[str, Any]]:
-    """Return the outcome of each trial, run now or kept from before."""
-    outcomes: dict[Trial, Any] = dict.fromkeys(trials)
-    if checkpoint is not None:
-        outcomes = {trial: checkpoint.read(trial.name) for trial in trials}
-    pending = [trial for trial in trials if outcomes[trial] is None]
-    # Ray's backend cannot give one result after the other.
-    one_by_one = get_active_backend()[0].supports_return_generator
-    run = Parallel(
-        n_jobs=n_jobs,
-        batch_size=1,
-        return_as="generator_unordered" if one_by_one else "list",
-    )
-    finished = run(
-        delayed(run_trial)(
-            trial,
-            models[trial.model],
-            X,
-            groups,
-            classes=classes,
-            threshold=threshold,
-            pos_label=pos_label,
-            checkpoint=checkpoint,
-        )
-        for trial in pending
-    )
-    by_name = {trial.name: trial for trial in pending}
-    start = time.monotonic()
-    for done, (trial, outcome) in enumerate(finished, start=1):
-        outcomes[by_name[trial.name]] = outcome  # a process gives back a copy
-        if verbose:
-            _show_progress(done, len(pending), time.monotonic() - start)
-    return outcomes
-
-
-def _show_progress(done: int, n_fits: int, seconds: float) -> None:
-    """Write the line of progress again."""
-    left = timedelta(seconds=round(seconds / done * (n_fits - done)))
-    end = "\n" if done == n_fits else ""
-    line = f"\r{done}/{n_fits} fits, {left} left"
-    print(line, end=end, file=sys.stderr, flush=True)
-
-
-def _check_models(models: Mapping[str, Any] | str) -> dict[str, Any]:
-    """Return unfitted clones of the models, by name."""
-    if isinstance(models, str) and models == "paper":
-        models = paper_models()
-    if not isinstance(models, Mapping) or not models:
-        raise TypeError(
-            'Expected models to be a dict of classifiers by name, or "paper", got '
-            f"{models!r} of type {type(models).__name__}."
-        )
-    for name, model in models.items():
-        if not isinstance(name, str):
-            raise TypeError(
-                f"Expected the names of models to be strings, got {name!r}."
-            )
-        if not hasattr(model, "fit") or isinstance(model, type):
-            raise TypeError(
-                f"Expected models[{name!r}] to be a classifier, an instance with fit "
-                f"and predict_proba, got {model!r}."
-            )
-        if not _has_probabilities(model):
-            raise TypeError(
-                f"Expected models[{name!r}] to have predict_proba, got {model!r}. Wrap "
-                "it in CalibratedClassifierCV, or set what makes it give "
-                "probabilities."
-            )
-    return {name: clone(model) for name, model in models.items()}
-
-
-def _has_probabilities(model: Any) -> bool:
-    # An unfitted StackingClassifier hides the method of its default last estimator.
-    parts = (
-        [model, *model.get_params().values()] if hasattr(model, "get_params") else []
-    )
-    return hasattr(model, "predict_proba") or any(
-        isinstance(part, StackingClassifier) and part.final_estimator is None
-        for part in parts
-    )
-
-
-def _check_classes(
-    classes: np.ndarray, pos_label: Any, threshold: float | str
-) -> int | str | bool:
-    """Return the positive class as it stands among the classes."""
-    if len(classes) < 2:
-        raise ValueError(
-            f"Expected y to hold two classes or more, got {classes.tolist()} only."
-        )
-    if isinstance(threshold, str):
-        check_option(threshold, "threshold", THRESHOLD_MEASURES)
-    else:
-        check_number(threshold, "threshold")
-    if len(classes) == 2:
-        return classes.tolist()[class_index(pos_label, classes, "pos_label")]
-    if threshold != 0.5:
-        raise ValueError(
-            f"threshold={threshold!r}, but y has {len(classes)} classes, of which the "
-            "most probable is predicted. Leave threshold out."
-        )
-    return pos_label
-
-
-def _check_numbers(
-    n_repeats: int,
-    cv: Any,
-    check: str | None,
-    n_bootstrap: int,
-    confidence_level: float,
-    n_jobs: int | None,
-) -> None:
-    if check is not None:
-        check_option(check, "check", ("permuted",))
-    check_bootstrap(n_bootstrap, confidence_level)
-    check_number(n_repeats, "n_repeats", low=1, integer=True)
-    if n_repeats > 1 and not isinstance(cv, numbers.Integral):
-        raise ValueError(
-            f"n_repeats={n_repeats}, but cv is not a number of folds. Give a splitter "
-            "that repeats, or an int."
-        )
-    if n_jobs is not None and check_number(n_jobs, "n_jobs", integer=True) == 0:
-        raise ValueError("Expected n_jobs to be an integer other than 0, got 0.")

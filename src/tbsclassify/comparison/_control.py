@@ -86,7 +86,8 @@ def control_table(
     chance = np.stack([permute_labels(codes, patient, rng) for _ in range(_N_SHUFFLES)])
     by_model: dict[str, list[Trial]] = {}
     for trial in outcomes:
-        by_model.setdefault(trial.model, []).append(trial)
+        if trial.permuted:
+            by_model.setdefault(trial.model, []).append(trial)
     columns = list(range(len(classes)))
     if len(classes) == 2:
         columns = [class_index(pos_label, classes, "pos_label")]

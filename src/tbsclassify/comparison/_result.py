@@ -247,7 +247,8 @@ class ComparisonResult:
         level = f"{100 * self.bootstrap['confidence_level']:g} %"
         return (
             f"Best {measure}: {', '.join(best)}. Worse, with a {level} interval of the "
-            f"paired difference that excludes 0: {worse}. Not told apart: {unclear}."
+            f"paired difference that excludes 0: {worse}. Not shown to differ: "
+            f"{unclear}."
         )
 
     def _title(self) -> str:
@@ -278,7 +279,8 @@ def collect(
     pos_label: Any,
     bootstrap: dict[str, Any],
 ) -> ComparisonResult:
-    """Make a result of the outcome of each trial, that of `run_trial`."""
+    """Make a result of the outcome of each trial on the labels as they are."""
+    outcomes = {one: found for one, found in outcomes.items() if not one.permuted}
     fits, predictions = _fits(outcomes), _predictions(outcomes, groups, classes)
     return ComparisonResult(
         table=_table(fits, predictions, classes, pos_label, bootstrap),

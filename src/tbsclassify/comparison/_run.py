@@ -1,0 +1,68 @@
+"""All fits of a comparison, one after the other or at the same time."""
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from joblib.parallel import get_active_backend
+from sklearn.utils.parallel import Parallel, delayed
+
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify.comparison._fits import Trial, run_trial
+
+
+def run_all(
+    trials: list[Trial],
+    models: dict[str, Any],
+    X: Any,
+    groups: np.ndarray | None,
+    *,
+    classes: np.ndarray,
+    threshold: float | str,
+    pos_label: Any,
+    checkpoint: Checkpoint | None,
+    n_jobs: int | None,
+    verbose: int,
+) -> dict[Trial, dict[str, Any]]:
+    """Return the outcome of each trial, run now or kept from before."""
+    outcomes: dict[Trial, Any] = dict.fromkeys(trials)
+    if checkpoint is not None:
+        outcomes = {trial: checkpoint.read(trial.name) for trial in trials}
+    pending = [trial for trial in trials if outcomes[trial] is None]
+    # Ray's backend cannot give one result after the other.
+    one_by_one = get_active_backend()[0].supports_return_generator
+    run = Parallel(
+        n_jobs=n_jobs,
+        batch_size=1,
+        return_as="generator_unordered" if one_by_one else "list",
+    )
+    finished = run(
+        delayed(run_trial)(
+            trial,
+            models[trial.model],
+            X,
+            groups,
+            classes=classes,
+            threshold=threshold,
+            pos_label=pos_label,
+            checkpoint=checkpoint,
+        )
+        for trial in pending
+    )
+    by_name = {trial.name: trial for trial in pending}
+    start = time.monotonic()
+    for done, (trial, outcome) in enumerate(finished, start=1):
+        outcomes[by_name[trial.name]] = outcome  # a process gives back a copy
+        if verbose:
+            _show_progress(done, len(pending), time.monotonic() - start)
+    return outcomes
+
+
+def _show_progress(done: int, n_fits: int, seconds: float) -> None:
+    """Write the line of progress again."""
+    left = timedelta(seconds=round(seconds / done * (n_fits - done)))
+    end = "\n" if done == n_fits else ""
+    line = f"\r{done}/{n_fits} fits, {left} left"
+    print(line, end=end, file=sys.stderr, flush=True)
