@@ -259,6 +259,16 @@ def test_the_smallest_patients_that_suffice_are_set_aside_where_all_are_large():
     assert len(valid) == 41
 
 
+def test_patients_are_exchanged_where_that_meets_the_fraction():
+    """Of patients with 4, 3, 10 and 8 scans, 4 and 8 make up the half of 25."""
+    _, valid = split(
+        np.repeat([0, 1, 0, 1], [4, 3, 10, 8]),
+        np.repeat([0, 1, 2, 3], [4, 3, 10, 8]),
+        fraction=0.5,
+    )
+    assert len(valid) in (12, 13)
+
+
 def test_patients_with_scans_of_several_classes_are_split():
     y = np.array([0, 1, 0, 2, 1, 2, 0, 1, 2])
     patient = np.array([0, 0, 1, 1, 2, 2, 3, 3, 3])

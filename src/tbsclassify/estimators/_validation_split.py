@@ -1,5 +1,6 @@
 """Set scans aside inside a fit, to stop early by; patients stay whole."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -108,15 +109,28 @@ def _cover(scans: np.ndarray, part: np.ndarray, order: np.ndarray) -> bool:
 
 
 def _approach(scans: np.ndarray, part: np.ndarray, n_valid: int) -> None:
-    """Move patients to the other side as long as that brings the size closer."""
+    """Move or exchange patients, in `part`, as long as the size comes closer."""
     n_scans = scans.sum(axis=1)
     while miss := n_valid - n_scans[part == _VALID].sum():
-        source, target = (_TRAIN, _VALID) if miss > 0 else (_VALID, _TRAIN)
-        spare = (scans[part == source] > 0).sum(axis=0) > 1
-        movable = np.flatnonzero((part == source) & ((scans == 0) | spare).all(axis=1))
-        if not movable.size:
+        best = None
+        kinds = (_kinds(scans, part, side) for side in (_TRAIN, _VALID))
+        for one, other in itertools.product(*kinds):
+            moved = one + other
+            left = abs(miss - n_scans[one].sum() + n_scans[other].sum())
+            if left < abs(miss if best is None else best[0]):
+                after = part.copy()
+                after[moved] = 1 - part[moved]
+                if all(
+                    scans[after == side].any(axis=0).all() for side in (_TRAIN, _VALID)
+                ):
+                    best = left, after
+        if best is None:
             return
-        left = np.abs(abs(miss) - n_scans[movable])
-        if left.min() >= abs(miss):
-            return
-        part[movable[left.argmin()]] = target
+        part[:] = best[1]
+
+
+def _kinds(scans: np.ndarray, part: np.ndarray, side: int) -> list[list[int]]:
+    """Return one patient of a part for each kind, and none; equal ones are alike."""
+    patients = np.flatnonzero(part == side)
+    _, first = np.unique(scans[patients], axis=0, return_index=True)
+    return [[], *([one] for one in patients[first].tolist())]
