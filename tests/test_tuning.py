@@ -206,7 +206,9 @@ def test_a_scorer_may_return_several_measures(table, trials_in_this_process):
     assert_array_equal(found.cv_results_["mean_test_n"], [40])
 
 
-def test_configurations_that_fail_are_warned_of_and_rank_last(table):
+def test_configurations_that_fail_are_warned_of_and_rank_last(
+    table, trials_in_this_process
+):
     found = search(Fussy(), {"fails": [True, False]}, n_trials=2, error_score=np.nan)
     with (
         pytest.warns(FitFailedWarning, match="no luck today"),
@@ -259,7 +261,9 @@ def test_an_unknown_parameter_is_an_error_before_anything_runs(table):
             search(LogisticRegression(), space, search_alg=search_alg).fit(*table)
 
 
-def test_an_int_of_folds_keeps_patients_together_where_there_are_groups(spines):
+def test_an_int_of_folds_keeps_patients_together_where_there_are_groups(
+    spines, trials_in_this_process
+):
     found = search(small_adhoc(max_epochs=1), LR, cv=4, n_trials=1, refit=False)
     found.fit(spines.X, spines.y, groups=spines.patient)
     by_patient = cross_validate(
@@ -273,7 +277,7 @@ def test_an_int_of_folds_keeps_patients_together_where_there_are_groups(spines):
     assert_array_equal(ours, by_patient["test_score"])
 
 
-def test_groups_reach_an_estimator_that_takes_them(table):
+def test_groups_reach_an_estimator_that_takes_them(table, trials_in_this_process):
     groups = np.arange(80) // 2
     model = make_pipeline(StandardScaler(), Fussy())
     found = search(model, {"fussy__fails": [False]}, n_trials=1, cv=GroupKFold(2))
@@ -498,7 +502,9 @@ def test_a_distribution_that_ray_lacks_is_named():
         suggestion_space({"C": norm()})
 
 
-def test_parameters_of_steps_and_of_the_augmentation_are_searched(spines):
+def test_parameters_of_steps_and_of_the_augmentation_are_searched(
+    spines, trials_in_this_process
+):
     model = Pipeline(
         [
             ("crop", LumbarCropper(20)),
@@ -546,7 +552,9 @@ def test_every_epoch_of_every_fold_is_in_the_history(spines):
     ],
     ids=["ad hoc", "head", "augmented in a pipeline"],
 )
-def test_being_watched_changes_nothing_in_a_training(model, spines):
+def test_being_watched_changes_nothing_in_a_training(
+    model, spines, trials_in_this_process
+):
     shared = {"scoring": "neg_log_loss", "error_score": "raise"}
     X = np.kron(spines.X, np.ones((1, 2, 2), np.uint8))
     found = search(model, {}, n_trials=1, refit=False, **shared).fit(X, spines.y)
@@ -555,7 +563,9 @@ def test_being_watched_changes_nothing_in_a_training(model, spines):
     assert_array_equal(ours, alone)
 
 
-def test_a_head_trained_on_features_is_scored_on_features(spines):
+def test_a_head_trained_on_features_is_scored_on_features(
+    spines, trials_in_this_process
+):
     model = small_pretrained(mode="head", backbone="squeezenet1_0", max_epochs=3)
     X = np.kron(spines.X, np.ones((1, 2, 2), np.uint8))
     found = search(model, {"lr": [0.01]}, n_trials=1, scoring="neg_log_loss")
@@ -670,7 +680,7 @@ def test_routed_boxes_reach_the_cropper_in_every_epoch(spines):
             assert score == pytest.approx(crops[test].mean())
 
 
-def test_a_fold_that_stops_early_keeps_its_best_epoch(spines):
+def test_a_fold_that_stops_early_keeps_its_best_epoch(spines, trials_in_this_process):
     model = small_adhoc(max_epochs=30, patience=2, lr=0.1)
     found = search(model, {}, n_trials=1, scoring="neg_log_loss", scheduler=None)
     found.fit(spines.X, spines.y, groups=spines.patient)

@@ -94,16 +94,17 @@ def tell_score_errors(folds: list[dict[str, Any]], task: Task) -> None:
         for name, text in fold["score_errors"].items()
     }
     details = "\n".join(sorted(reasons))
+    hint = ""
+    if "pos_label" in details:
+        hint = " For classes that are not 0 and 1, use make_scorer(..., pos_label=...)."
     if all(_deciding_failed(fold, task) for fold in fitted):
         raise ValueError(
             f"Scoring failed in all {len(fitted)} folds that were fitted, so no "
-            "configuration can be chosen. Check scoring: string labels, for one, need "
-            "make_scorer(f1_score, pos_label=...) in place of 'f1'. The scorer raised:"
-            f"\n{details}"
+            f"configuration can be chosen.{hint} The scorer raised:\n{details}"
         )
     warnings.warn(
         f"Scoring failed in {len(failed)} of {len(fitted)} folds. Their scores are "
-        f"error_score={task.error_score}. The scorer raised:\n{details}",
+        f"error_score={task.error_score}.{hint} The scorer raised:\n{details}",
         UserWarning,
         stacklevel=4,
     )
