@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from tbsclassify._validation import box_columns, check_boxes, check_groups, patient_ids
+from tbsclassify._boxes import box_columns, check_boxes
+from tbsclassify._validation import check_groups, patient_ids
 
 
 def test_numbers_stay_as_they_are():

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from tbsclassify._validation import check_scans_and_boxes
+from tbsclassify._boxes import check_scans_and_boxes
 
 
 class StatelessScanTransformer(TransformerMixin, BaseEstimator):

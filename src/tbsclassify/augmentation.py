@@ -17,15 +17,9 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
-from tbsclassify._validation import (
-    box_columns,
-    boxes_in,
-    check_boxes,
-    check_number,
-    check_option,
-    check_random_seed,
-    scans_of,
-)
+from tbsclassify._boxes import box_columns, boxes_in, check_boxes
+from tbsclassify._scans import scans_of
+from tbsclassify._validation import check_number, check_option, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
 
 _INTEGER_DTYPES = (torch.uint8, torch.uint16)

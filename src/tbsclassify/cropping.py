@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from tbsclassify._boxes import check_scans_and_boxes
+from tbsclassify._scans import check_fill
 from tbsclassify._transformers import StatelessScanTransformer
-from tbsclassify._validation import (
-    check_fill,
-    check_number,
-    check_option,
-    check_scans_and_boxes,
-)
+from tbsclassify._validation import check_number, check_option
 from tbsclassify.images import iter_scans
 
 _RESAMPLING = {

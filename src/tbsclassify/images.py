@@ -16,13 +16,8 @@ from scipy import ndimage
 
 from tbsclassify._dicom import UnreadableScanError, looks_like_dicom, read_dicom
 from tbsclassify._raster import pixels_of_image, read_raster, to_grey
+from tbsclassify._scans import check_fill, check_one_depth, check_scan, scans_of
 from tbsclassify._sklearn_compat import num_samples
-from tbsclassify._validation import (
-    check_fill,
-    check_one_depth,
-    check_scan,
-    scans_of,
-)
 
 __all__ = ["UnreadableScanError", "read_scan", "unscanned_mask"]
 

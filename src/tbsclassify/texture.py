@@ -13,12 +13,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 
+from tbsclassify._boxes import check_boxes, check_scans_and_boxes
 from tbsclassify._transformers import StatelessScanTransformer
-from tbsclassify._validation import (
-    check_boxes,
-    check_number,
-    check_scans_and_boxes,
-)
+from tbsclassify._validation import check_number
 from tbsclassify.images import iter_scans
 
 # Steps to the right, down, and along both diagonals, as (rows, columns).

@@ -15,12 +15,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.utils import Bunch
 
-from tbsclassify._validation import (
-    box_columns,
-    boxes_of_table,
-    check_option,
-    patient_ids,
-)
+from tbsclassify._boxes import box_columns, boxes_of_table
+from tbsclassify._validation import check_option, patient_ids
 from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 from tbsclassify.images import read_scan
 from tbsclassify.labels import TBS_RANGE

@@ -12,12 +12,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.utils import Bunch
 
-from tbsclassify._validation import (
-    BOX_SIDES,
-    check_number,
-    check_option,
-    check_random_seed,
-)
+from tbsclassify._boxes import BOX_SIDES
+from tbsclassify._validation import check_number, check_option, check_random_seed
 from tbsclassify.datasets._anatomy import (
     FIELD_OF_VIEW,
     Grid,

@@ -8,11 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
-from tbsclassify._validation import (
-    check_confidence_level,
-    check_groups,
-    check_number,
-)
+from tbsclassify._validation import check_confidence_level, check_groups, check_number
 from tbsclassify.plotting._classes import (
     ClassCurvesDisplay,
     draw_diagonal,

@@ -7,13 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tbsclassify._validation import (
-    LEVELS,
-    check_number,
-    check_random_seed,
-    check_scan,
-    check_scans_and_boxes,
-)
+from tbsclassify._boxes import LEVELS, check_scans_and_boxes
+from tbsclassify._scans import check_scan
+from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.cropping import LumbarCropper, hull
 from tbsclassify.images import iter_scans
 from tbsclassify.plotting._style import LABEL_SIZE, load_pyplot, outlined

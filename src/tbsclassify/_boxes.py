@@ -1,0 +1,169 @@
+"""L1-L4 boxes, given as an array or in the columns of a table of scans."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+
+from tbsclassify._scans import scans_of
+
+# Corners of a box in pixels: the first row and column inside it and the first
+# row and column after it.
+BOX_SIDES = ("top", "left", "bottom", "right")
+LEVELS = ("L1", "L2", "L3", "L4")
+
+
+def check_boxes(boxes: ArrayLike, n_samples: int) -> np.ndarray:
+    """Return the L1-L4 box of each scan, NaN where it is not known.
+
+    Parameters
+    ----------
+    boxes : array-like of shape (n_samples, 4) or (n_samples, n_levels, 4)
+        One box, or one a vertebra, as ``(top, left, bottom, right)`` in pixels,
+        ends exclusive. A row of NaN says that the box is not known.
+    n_samples : int
+        Number of scans.
+
+    Returns
+    -------
+    boxes : ndarray of float of shape (n_samples, n_levels, 4)
+        The boxes, with one level where one box a scan was given.
+    """
+    boxes = np.asarray(boxes, dtype=float)
+    if boxes.ndim not in (2, 3) or boxes.shape[-1] != 4 or len(boxes) != n_samples:
+        raise ValueError(
+            f"Expected boxes to have shape ({n_samples}, 4) or ({n_samples}, "
+            f"n_vertebrae, 4) for {n_samples} scans, got {boxes.shape}. Each box is "
+            "(top, left, bottom, right) in pixels."
+        )
+    boxes = boxes.reshape(n_samples, -1, 4)
+    unknown = np.isnan(boxes)
+    partly = unknown.any(axis=-1) & ~unknown.all(axis=-1)
+    reversed_ = (boxes[..., 2:] <= boxes[..., :2]).any(axis=-1)
+    bad = np.flatnonzero(
+        (partly | reversed_ | np.isinf(boxes).any(axis=-1)).any(axis=1)
+    )
+    if bad.size:
+        first = boxes[bad[0]].tolist()
+        raise ValueError(
+            f"boxes holds {bad.size} scan(s) with a box that is infinite, partly "
+            f"missing or ends before it begins, at index {bad[:10].tolist()} (the "
+            f"first is {first}). Expected top < bottom and left < right, or all four "
+            "NaN where the box is not known."
+        )
+    return boxes
+
+
+def check_scans_and_boxes(
+    X: Any, boxes: ArrayLike | None
+) -> tuple[list | np.ndarray, np.ndarray]:
+    """Take scans and L1-L4 boxes from any of the forms that `X` may have.
+
+    Parameters
+    ----------
+    X : array, sequence or table
+        Scans of shape (n, h, w) or (n, 1, h, w); or 2-D arrays or paths one by
+        one; or a table with these in a column ``image`` and boxes in the columns
+        that `box_columns` finds.
+    boxes : array-like or None
+        Boxes, which take the place of those in a table.
+
+    Returns
+    -------
+    scans : list of scans or paths, or ndarray of shape (n, ...)
+    boxes : ndarray of float of shape (n, n_vertebrae, 4)
+        NaN where not known; one vertebra stands for the whole of L1-L4 where
+        only its box is known.
+    """
+    if boxes is None and "image" in getattr(X, "columns", ()):
+        boxes = boxes_of_table(X)
+    scans = scans_of(X)
+    if not isinstance(scans, list):
+        scans = check_array(scans, allow_nd=True, dtype="numeric", input_name="X")
+        if scans.ndim == 2:
+            # Rows of numbers are read as images one row high.
+            scans = scans[:, np.newaxis]
+    if boxes is None:
+        return scans, np.full((len(scans), 1, 4), np.nan)
+    return scans, check_boxes(boxes, len(scans))
+
+
+def box_columns(columns: Iterable[Any]) -> dict[str, list[Any]]:
+    """Find the columns of a table that hold boxes.
+
+    Case, blanks and punctuation do not matter: ``l1 top`` is ``L1_top``.
+
+    Returns
+    -------
+    names : dict
+        By level ("L1" ... "L4"; "" is one box of the whole of L1-L4) the names of
+        the four columns top, left, bottom, right. Levels without a box are
+        absent.
+
+    Raises
+    ------
+    ValueError
+        If a level has some of its four columns only, or two columns for one side.
+    """
+    found: dict[str, list[Any]] = {}
+    for name in columns:
+        found.setdefault(re.sub(r"[\W_]+", "", str(name)).lower(), []).append(name)
+    names = {}
+    for level in (*LEVELS, ""):
+        wanted = [f"{level}{side}".lower() for side in BOX_SIDES]
+        present = [key for key in wanted if key in found]
+        # A lone "left" may say which hip was scanned; it makes no box.
+        if not present or (level == "" and len(present) < 3):
+            continue
+        for key in present:
+            if len(found[key]) > 1:
+                raise ValueError(
+                    f"Expected one column for each side of a box, got {found[key]} "
+                    "for one. Drop or rename all but one."
+                )
+        if len(present) < len(BOX_SIDES):
+            expected = ", ".join(f"{level}_{side}".strip("_") for side in BOX_SIDES)
+            got = ", ".join(str(found[key][0]) for key in present)
+            raise ValueError(
+                f"Expected the table to have all four columns of a box, {expected}, "
+                f"got only {got}. Add the others, or rename these."
+            )
+        names[level] = [found[key][0] for key in wanted]
+    return names
+
+
+def boxes_of_table(table: Any) -> np.ndarray | None:
+    """Return the boxes in a table's columns, or None where it has none.
+
+    Where some of L1 to L4 have columns, the result has shape (n, 4, 4) and is
+    NaN for the other levels; where only the whole has, it is (n, 1, 4).
+    """
+    names = box_columns(table.columns)
+    if not names:
+        return None
+    if set(names) == {""}:
+        return boxes_in(table, names[""])[:, np.newaxis]
+    unknown = np.full((len(table), len(BOX_SIDES)), np.nan)
+    boxes = [
+        boxes_in(table, names[level]) if level in names else unknown for level in LEVELS
+    ]
+    return np.stack(boxes, axis=1)
+
+
+def boxes_in(table: Any, names: list[Any]) -> np.ndarray:
+    """Return four columns of a table as floats of shape (n, 4)."""
+    columns = [
+        [np.nan if pd.isna(value) else value for value in table[name].to_list()]
+        for name in names
+    ]
+    try:
+        return np.array(columns, dtype=float).T
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Expected columns {', '.join(map(str, names))} to hold numbers of "
+            "pixels, got text in some rows. Convert them, as load_scans does."
+        ) from None
