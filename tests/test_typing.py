@@ -80,7 +80,6 @@ MISTAKES = {
     ),
     "a parameter": ("lr=0.001", "nonsense=3", "nonsense"),
     "an argument": ("scans.patient, random_state=0", "scans.patient, seed=0", "seed"),
-    "an option": ('mode="head"', 'mode="heads"', "heads"),
     "a method": (".predict_proba(", ".predict_probas(", "predict_probas"),
 }
 
