@@ -36,7 +36,11 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_dict_unchanged,
+    check_fit_idempotent,
+    parametrize_with_checks,
+)
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
@@ -115,6 +119,16 @@ def search(estimator, space, **options):
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_scikit_learns_checks_pass(estimator, check, trials_in_this_process):
     check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "check",
+    [check_dict_unchanged, check_fit_idempotent],
+    ids=lambda check: check.__name__,
+)
+def test_scikit_learns_checks_pass_in_workers_of_ray(check):
+    check("search", search(LogisticRegression(), {"C": [0.1, 1.0]}, n_trials=1))
 
 
 def test_without_epochs_it_finds_what_randomized_search_finds(table):
