@@ -468,7 +468,7 @@ def test_scans_may_come_one_by_one_or_in_a_table():
 @pytest.mark.parametrize(
     ("strategy", "error", "match"),
     [
-        ("balanced", ValueError, "Expected n_copies .*'auto', got 'balanced'"),
+        ("balanced", ValueError, "Expected n_copies .*, got 'balanced'"),
         ({2: 5}, ValueError, r"classes in y, \[0, 1\], got \[2\]"),
         ({1: -5}, ValueError, r"n_copies\[1\] .* got -5"),
         ({1: True}, TypeError, r"n_copies\[1\] .* got True"),
@@ -685,3 +685,28 @@ def test_a_pipeline_crops_copies_around_their_own_boxes(spines):
     ).fit(table, spines.y)
     assert pipeline["classify"].fitted_on_ == [16, 24]
     assert pipeline.predict(table).shape == (32,)
+
+
+def test_a_number_of_copies_is_that_of_each_scan():
+    X = np.random.default_rng(0).integers(256, size=(5, 8, 8), dtype=np.uint8)
+    sampler = AugmentationSampler(n_copies=3, random_state=0)
+    _, y = sampler.fit_resample(X, [0, 0, 0, 1, 1])
+    assert sampler.n_copies_ == {0: 9, 1: 6}
+    assert np.bincount(sampler.sample_indices_).tolist() == [4] * 5
+    assert np.bincount(y).tolist() == [12, 8]
+
+
+@pytest.mark.parametrize(
+    ("n_copies", "message"),
+    [({1: 2.5}, "an integer, the copies to add, or a share below 1"), (2.5, "auto")],
+)
+def test_copies_that_are_no_number_of_scans_are_refused(n_copies, message):
+    X = np.zeros((4, 8, 8), np.uint8)
+    with pytest.raises((TypeError, ValueError), match=message):
+        AugmentationSampler(n_copies=n_copies).fit_resample(X, [0, 0, 1, 1])
+
+
+def test_an_augmentation_that_is_none_is_refused():
+    X = np.zeros((4, 8, 8), np.uint8)
+    with pytest.raises(TypeError, match="Expected augmentation to be a RandomAugment"):
+        AugmentationSampler("x", n_copies=1).fit_resample(X, [0, 0, 1, 1])

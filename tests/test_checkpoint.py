@@ -426,3 +426,9 @@ def test_many_threads_may_write_the_same_file(tmp_path):
     assert os.umask(mask) == mask
     assert (tmp_path / "one.npz").stat().st_mode & 0o777 == 0o666 & ~mask
     json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_a_folder_of_another_kind_of_run_is_named_as_such(tmp_path):
+    Checkpoint(tmp_path, {"data": 1, "models": 2})
+    with pytest.raises(ValueError, match="run of another kind, which depends on data"):
+        Checkpoint(tmp_path, {"X": 1, "estimator": 2})

@@ -87,3 +87,8 @@ def test_thresholds_in_per_cent_are_refused():
 def test_the_mask_of_the_middle_range_refuses_per_cent_alike():
     with pytest.raises(ValueError, match=r"such as 1\.25, got 127"):
         TBSLabeler().partially_degraded_mask([127, 1.2])
+
+
+def test_a_table_in_place_of_scores_is_refused():
+    with pytest.raises(ValueError, match="got a table. Pass its column"):
+        TBSLabeler().fit_transform(pd.DataFrame({"tbs": [1.2], "age": [60]}))

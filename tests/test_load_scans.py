@@ -474,3 +474,14 @@ def test_a_grey_level_that_scans_cannot_hold_is_not_painted(folder, fill, got):
     path, table = folder
     with pytest.raises(ValueError, match=rf"Expected fill_unscanned .* got {got}"):
         load_scans(table, path, fill_unscanned=fill)
+
+
+def test_swapped_arguments_are_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is a folder. The table comes"):
+        load_scans(tmp_path, tmp_path / "scans.csv")
+
+
+def test_a_column_in_other_case_is_suggested(tmp_path):
+    table = pd.DataFrame({"File": ["0.png"], "patient": ["a"], "TBS": [1.3]})
+    with pytest.raises(ValueError, match="Did you mean 'File', 'TBS'"):
+        load_scans(table, tmp_path)

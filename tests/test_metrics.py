@@ -262,7 +262,7 @@ def test_probabilities_that_fit_no_classes_are_refused(y, classes, message):
     ("options", "message"),
     [
         ({"threshold": [0.5, 0.5]}, r"of shape \(3,\), got shape \(2,\)"),
-        ({"folds": [0, 1]}, "folds has 2 entries for 3 scans"),
+        ({"folds": [0, 1]}, "fold of each of 3 scans, got 2"),
     ],
 )
 def test_options_a_scan_of_another_length_are_refused(options, message):
@@ -428,3 +428,13 @@ def test_a_class_named_twice_is_refused():
 def test_one_score_a_scan_is_no_table_of_several_classes():
     with pytest.raises(ValueError, match="column for each class"):
         multiclass_table([0, 1], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("dtype", [int, bool])
+def test_hard_decisions_in_place_of_scores_are_warned_of(dtype):
+    decisions = np.array([0, 1, 0, 1], dtype=dtype)
+    with pytest.warns(UserWarning, match="hard decisions"):
+        classification_row([0, 0, 1, 1], decisions, n_bootstrap=0)
+    with pytest.warns(UserWarning, match="hard decisions"):
+        difference_row([0, 0, 1, 1], decisions, decisions, n_bootstrap=0)
+    classification_row([0, 0, 1, 1], decisions.astype(float), n_bootstrap=0)

@@ -551,7 +551,7 @@ def test_scores_that_make_no_curve_are_refused(display, arguments, options, mess
 
 @pytest.mark.parametrize(
     ("folds", "message"),
-    [([0, 1], "folds has 2 entries for 4 scans"), ([0, 0, 1, 1], "no fold with scans")],
+    [([0, 1], "fold of each of 4 scans, got 2"), ([0, 0, 1, 1], "no fold with scans")],
 )
 def test_folds_that_make_no_curve_are_refused(folds, message):
     with pytest.raises(ValueError, match=message):
@@ -915,3 +915,10 @@ def test_importing_the_module_loads_neither_matplotlib_nor_torch():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert report.stdout.strip() == "set()"
+
+
+def test_models_are_drawn_from_a_comparison(result):
+    display = F1SensitivityDisplay.from_comparison(result)
+    shown = [label.get_text() for label in display.labels_]
+    assert set(shown) <= set(result.table.index)
+    assert shown

@@ -274,3 +274,11 @@ def test_a_splitter_may_get_metadata_in_place_of_patients():
 def test_a_cv_that_is_none_of_these_is_refused():
     with pytest.raises(ValueError, match="Expected `cv` as an integer"):
         list_folds("five", X, Y)
+
+
+def test_patients_in_a_table_without_groups_are_warned_of():
+    table = pd.DataFrame({"patient": ["a", "a", "b", "b"], "x": range(4)})
+    with pytest.warns(UserWarning, match="4 scans of X are of 2 patients"):
+        list_folds(2, table, [0, 1, 0, 1], seed=0)
+    list_folds(2, table, [0, 1, 0, 1], table["patient"], seed=0)
+    list_folds(2, table.iloc[[0, 2]], [0, 0], seed=0, classifier=False)

@@ -666,3 +666,9 @@ def test_a_classifier_can_be_pickled_while_it_is_monitored(make, spines):
         model.fit(spines.X, spines.y)
     for pickled, proba in copies:
         assert_array_equal(pickle.loads(pickled).predict_proba(spines.X), proba)
+
+
+@pytest.mark.parametrize("weight", ["balanced", {0: 1, 1: 3}])
+def test_weights_of_classes_in_place_of_those_of_scans_are_refused(weight, spines):
+    with pytest.raises(TypeError, match="Weights of classes are a parameter"):
+        small_adhoc().fit(spines.X, spines.y, sample_weight=weight)

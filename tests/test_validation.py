@@ -86,3 +86,8 @@ def test_two_columns_for_one_side_are_refused():
 
 def test_one_box_a_scan_is_one_level():
     assert check_boxes([[1, 2, 3, 4]], 1).shape == (1, 1, 4)
+
+
+def test_a_column_s_name_in_place_of_the_patients_is_refused():
+    with pytest.raises(ValueError, match="got one text. Pass the column itself"):
+        check_groups("patient", 7)

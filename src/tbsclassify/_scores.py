@@ -1,5 +1,6 @@
 """How labels, classes and columns of scores belong together, decided in one place."""
 
+import warnings
 from collections.abc import Sequence
 from numbers import Number
 from typing import Any
@@ -108,9 +109,18 @@ def check_scores(
         Class of each column; None sorts those that occur in `y_true`.
     """
     y_true = check_labels(y_true, "y_true")
+    whole = np.asarray(y_score).dtype.kind in "biu"
     y_score = check_array(
         y_score, ensure_2d=False, dtype=np.float64, input_name="y_score"
     )
+    if whole:
+        warnings.warn(
+            "The scores are whole numbers, as predict gives them. A ROC curve of hard "
+            "decisions has one point, and its area is balanced accuracy. Pass "
+            "probabilities, from predict_proba.",
+            UserWarning,
+            stacklevel=4,
+        )
     found = check_classes(classes, y_true)
     n_scans, n_columns = len(y_true), len(found)
     if classes is None and n_columns == 1 and y_score.shape == (n_scans, 2):

@@ -64,6 +64,11 @@ def patient_ids(groups: Any, n_samples: int) -> np.ndarray:
     """
     if groups is None:
         return np.arange(n_samples)
+    if isinstance(groups, str):
+        raise ValueError(
+            f"Expected groups to hold the patient of each of {n_samples} scans, got "
+            "one text. Pass the column itself, such as scans.patient."
+        )
     if isinstance(groups, list | tuple):
         # Unlike NumPy, pandas does not make text of numbers and NaN beside text.
         groups = pd.Series(list(groups)).to_numpy()

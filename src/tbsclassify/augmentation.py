@@ -19,7 +19,7 @@ from torch.nn.functional import grid_sample
 
 from tbsclassify._boxes import box_columns, boxes_in, check_boxes
 from tbsclassify._scans import scans_of
-from tbsclassify._validation import check_number, check_option, check_random_seed
+from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
 
 _INTEGER_DTYPES = (torch.uint8, torch.uint16)
@@ -298,11 +298,12 @@ class AugmentationSampler(BaseEstimator):
     augmentation : RandomAugmentation, default=None
         How copies differ from their originals; None takes
         ``RandomAugmentation()``.
-    n_copies : "auto" or dict, default="auto"
+    n_copies : "auto", int or dict, default="auto"
         How many copies to add. ``"auto"`` brings each class to the size of the
-        largest. A dict has classes for its keys; an int is the number of copies
-        to add, a float the share that the class shall have at the end. Classes
-        that are not named get no copies.
+        largest. An int is the number of copies of each scan. A dict has classes
+        for its keys; an int in it is the number of copies to add to the class, a
+        float the share of all scans that the class has at the end. Classes that
+        it does not name get no copies.
     random_state : int, RandomState, Generator or None, default=None
         Seed of the choice of originals and of the augmentation.
 
@@ -379,7 +380,7 @@ class AugmentationSampler(BaseEstimator):
         self,
         augmentation: RandomAugmentation | None = None,
         *,
-        n_copies: Mapping[Any, float] | Literal["auto"] = "auto",
+        n_copies: Mapping[Any, float] | int | Literal["auto"] = "auto",
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
     ) -> None:
         self.augmentation = augmentation
@@ -447,6 +448,11 @@ channels, height, width), or DataFrame
         augmentation = self.augmentation
         if augmentation is None:
             augmentation = RandomAugmentation()
+        if not hasattr(augmentation, "draw"):
+            raise TypeError(
+                "Expected augmentation to be a RandomAugmentation or None, got "
+                f"{augmentation!r}."
+            )
         all_draws = [augmentation.draw(0, generator)]
         for start in range(0, len(copies), _CHUNK_SIZE):
             chunk = copies[start : start + _CHUNK_SIZE]
@@ -550,12 +556,20 @@ def _move_boxes(
 
 
 def _count_copies(
-    n_copies: Mapping[Any, float] | str, counts: dict[Any, int]
+    n_copies: Mapping[Any, float] | int | str, counts: dict[Any, int]
 ) -> dict[Any, int]:
     """Turn `n_copies` into the number of copies to add to each class."""
-    if not isinstance(n_copies, Mapping):
-        check_option(n_copies, "n_copies", ("auto",))
+    if isinstance(n_copies, str) and n_copies == "auto":
         return {name: max(counts.values()) - n for name, n in counts.items()}
+    if isinstance(n_copies, numbers.Integral):
+        check_number(n_copies, "n_copies", low=0, integer=True)
+        return {name: int(n_copies) * n for name, n in counts.items()}
+    if not isinstance(n_copies, Mapping):
+        kind = ValueError if isinstance(n_copies, str) else TypeError
+        raise kind(
+            'Expected n_copies to be "auto", a number of copies of each scan or a dict '
+            f"with the copies to add to each class, got {n_copies!r}."
+        )
     unknown = [name for name in n_copies if name not in counts]
     if unknown:
         raise ValueError(
@@ -567,6 +581,11 @@ def _count_copies(
         if isinstance(value, numbers.Integral):
             copies[name] = check_number(value, argument, low=0, integer=True)
         else:
+            if isinstance(value, numbers.Real) and value >= 1:
+                raise ValueError(
+                    f"Expected {argument} to be an integer, the copies to add, or a "
+                    f"share below 1 of the class at the end, got {value!r}."
+                )
             shares[name] = check_number(
                 value, argument, low=0, high=1, inclusive=(False, False)
             )

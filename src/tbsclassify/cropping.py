@@ -331,6 +331,11 @@ default=None
     def _check_parameters(self) -> None:
         check_number(self.size, "size", low=1, integer=True)
         if self.scale != "fit":
+            if isinstance(self.scale, str):
+                raise TypeError(
+                    'Expected scale to be "fit" or a number, the pixels of the crop '
+                    f"for one pixel of the scan, got {self.scale!r}."
+                )
             check_number(self.scale, "scale", low=0, inclusive=(False, True))
             _check_sides(self.size, float(self.scale))
         check_number(self.margin, "margin", low=0)

@@ -174,6 +174,11 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
 
 
 def _check_tbs(tbs: ArrayLike) -> np.ndarray:
+    if hasattr(tbs, "columns"):
+        raise ValueError(
+            "Expected tbs to hold one value a scan, got a table. Pass its column, such "
+            "as scans.tbs."
+        )
     values = column_or_1d(tbs, dtype=np.float64)
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if bad.size:

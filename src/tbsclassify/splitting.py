@@ -1,6 +1,7 @@
 """Split scans into training, validation and test sets by patient."""
 
 import numbers
+import warnings
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,8 @@ def list_folds(
     """
     n_scans = num_samples(X)
     patient, _ = check_groups(groups, n_scans)
+    if groups is None and "patient" in getattr(X, "columns", ()):
+        _warn_of_patients(X["patient"], n_scans)
     splitter = check_cv(cv, y, classifier=classifier)
     if cv is not None and not isinstance(cv, numbers.Integral):
         if split_params is None:
@@ -236,6 +239,18 @@ def list_folds(
                 "together, such as StratifiedGroupKFold."
             )
     return splits
+
+
+def _warn_of_patients(column: Any, n_scans: int) -> None:
+    n_patients = len(set(column))
+    if n_patients < n_scans:
+        warnings.warn(
+            f"The {n_scans} scans of X are of {n_patients} patients, by its column "
+            "'patient', but groups is None, so that scans of one patient can be on "
+            "both sides of a split. Pass groups=X['patient'].",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_rows(rows: Any, n_scans: int, i: int) -> np.ndarray:

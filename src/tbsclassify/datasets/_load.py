@@ -184,10 +184,13 @@ def load_scans(
 def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) -> None:
     missing = [name for name in columns if name not in frame.columns]
     if missing:
+        known = {str(name).casefold(): name for name in frame.columns}
+        alike = [known[m.casefold()] for m in missing if m.casefold() in known]
+        hint = f" Did you mean {', '.join(map(repr, alike))}?" if alike else ""
         raise ValueError(
             f"table has no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, frame.columns))}. Name yours with file_column, "
-            "patient_column and tbs_column."
+            f"{', '.join(map(repr, frame.columns))}.{hint} Name yours with "
+            "file_column, patient_column and tbs_column."
         )
     if "image" in frame.columns and file_column != "image":
         raise ValueError(

@@ -73,6 +73,12 @@ def not_a_number(entry: Any) -> str:
 
 
 def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected table to be a CSV file, got {str(path)!r}, where there is "
+            f"{'a folder' if path.is_dir() else 'no file'}. The table comes first, "
+            "then the folder of the scans."
+        )
     data = path.read_bytes()
     if data.startswith(_EXCEL):
         raise ValueError(
@@ -105,6 +111,9 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
         index_col=False,
         skipinitialspace=True,
     )
+    # Excel writes rows of separators below the last one that was ever used.
+    used = np.flatnonzero(frame.notna().any(axis=1))
+    frame = frame.iloc[: used.max(initial=-1) + 1]
     return frame.rename(columns=lambda name: str(name).strip())
 
 

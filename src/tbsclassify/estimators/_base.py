@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -330,7 +330,7 @@ height, width), or sequence
                 "Expected augmentation to be a RandomAugmentation or None, got "
                 f"{self.augmentation!r}."
             )
-        if not (self.callbacks is None or isinstance(self.callbacks, Sequence)):
+        if not (self.callbacks is None or isinstance(self.callbacks, list | tuple)):
             raise TypeError(
                 "Expected callbacks to be a list of skorch callbacks or None, got "
                 f"{self.callbacks!r}. Put a single one into a list."

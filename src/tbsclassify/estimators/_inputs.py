@@ -1,5 +1,6 @@
 """Bring scans and weights into the form that a network is trained on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,11 @@ def combine_weights(
     by_class = compute_class_weight(class_weight, classes=classes, y=y)
     for label, weight in zip(classes, by_class, strict=True):
         check_number(weight, f"class_weight of class {label}", low=0)
+    if isinstance(sample_weight, str | Mapping):
+        raise TypeError(
+            "Expected sample_weight to hold the weight of each scan, got "
+            f"{sample_weight!r}. Weights of classes are a parameter: class_weight."
+        )
     by_scan = check_sample_weight(
         sample_weight, codes, dtype=np.float64, ensure_non_negative=True
     )

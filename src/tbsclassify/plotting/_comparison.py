@@ -110,6 +110,28 @@ class F1SensitivityDisplay:
             )
         return cls(table).plot(ax, intervals=intervals)
 
+    @classmethod
+    def from_comparison(
+        cls, result: Any, *, intervals: bool = True, ax: Any = None
+    ) -> Self:
+        """Draw the models of a comparison.
+
+        Parameters
+        ----------
+        result : ComparisonResult
+            Result of `compare_models`.
+        intervals : bool, default=True
+            Whether to draw intervals, where the comparison has them.
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on; None makes a figure.
+
+        Returns
+        -------
+        display : F1SensitivityDisplay
+            The display, drawn.
+        """
+        return cls.from_table(result.table, intervals=intervals, ax=ax)
+
     def plot(self, ax: Any = None, *, intervals: bool = True) -> Self:
         """Draw the models.
 

@@ -4,7 +4,9 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
+from tbsclassify._pipelines import last_step_prefix
 from tbsclassify._validation import check_number
 
 _BOOL = (bool, np.bool_)
@@ -53,6 +55,19 @@ def check_parameters(search: Any) -> None:
             "Expected random_state to be a seed where there is a checkpoint_dir, got "
             "None. Without a seed, a search that is called again is another one."
         )
+
+
+def check_fit_params(estimator: Any, params: dict[str, Any]) -> None:
+    """Check that arguments for the `fit` of a Pipeline name one of its steps."""
+    if not isinstance(estimator, Pipeline):
+        return
+    for name in params:
+        step, separator, _ = name.partition("__")
+        if not separator or step not in estimator.named_steps:
+            raise ValueError(
+                f"Expected arguments of fit to name a step of the Pipeline, as in "
+                f"{last_step_prefix(estimator)}{name}, got {name!r}."
+            )
 
 
 def _check_resources(resources: Any) -> None:

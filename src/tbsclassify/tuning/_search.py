@@ -35,7 +35,7 @@ from tbsclassify.tuning._outcome import (
     history_table,
     tell_score_errors,
 )
-from tbsclassify.tuning._parameters import check_parameters
+from tbsclassify.tuning._parameters import check_fit_params, check_parameters
 from tbsclassify.tuning._trial import Task, max_epochs
 
 if TYPE_CHECKING:
@@ -300,6 +300,7 @@ default="asha"
             # Groups that nobody requested still decide how `list_folds` splits.
             params |= fit_metadata(self, groups=groups)
             return self._get_routed_params_for_fit(params)
+        check_fit_params(self.estimator, params)
         if groups is not None:
             params["groups"] = groups
         routed = self._get_routed_params_for_fit(params)
