@@ -238,6 +238,23 @@ def split(y, groups=None, fraction=0.125, seed=0):
     return parts
 
 
+@pytest.mark.parametrize(
+    ("n_scans", "fraction", "expected"),
+    [
+        ([3, 4, 8, 4, 4], 0.1, 3),
+        ([10, 1, 3, 6, 2, 1, 1], 0.8, 19),
+        ([3, 4, 4], 0.8, 8),
+    ],
+)
+def test_a_few_large_patients_are_chosen_to_meet_the_fraction(
+    n_scans, fraction, expected
+):
+    patient = np.repeat(np.arange(len(n_scans)), n_scans)
+    y = np.concatenate([np.arange(n) % 2 for n in n_scans])
+    for seed in range(5):
+        assert len(split(y, patient, fraction, seed)[1]) == expected
+
+
 def test_a_class_of_two_patients_does_not_take_half_of_all_scans():
     y = np.r_[np.zeros(198, int), np.ones(2, int)].repeat(3)
     patient = np.arange(200).repeat(3)
