@@ -16,10 +16,12 @@ import pytest
 import torch
 from conftest import small_adhoc
 from ray import tune
+from scipy.stats import loguniform
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer, log_loss, make_scorer
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import RandomizedSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -32,6 +34,7 @@ import re
 from functools import partial
 import numpy as np, pandas as pd, torch
 from ray import tune
+from scipy.stats import loguniform, norm, randint
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.model_selection import StratifiedGroupKFold
@@ -59,6 +62,9 @@ VALUES = [
     tune.loguniform(1e-4, 1), tune.choice(["a", "b"]), tune.sample_from(lambda s: 1),
     get_scorer("f1"), make_scorer(accuracy_score), StratifiedGroupKFold(3),
     re.compile("a+", re.IGNORECASE), np.dtype("f4"), np.float64, torch.float32,
+    loguniform(1e-4, 1), loguniform(1e-3, 1), randint(1, 5), norm,
+    pd.Timestamp("2020"), pd.NaT, pd.Timedelta("1D"),
+    pd.Series(pd.to_datetime(["2020", "2021"]).tz_localize("UTC")),
     torch.nn.Linear, np.mean, np.add, len, range(3), slice(1, 2), {1: 2}.get, ...,
 ]
 """
@@ -219,6 +225,24 @@ def test_different_values_have_different_digests(values):
 )
 def test_values_that_mean_the_same_have_the_same_digest(one, two):
     assert fingerprint(one) == fingerprint(two)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_clone_that_requests_metadata_has_the_same_digest(nested):
+    with config_context(enable_metadata_routing=True):
+        model = small_adhoc().set_fit_request(groups=True)
+        other = small_adhoc().set_fit_request(groups=False)
+        if nested:
+            model, other = make_pipeline(model), make_pipeline(other)
+        assert fingerprint(model) == fingerprint(clone(clone(model)))
+        assert fingerprint(model) != fingerprint(other)
+
+
+def test_the_state_of_numpys_generator_is_no_part_of_a_distribution():
+    value = RandomizedSearchCV(LogisticRegression(), {"C": loguniform(1e-3, 1)})
+    before = fingerprint(value)
+    np.random.rand()  # noqa: NPY002
+    assert fingerprint(clone(value)) == before
 
 
 def test_sharing_a_part_or_not_makes_no_difference():

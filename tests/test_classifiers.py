@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
 from tbsclassify import (
@@ -74,6 +75,32 @@ def test_a_refit_starts_from_the_beginning(make, spines):
     model = make().fit(spines.X, spines.y)
     once = model.predict_proba(spines.X)
     assert_array_equal(model.fit(spines.X, spines.y).predict_proba(spines.X), once)
+
+
+@both
+def test_a_fit_that_fails_leaves_the_model_unfitted(make, spines):
+    model = make().fit(spines.X, spines.y)
+    check_is_fitted(model)
+    model.set_params(lr=1e30, precision="float32")
+    with pytest.raises(FloatingPointError):
+        model.fit(1000.0 * spines.X, spines.y)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        ({"early_stopping": "no"}, "Expected early_stopping to be True or False"),
+        ({"early_stopping": None}, "Expected early_stopping to be True or False"),
+        ({"callbacks": [3]}, r"Expected callbacks\[0\] to be a skorch callback"),
+        ({"callbacks": ["LRScheduler"]}, r"Expected callbacks\[0\]"),
+        ({"callbacks": [("name", None)]}, r"Expected callbacks\[0\]"),
+    ],
+)
+def test_flags_and_callbacks_of_another_kind_are_refused(parameters, match, spines):
+    with pytest.raises(TypeError, match=match):
+        small_adhoc(**parameters).fit(spines.X, spines.y)
 
 
 # --- Forms of X and y --------------------------------------------------------

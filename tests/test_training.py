@@ -192,6 +192,20 @@ def test_equal_weights_of_any_size_are_no_weights(early_stopping, spines):
     assert_array_equal(model.predict_proba(spines.X), plain)
 
 
+@pytest.mark.parametrize("size", [1e-310, 1e-3, 1e307])
+def test_weights_of_extreme_sizes_neither_overflow_nor_vanish(size, spines):
+    model = small_adhoc(early_stopping=False, max_epochs=1)
+    plain = model.fit(spines.X, spines.y).predict_proba(spines.X)
+    model.fit(spines.X, spines.y, sample_weight=np.full(32, size))
+    assert_array_equal(model.predict_proba(spines.X), plain)
+
+
+@pytest.mark.parametrize("value", ["balance", [1, 2], 3])
+def test_a_class_weight_of_another_kind_is_refused_by_name(value, spines):
+    with pytest.raises(ValueError, match=r"Expected class_weight to be .*, got "):
+        small_adhoc(class_weight=value).fit(spines.X, spines.y)
+
+
 def test_weights_that_are_all_zero_are_refused(spines):
     with pytest.raises(ValueError, match=r"above zero .*Change sample_weight"):
         small_adhoc(class_weight={0: 0, 1: 0}).fit(spines.X, spines.y)
@@ -222,6 +236,23 @@ def split(y, groups=None, fraction=0.125, seed=0):
     if groups is not None:
         assert not set(groups[parts[0]]) & set(groups[parts[1]])
     return parts
+
+
+@pytest.mark.parametrize(
+    ("n_scans", "fraction", "expected"),
+    [
+        ([3, 4, 8, 4, 4], 0.1, 3),
+        ([10, 1, 3, 6, 2, 1, 1], 0.8, 19),
+        ([3, 4, 4], 0.8, 8),
+    ],
+)
+def test_a_few_large_patients_are_chosen_to_meet_the_fraction(
+    n_scans, fraction, expected
+):
+    patient = np.repeat(np.arange(len(n_scans)), n_scans)
+    y = np.concatenate([np.arange(n) % 2 for n in n_scans])
+    for seed in range(5):
+        assert len(split(y, patient, fraction, seed)[1]) == expected
 
 
 def test_a_class_of_two_patients_does_not_take_half_of_all_scans():

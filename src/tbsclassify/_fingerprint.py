@@ -21,6 +21,10 @@ _PLAIN = (bool, int, float, complex, bytes, type(None))
 # Lists and dicts are not: they may be a log or a cache.
 _CONSTANT = (*_PLAIN, str, tuple, frozenset, np.ndarray, types.FunctionType)
 
+# Attributes that are no part of a value: a distribution's is NumPy's global generator,
+# that of a metadata request the estimator that its owner was cloned from.
+_NO_PART = {"scipy.stats.": "_random_state", "sklearn.utils.": "owner"}
+
 
 def fingerprint(value: Any) -> str:
     """Return a digest that is equal for equal values, in any process.
@@ -114,7 +118,7 @@ def _parts_of_data(value: Any) -> tuple[str, list] | None:
         else:
             columns = [value[name] for name in names]
         return "table", [names, *columns]
-    if hasattr(value, "to_numpy"):
+    if hasattr(value, "to_numpy") and hasattr(value, "dtype"):  # not a Timestamp
         index = getattr(value, "index", None)
         rows = index.to_numpy() if isinstance(index, pd.Index) else None
         return "column", [*_dtype(value.dtype), value.to_numpy(), rows]
@@ -248,7 +252,12 @@ def _parts_of_object(value: Any) -> tuple[str, list]:
         None if part is None else fill(part)
         for part, fill in zip(reduced[3:5], (list, dict), strict=False)
     ]
-    return kind, [type(value), *reduced[:3], *contents]
+    made, arguments, *rest = reduced
+    state = rest[0] if rest else None
+    for package, name in _NO_PART.items():
+        if isinstance(state, dict) and type(value).__module__.startswith(package):
+            state = {key: one for key, one in state.items() if key != name}
+    return kind, [type(value), made, arguments, state, *contents]
 
 
 def _name(value: Any) -> str:

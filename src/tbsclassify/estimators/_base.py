@@ -269,6 +269,10 @@ height, width), or sequence
             if outer is not None:
                 self._report = outer
 
+    def __sklearn_is_fitted__(self) -> bool:
+        # Classes and image shape are noted before the training, which may fail.
+        return hasattr(self, "net_")
+
     def __getstate__(self):
         # A copy made while this classifier is followed is not followed itself.
         return {k: v for k, v in super().__getstate__().items() if k != "_report"}
@@ -324,18 +328,33 @@ height, width), or sequence
             inclusive=(False, False),
         )
         check_number(self.patience, "patience", low=1, integer=True)
+        if not isinstance(self.early_stopping, bool | np.bool_):
+            raise TypeError(
+                f"Expected early_stopping to be True or False, got "
+                f"{self.early_stopping!r}."
+            )
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         if not (self.augmentation is None or hasattr(self.augmentation, "draw")):
             raise TypeError(
                 "Expected augmentation to be a RandomAugmentation or None, got "
                 f"{self.augmentation!r}."
             )
-        if not (self.callbacks is None or isinstance(self.callbacks, list | tuple)):
+        self._check_callbacks()
+        self._check_architecture()
+
+    def _check_callbacks(self):
+        if not (self.callbacks is None or isinstance(self.callbacks, Sequence)):
             raise TypeError(
                 "Expected callbacks to be a list of skorch callbacks or None, got "
                 f"{self.callbacks!r}. Put a single one into a list."
             )
-        self._check_architecture()
+        for i, one in enumerate(self.callbacks or ()):
+            callback = one[1] if isinstance(one, tuple) and len(one) == 2 else one
+            if not hasattr(callback, "on_epoch_end"):
+                raise TypeError(
+                    f"Expected callbacks[{i}] to be a skorch callback, or a tuple of a "
+                    f"name and one, got {one!r}."
+                )
 
     def _encode(self, y):
         check_classification_targets(y)

@@ -62,8 +62,14 @@ def combine_weights(
     classes: np.ndarray,
 ) -> np.ndarray:
     """Return the product of class and sample weight of each scan."""
+    known = class_weight is None or isinstance(class_weight, Mapping)
+    if not (known or (isinstance(class_weight, str) and class_weight == "balanced")):
+        raise ValueError(
+            'Expected class_weight to be "balanced", a dict of weights by class, or '
+            f"None, got {class_weight!r}."
+        )
     by_class = compute_class_weight(class_weight, classes=classes, y=y)
-    for label, weight in zip(classes, by_class, strict=True):
+    for label, weight in zip(classes, by_class.tolist(), strict=True):
         check_number(weight, f"class_weight of class {label}", low=0)
     if isinstance(sample_weight, str | Mapping):
         raise TypeError(
@@ -78,14 +84,15 @@ def combine_weights(
 
 def with_mean_one(weight: np.ndarray) -> np.ndarray:
     """Scale weights to a mean of 1, so that `lr` means the same with any of them."""
-    total = weight.sum()
-    if total == 0:
+    if not weight.any():
         raise ValueError(
             "Expected weights above zero for some scans of both the training and the "
             "validation set, got a part in which all are zero. Change sample_weight or "
             "class_weight, or use early_stopping=False."
         )
-    return weight * (len(weight) / total)
+    # The largest becomes 1 first, so that neither the sum nor the factor overflows.
+    weight = weight / weight.max()
+    return weight / weight.mean()
 
 
 def intensity_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,9 @@ from tbsclassify._validation import check_groups
 from tbsclassify.splitting import deal_patients
 
 _TRAIN, _VALID = 0, 1
+# Splits tried until one misses the fraction by less than 1 % of the scans, which takes
+# several where patients are few and large.
+_ATTEMPTS = 20
 
 
 def validation_split(
@@ -64,29 +67,46 @@ def validation_split(
     n_valid = max(len(classes), round(fraction * len(codes)))
     n_valid = min(n_valid, len(codes) - len(classes))
     rng = np.random.default_rng(seed)
-    part = np.full(n_patients, -1)
-    if not _cover(scans, part, _smallest_first(scans, rng)):
+    part = _closest_split(scans, n_valid, rng)
+    if part is None:
         raise ValueError(
             "No split by patient leaves scans of every class both to train on and to "
             f"validate on: {n_patients} patients have scans of {len(classes)} classes. "
             "Use scans of more patients, or early_stopping=False."
         )
-    part = deal_patients(scans, (len(codes) - n_valid, n_valid), rng, part)
-    _approach(scans, part, n_valid)
     side = part[patient]
     return np.flatnonzero(side == _TRAIN), np.flatnonzero(side == _VALID)
 
 
-def _smallest_first(scans: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    order = rng.permutation(len(scans))
-    return order[np.argsort(scans[order].sum(axis=1), kind="stable")]
+def _closest_split(
+    scans: np.ndarray, n_valid: int, rng: np.random.Generator
+) -> np.ndarray | None:
+    """Return the part of each patient; None where no split has all classes twice."""
+    splits = []
+    for attempt in range(_ATTEMPTS):
+        order = rng.permutation(len(scans))
+        if attempt == 0:  # small patients first leave the most room
+            order = order[np.argsort(scans[order].sum(axis=1), kind="stable")]
+        part = np.full(len(scans), -1)
+        if not _cover(scans, part, order):
+            return None
+        part = deal_patients(scans, (scans.sum() - n_valid, n_valid), rng, part)
+        _approach(scans, part, n_valid)
+        splits.append((abs(_miss(scans, part, n_valid)), part))
+        if splits[-1][0] <= scans.sum() // 100:
+            break
+    return min(splits, key=lambda split: split[0])[1]
+
+
+def _miss(scans: np.ndarray, part: np.ndarray, n_valid: int) -> int:
+    return n_valid - int(scans[part == _VALID].sum())
 
 
 def _cover(scans: np.ndarray, part: np.ndarray, order: np.ndarray) -> bool:
     """Give both parts a patient of each class, in `part`; tell whether it is possible.
 
-    To validate on, the patients with the fewest scans are taken, which leaves the
-    most room to meet the fraction. Patients of the same classes are alike here, so
+    To validate on, patients are taken from the start of `order`, to train on from its
+    end. Patients of the same classes are alike here, so
     only one of each kind is tried before a choice is taken back.
     """
     for side in (_VALID, _TRAIN):
@@ -111,7 +131,7 @@ def _cover(scans: np.ndarray, part: np.ndarray, order: np.ndarray) -> bool:
 def _approach(scans: np.ndarray, part: np.ndarray, n_valid: int) -> None:
     """Move or exchange patients, in `part`, as long as the size comes closer."""
     n_scans = scans.sum(axis=1)
-    while miss := n_valid - n_scans[part == _VALID].sum():
+    while miss := _miss(scans, part, n_valid):
         best = None
         kinds = (_kinds(scans, part, side) for side in (_TRAIN, _VALID))
         for one, other in itertools.product(*kinds):
