@@ -262,7 +262,7 @@ def test_probabilities_that_fit_no_classes_are_refused(y, classes, message):
     ("options", "message"),
     [
         ({"threshold": [0.5, 0.5]}, r"of shape \(3,\), got shape \(2,\)"),
-        ({"folds": [0, 1]}, "folds has 2 entries for 3 scans"),
+        ({"folds": [0, 1]}, "fold of each of 3 scans, got 2 entries"),
     ],
 )
 def test_options_a_scan_of_another_length_are_refused(options, message):
@@ -428,3 +428,23 @@ def test_a_class_named_twice_is_refused():
 def test_one_score_a_scan_is_no_table_of_several_classes():
     with pytest.raises(ValueError, match="column for each class"):
         multiclass_table([0, 1], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("prefix", ["", "proba_"])
+def test_columns_of_a_table_are_taken_by_their_names(prefix):
+    y = np.array(["normal", "degraded"] * 6)
+    score = np.where(y == "degraded", 0.8, 0.2)
+    table = pd.DataFrame({f"{prefix}normal": 1 - score, f"{prefix}degraded": score})
+    options = {"pos_label": "degraded", "n_bootstrap": 0}
+    assert classification_row(y, table, **options)["roc_auc"] == 1
+    other = table.iloc[:, ::-1]
+    assert difference_row(y, table, other, **options)["roc_auc"] == 0
+    one_class = classification_row(y[::2], table[::2], **options)
+    assert one_class["specificity"] == 1
+
+
+def test_columns_that_are_only_numbered_stand_for_the_sorted_classes():
+    y = np.array([1, 2] * 6)
+    proba = pd.DataFrame(np.eye(2)[y - 1])
+    row = classification_row(y, proba, pos_label=2, n_bootstrap=0)
+    assert row["roc_auc"] == 1
