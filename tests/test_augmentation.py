@@ -685,3 +685,12 @@ def test_a_pipeline_crops_copies_around_their_own_boxes(spines):
     ).fit(table, spines.y)
     assert pipeline["classify"].fitted_on_ == [16, 24]
     assert pipeline.predict(table).shape == (32,)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "boolean"])
+def test_nullable_labels_keep_their_kind(dtype):
+    y = pd.array([0, 0, 0, 1], dtype="Int64").astype(dtype)
+    sampler = AugmentationSampler(random_state=0)
+    _, y_new = sampler.fit_resample(np.zeros((4, 8, 8), np.uint8), y)
+    assert y_new.dtype.kind == {"Int64": "i", "boolean": "b"}[dtype]
+    assert sampler.n_copies_ == {0: 0, 1: 2}

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +88,11 @@ def test_thresholds_in_per_cent_are_refused():
 def test_the_mask_of_the_middle_range_refuses_per_cent_alike():
     with pytest.raises(ValueError, match=r"such as 1\.25, got 127"):
         TBSLabeler().partially_degraded_mask([127, 1.2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "Float32"])
+def test_borders_in_single_precision_are_the_borders(dtype):
+    tbs = pd.Series([1.2, 1.35, 1.351], dtype=dtype)
+    labels = TBSLabeler(scheme="three-class").fit_transform(tbs)
+    assert labels.tolist() == [1, 1, 0]
+    assert TBSLabeler().partially_degraded_mask(tbs).tolist() == [True, True, False]

@@ -915,3 +915,8 @@ def test_importing_the_module_loads_neither_matplotlib_nor_torch():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert report.stdout.strip() == "set()"
+
+
+def test_no_training_at_all_is_refused():
+    with pytest.raises(ValueError, match="Expected histories of one training"):
+        TrainingHistoryDisplay([]).plot()
