@@ -426,3 +426,12 @@ def test_many_threads_may_write_the_same_file(tmp_path):
     assert os.umask(mask) == mask
     assert (tmp_path / "one.npz").stat().st_mode & 0o777 == 0o666 & ~mask
     json.loads((tmp_path / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("n_bytes", [0, 2, 100])
+def test_a_damaged_file_counts_as_none(tmp_path, n_bytes):
+    checkpoint = Checkpoint(tmp_path, {"data": 1})
+    checkpoint.write("fit", {"proba": np.ones(3)})
+    file = tmp_path / "fit.npz"
+    file.write_bytes(file.read_bytes()[:n_bytes])
+    assert checkpoint.read("fit") is None

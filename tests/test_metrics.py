@@ -412,6 +412,8 @@ def test_labels_of_pandas_score_as_plain_ones(labels):
         (pd.Series([1, None, 0], dtype="Int64"), r"lacks the class of 1 .* \[1\]"),
         ([1.0, 0.0, np.nan], r"lacks the class of 1 .* \[2\]"),
         (np.array([1, "1", 0], dtype=object), "labels of one kind, got number, str"),
+        ([1, "1", 0], "labels of one kind, got number, str"),
+        (["1", np.nan, "0"], r"lacks the class of 1 .* \[1\]"),
     ],
 )
 @pytest.mark.parametrize("score", [classification_row, multiclass_table])

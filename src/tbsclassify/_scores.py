@@ -21,7 +21,11 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
         If the label of a scan is missing, or labels are of several kinds, which
         cannot be sorted.
     """
-    labels = column_or_1d(np.asarray(y))
+    labels = np.asarray(y)
+    if labels.dtype.kind in "US" and isinstance(y, list | tuple):
+        # NumPy makes text of numbers and NaN beside text.
+        labels = np.array(y, dtype=object)
+    labels = column_or_1d(labels)
     missing = np.flatnonzero(pd.isna(labels))
     if missing.size:
         raise ValueError(

@@ -38,7 +38,7 @@ def check_images(
                 "same size, with the same LumbarCropper."
             )
         X = np.asarray(X).reshape(shape[0], -1)
-    if np.ndim(y) == 1:
+    if np.asarray(y).ndim == 1:
         # Left to scikit-learn, nullable columns of pandas become floats.
         y = check_labels(y)
     checked = validate_data(
