@@ -710,3 +710,12 @@ def test_an_augmentation_that_is_none_is_refused():
     X = np.zeros((4, 8, 8), np.uint8)
     with pytest.raises(TypeError, match="Expected augmentation to be a RandomAugment"):
         AugmentationSampler("x", n_copies=1).fit_resample(X, [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "boolean"])
+def test_nullable_labels_keep_their_kind(dtype):
+    y = pd.array([0, 0, 0, 1], dtype="Int64").astype(dtype)
+    sampler = AugmentationSampler(random_state=0)
+    _, y_new = sampler.fit_resample(np.zeros((4, 8, 8), np.uint8), y)
+    assert y_new.dtype.kind == {"Int64": "i", "boolean": "b"}[dtype]
+    assert sampler.n_copies_ == {0: 0, 1: 2}

@@ -456,3 +456,12 @@ def test_a_folder_of_another_kind_of_run_is_named_as_such(tmp_path):
     Checkpoint(tmp_path, {"data": 1, "models": 2})
     with pytest.raises(ValueError, match="run of another kind, which depends on data"):
         Checkpoint(tmp_path, {"X": 1, "estimator": 2})
+
+
+@pytest.mark.parametrize("n_bytes", [0, 2, 100])
+def test_a_damaged_file_counts_as_none(tmp_path, n_bytes):
+    checkpoint = Checkpoint(tmp_path, {"data": 1})
+    checkpoint.write("fit", {"proba": np.ones(3)})
+    file = tmp_path / "fit.npz"
+    file.write_bytes(file.read_bytes()[:n_bytes])
+    assert checkpoint.read("fit") is None

@@ -679,3 +679,20 @@ def test_real_scans_are_classified():
     X = LumbarCropper(160).transform(scans.frame.iloc[keep])
     model = small_adhoc().fit(X, y, groups=scans.patient[keep])
     assert model.predict_proba(X).shape == (len(keep), 2)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("Int64", "i"), ("boolean", "b")])
+def test_nullable_labels_are_predicted_as_the_kind_they_are(dtype, kind):
+    X = np.random.default_rng(0).integers(256, size=(12, 8, 8), dtype=np.uint8)
+    y = pd.array([0, 1] * 6, dtype="Int64").astype(dtype)
+    net = TBSAdHocClassifier(
+        1, (2,), (2,), max_epochs=1, early_stopping=False, random_state=0
+    )
+    net.fit(X, y)
+    assert net.classes_.dtype.kind == net.predict(X).dtype.kind == kind
+
+
+def test_labels_of_numbers_and_text_are_refused():
+    X = np.zeros((4, 8, 8), np.uint8)
+    with pytest.raises(ValueError, match="labels of one kind, got number, str"):
+        TBSAdHocClassifier(1, (2,), (2,)).fit(X, [0, "1", 0, "1"])

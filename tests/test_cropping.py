@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 
 from tbsclassify import LumbarCropper, VariogramFeatures
 from tbsclassify.cropping import crop_square
+from tbsclassify.datasets import make_dxa_phantoms
 
 DTYPES = [np.uint8, np.uint16, np.float32]
 
@@ -284,3 +285,16 @@ def test_text_among_the_boxes_of_a_table_is_refused():
     table[["top", "left", "bottom", "right"]] = [["3,5", "4", "20", "20"]]
     with pytest.raises(ValueError, match="Expected columns top, left, bottom, right"):
         LumbarCropper(30).transform(table)
+
+
+def test_the_box_of_the_whole_counts_where_no_vertebra_is_known():
+    scans = make_dxa_phantoms(3, random_state=0)
+    table, boxes = scans.frame.copy(), scans.boxes.copy()
+    whole = np.array([20.0, 30.0, 180.0, 150.0])
+    table[["top", "left", "bottom", "right"]] = whole
+    table.loc[1, [name for name in table if name[:1] == "L"]] = np.nan
+    boxes[1] = whole
+    cropper = LumbarCropper(200)
+    assert_array_equal(
+        cropper.transform(table), cropper.transform(scans.images, boxes=boxes)
+    )

@@ -379,6 +379,38 @@ def test_more_than_sixteen_bits_are_refused_with_a_plain_reason(tmp_path, bits):
         read_scan(path)
 
 
+def test_a_table_of_8_bits_may_have_an_entry_for_each_of_10(tmp_path):
+    entries = np.arange(1024) // 4
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        DEEP_RAMP,
+        bits=10,
+        VOILUTSequence=[deep_lut(entries, bits=8)],
+    )
+    expected = np.rint(entries / 255 * 1023).reshape(DEEP_RAMP.shape)
+    assert_array_equal(read_scan(path), expected)
+
+
+@pytest.mark.parametrize("element", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_tables_of_8_bits_may_be_bytes(tmp_path, element):
+    item = deep_lut(RAMP.ravel()[::-1], bits=8)
+    item.LUTData = RAMP.ravel()[::-1].tobytes()
+    path = write_dicom(tmp_path / "a.dcm", RAMP, **{element: [item]})
+    assert_array_equal(read_scan(path), 255 - RAMP)
+
+
+def test_a_table_after_a_rescale_slope_is_read_without_a_warning(tmp_path):
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        DEEP_RAMP,
+        bits=10,
+        RescaleSlope=-1,
+        RescaleIntercept=1023,
+        VOILUTSequence=[deep_lut(np.arange(1024))],
+    )
+    assert_array_equal(read_scan(path), 1023 - DEEP_RAMP)
+
+
 # --- Region and spacing ------------------------------------------------------
 
 
@@ -388,7 +420,11 @@ def test_more_than_sixteen_bits_are_refused_with_a_plain_reason(tmp_path, bits):
         ("Lumbar Spine Lateral", "lateral_spine"),
         ("LVA Lateral Spine", "lateral_spine"),
         ("AP/Lateral Spine", "lateral_spine"),
+        ("Lumbar Spine Lat", "lateral_spine"),
+        ("IVA Spine", "lateral_spine"),
         ("AP Spine", "ap_spine"),
+        ("APSpine", "ap_spine"),
+        ("DualFemur", "femur"),
         ("PA Spine", "ap_spine"),
         ("AP_SPINE", "ap_spine"),
         ("Spine A.P.", "ap_spine"),

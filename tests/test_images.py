@@ -478,3 +478,9 @@ def test_one_odd_file_is_refused_when_predicting_too(tmp_path):
         model.predict(paths)
     with pytest.raises(ValueError, match="uint8"):
         model.predict(paths[4:])
+
+
+@pytest.mark.parametrize("name", ["File Name", "image-path", "Scan"])
+def test_a_table_that_names_its_files_otherwise_is_told_to_rename(name):
+    with pytest.raises(ValueError, match=f"got a column {name!r}. Rename it"):
+        stack_scans(pd.DataFrame({name: ["0.png", "1.png"]}))

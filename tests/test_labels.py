@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,5 +91,13 @@ def test_the_mask_of_the_middle_range_refuses_per_cent_alike():
 
 
 def test_a_table_in_place_of_scores_is_refused():
-    with pytest.raises(ValueError, match="got a table. Pass its column"):
+    with pytest.raises(ValueError, match=r"got a table\. Pass its column"):
         TBSLabeler().fit_transform(pd.DataFrame({"tbs": [1.2], "age": [60]}))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "Float32"])
+def test_borders_in_single_precision_are_the_borders(dtype):
+    tbs = pd.Series([1.2, 1.35, 1.351], dtype=dtype)
+    labels = TBSLabeler(scheme="three-class").fit_transform(tbs)
+    assert labels.tolist() == [1, 1, 0]
+    assert TBSLabeler().partially_degraded_mask(tbs).tolist() == [True, True, False]

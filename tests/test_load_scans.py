@@ -477,7 +477,7 @@ def test_a_grey_level_that_scans_cannot_hold_is_not_painted(folder, fill, got):
 
 
 def test_swapped_arguments_are_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is a folder. The table comes"):
+    with pytest.raises(FileNotFoundError, match=r"there is a folder\. The table comes"):
         load_scans(tmp_path, tmp_path / "scans.csv")
 
 
@@ -485,3 +485,74 @@ def test_a_column_in_other_case_is_suggested(tmp_path):
     table = pd.DataFrame({"File": ["0.png"], "patient": ["a"], "TBS": [1.3]})
     with pytest.raises(ValueError, match="Did you mean 'File', 'TBS'"):
         load_scans(table, tmp_path)
+
+
+def test_blanks_around_a_header_leave_ids_their_zeros(folder):
+    path, table = folder
+    text = table.to_csv(index=False).replace("file,patient,tbs", "file , patient ,tbs")
+    (path / "padded.csv").write_text(text)
+    patients = load_scans(path / "padded.csv", path).patient
+    assert patients.tolist() == table["patient"].tolist()
+
+
+def test_one_entry_that_is_no_number_leaves_other_decimal_commas_readable(folder):
+    path, table = folder
+    table = table.assign(tbs=["k.A.", "1,12", "1,3", "1,4", "1.25", "1,36"])
+    table.to_csv(path / "semicolons.csv", sep=";", index=False)
+    with pytest.warns(UserWarning, match="1 of 6 rows"):
+        scans = load_scans(path / "semicolons.csv", path, on_bad_rows="warn")
+    assert scans.tbs.tolist() == [1.12, 1.3, 1.4, 1.25, 1.36]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text + "\n,,,\n,,,\n",
+        lambda text: "\n\n" + text,
+        lambda text: text.replace("\n", "\r"),
+        lambda text: '"sep=,"\n' + text,
+        lambda text: text.replace("file", '"file"', 1).replace("age", '"a;b;c;d;e"'),
+    ],
+    ids=["rows below", "lines above", "old Mac", "quoted sep", "quoted header"],
+)
+def test_what_spreadsheets_put_around_a_table_is_no_row(folder, spoil):
+    path, table = folder
+    (path / "export.csv").write_bytes(spoil(table.to_csv(index=False)).encode())
+    scans = load_scans(path / "export.csv", path)
+    assert_array_equal(scans.tbs, table["tbs"])
+
+
+def test_an_empty_file_is_said_to_lack_column_names(folder):
+    path, _ = folder
+    (path / "empty.csv").write_text("\n\n")
+    with pytest.raises(ValueError, match="to name the columns, got an empty"):
+        load_scans(path / "empty.csv", path)
+
+
+def test_folders_may_be_written_as_on_windows(folder):
+    path, table = folder
+    (path / "visit 1").mkdir()
+    (path / "0.png").rename(path / "visit 1" / "0.png")
+    files = ["visit 1\\0.png", *table["file"][1:]]
+    assert len(load_scans(table.assign(file=files), path).images) == 6
+
+
+def test_names_of_pixel_size_columns_may_be_spelt_otherwise(folder):
+    path, table = folder
+    table["Row Spacing"], table["COLUMN_SPACING"] = 0.6, 0.5
+    assert load_scans(table, path).spacing.tolist() == [[0.6, 0.5]] * 6
+    with pytest.raises(ValueError, match="one column 'row_spacing', got 2"):
+        load_scans(table.assign(row_spacing=0.6), path)
+
+
+def test_half_a_pixel_size_is_a_bad_row(folder):
+    path, table = folder
+    table["row_spacing"], table["column_spacing"] = 0.6, [np.nan, *[0.6] * 5]
+    with pytest.raises(ValueError, match="one of row_spacing and column_spac"):
+        load_scans(table, path)
+
+
+def test_characters_without_width_make_no_other_patient(folder):
+    path, table = folder
+    table["patient"] = ["\ufeffA1", "A1\u200b", "A1", "b", "c", "d"]
+    assert load_scans(table, path).patient[:3].tolist() == ["A1"] * 3

@@ -263,6 +263,7 @@ def test_probabilities_that_fit_no_classes_are_refused(y, classes, message):
     [
         ({"threshold": [0.5, 0.5]}, r"of shape \(3,\), got shape \(2,\)"),
         ({"folds": [0, 1]}, "fold of each of 3 scans, got 2"),
+        ({"folds": [0, 1]}, "fold of each of 3 scans, got 2 entries"),
     ],
 )
 def test_options_a_scan_of_another_length_are_refused(options, message):
@@ -412,6 +413,8 @@ def test_labels_of_pandas_score_as_plain_ones(labels):
         (pd.Series([1, None, 0], dtype="Int64"), r"lacks the class of 1 .* \[1\]"),
         ([1.0, 0.0, np.nan], r"lacks the class of 1 .* \[2\]"),
         (np.array([1, "1", 0], dtype=object), "labels of one kind, got number, str"),
+        ([1, "1", 0], "labels of one kind, got number, str"),
+        (["1", np.nan, "0"], r"lacks the class of 1 .* \[1\]"),
     ],
 )
 @pytest.mark.parametrize("score", [classification_row, multiclass_table])
@@ -438,3 +441,23 @@ def test_hard_decisions_in_place_of_scores_are_warned_of(dtype):
     with pytest.warns(UserWarning, match="hard decisions"):
         difference_row([0, 0, 1, 1], decisions, decisions, n_bootstrap=0)
     classification_row([0, 0, 1, 1], decisions.astype(float), n_bootstrap=0)
+
+
+@pytest.mark.parametrize("prefix", ["", "proba_"])
+def test_columns_of_a_table_are_taken_by_their_names(prefix):
+    y = np.array(["normal", "degraded"] * 6)
+    score = np.where(y == "degraded", 0.8, 0.2)
+    table = pd.DataFrame({f"{prefix}normal": 1 - score, f"{prefix}degraded": score})
+    options = {"pos_label": "degraded", "n_bootstrap": 0}
+    assert classification_row(y, table, **options)["roc_auc"] == 1
+    other = table.iloc[:, ::-1]
+    assert difference_row(y, table, other, **options)["roc_auc"] == 0
+    one_class = classification_row(y[::2], table[::2], **options)
+    assert one_class["specificity"] == 1
+
+
+def test_columns_that_are_only_numbered_stand_for_the_sorted_classes():
+    y = np.array([1, 2] * 6)
+    proba = pd.DataFrame(np.eye(2)[y - 1])
+    row = classification_row(y, proba, pos_label=2, n_bootstrap=0)
+    assert row["roc_auc"] == 1

@@ -922,3 +922,8 @@ def test_models_are_drawn_from_a_comparison(result):
     shown = [label.get_text() for label in display.labels_]
     assert set(shown) <= set(result.table.index)
     assert shown
+
+
+def test_no_training_at_all_is_refused():
+    with pytest.raises(ValueError, match="Expected histories of one training"):
+        TrainingHistoryDisplay([]).plot()

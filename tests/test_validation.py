@@ -89,5 +89,5 @@ def test_one_box_a_scan_is_one_level():
 
 
 def test_a_column_s_name_in_place_of_the_patients_is_refused():
-    with pytest.raises(ValueError, match="got one text. Pass the column itself"):
+    with pytest.raises(ValueError, match=r"got one text\. Pass the column itself"):
         check_groups("patient", 7)

@@ -1,6 +1,5 @@
 """L1-L4 boxes, given as an array or in the columns of a table of scans."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from tbsclassify._scans import scans_of
+from tbsclassify._scans import plain_name, scans_of
 
 # Corners of a box in pixels: the first row and column inside it and the first
 # row and column after it.
@@ -111,7 +110,7 @@ def box_columns(columns: Iterable[Any]) -> dict[str, list[Any]]:
     """
     found: dict[str, list[Any]] = {}
     for name in columns:
-        found.setdefault(re.sub(r"[\W_]+", "", str(name)).lower(), []).append(name)
+        found.setdefault(plain_name(name), []).append(name)
     names = {}
     for level in (*LEVELS, ""):
         wanted = [f"{level}{side}".lower() for side in BOX_SIDES]
@@ -140,7 +139,8 @@ def boxes_of_table(table: Any) -> np.ndarray | None:
     """Return the boxes in a table's columns, or None where it has none.
 
     Where some of L1 to L4 have columns, the result has shape (n, 4, 4) and is
-    NaN for the other levels; where only the whole has, it is (n, 1, 4).
+    NaN for the other levels; where only the whole has, it is (n, 1, 4). Where both
+    have, the whole stands in the place of L1 in rows in which no level is known.
     """
     names = box_columns(table.columns)
     if not names:
@@ -151,6 +151,9 @@ def boxes_of_table(table: Any) -> np.ndarray | None:
     boxes = [
         boxes_in(table, names[level]) if level in names else unknown for level in LEVELS
     ]
+    if "" in names:
+        no_level = np.isnan(np.concatenate(boxes, axis=1)).all(axis=1, keepdims=True)
+        boxes[0] = np.where(no_level, boxes_in(table, names[""]), boxes[0])
     return np.stack(boxes, axis=1)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import uuid
+import zipfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -78,12 +79,19 @@ class Checkpoint:
         return sorted(path.stem for path in self.folder.glob("*.npz"))
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
-        """Return the arrays under a name, or None where there are none yet."""
+        """Return the arrays under a name, or None where there are none yet.
+
+        A damaged file, as a full disk may leave it, counts as none.
+        """
         path = self._path(name)
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        try:
+            # Opened here, since NumPy does not close a file that it cannot read.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (EOFError, ValueError, zipfile.BadZipFile):
+            return None
 
     def write(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Put arrays under a name."""

@@ -43,7 +43,7 @@ _REGIONS = {
     "total_body": r"\b(total|whole) body\b",
     "forearm": r"\b(forearms?|wrists?|radius)\b",
     "femur": r"\b(femurs?|femora|hips?)\b",
-    "lateral_spine": r"\b(lva|vfa|lateral)\b",
+    "lateral_spine": r"\b(lva|vfa|iva|lat|lateral)\b",
     "ap_spine": r"\b(ap|pa|a p|p a)\b.*\bspine\b|\bspine\b.*\b(ap|pa|a p|p a)\b"
     r"|\blumbar\b|\bl spine\b",
 }
@@ -190,29 +190,29 @@ def _presentation_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
     The result spans what the file's stored bits can hold, so that an image
     without any of these elements comes back as it was stored.
     """
-    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+    from pydicom.pixels import apply_rescale, apply_windowing
 
     bits = int(dataset.BitsStored)
     full = 2**bits - 1
-    values = apply_modality_lut(stored, dataset)
+    low, high = 0, 0
+    if dataset.get("ModalityLUTSequence"):
+        values, high = _look_up(stored, dataset.ModalityLUTSequence[0], dataset)
+    else:
+        values = apply_rescale(stored, dataset)
     if dataset.get("VOILUTSequence"):
-        low, high = 0, _highest_entry(dataset.VOILUTSequence[0], apply_voi, dataset)
-        values = apply_voi(values, dataset)
+        values, high = _look_up(values, dataset.VOILUTSequence[0], dataset)
     elif None not in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
         # The ends of the window's output, in which a negative slope turns round
         # what it had turned round in the input.
         with np.errstate(over="ignore"):
             low, high = apply_windowing(np.array([-1e300, 1e300]), dataset)
         values = apply_windowing(values, dataset)
-    elif dataset.get("ModalityLUTSequence"):
-        item = dataset.ModalityLUTSequence[0]
-        low, high = 0, _highest_entry(item, apply_modality_lut, dataset)
-    else:
+    elif not dataset.get("ModalityLUTSequence"):
         signed = dataset.get("PixelRepresentation", 0) == 1
         first = -(2 ** (bits - 1)) if signed else 0
         # Sorted, or a negative slope would be undone.
         low, high = sorted(
-            apply_modality_lut(np.array([first, first + full]), dataset).tolist()
+            apply_rescale(np.array([first, first + full]), dataset).tolist()
         )
     values = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * full
     if not np.isfinite(values).all():
@@ -222,17 +222,28 @@ def _presentation_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
     return np.rint(values).astype(np.uint8 if bits <= 8 else np.uint16)
 
 
-def _highest_entry(item: Any, apply_lut: Any, dataset: Any) -> int:
-    """Highest level that a look-up table can give.
+def _look_up(values: np.ndarray, item: Any, dataset: Any) -> tuple[np.ndarray, int]:
+    """Return what a look-up table makes of values, and the highest level it can give.
 
+    Pydicom's own look-up is wrong for 8-bit tables with more than 256 entries.
     Tables of up to 8 bits span what they declare. Deeper ones often declare 16
     bits and fill fewer; they span the bits of their largest entry.
     """
     n_entries, first, declared = (int(value) for value in item.LUTDescriptor)
-    if declared <= 8:
-        return 2**declared - 1
-    entries = apply_lut(np.arange(first, first + (n_entries or 2**16)), dataset)
-    return 2 ** int(entries.max()).bit_length() - 1
+    n_entries = n_entries % 2**16 or 2**16
+    entries = item.LUTData
+    if isinstance(entries, bytes):
+        # 8-bit entries, too, may take 16 bits each.
+        wide = "<u2" if dataset.original_encoding[1] else ">u2"
+        dtype = wide if len(entries) >= 2 * n_entries else "u1"
+        entries = np.frombuffer(entries, dtype)
+    entries = np.atleast_1d(np.asarray(entries, dtype=np.int64))[:n_entries]
+    if np.isnan(values).any():
+        raise ValueError("not a number")
+    index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.intp)
+    bits = int(entries.max()).bit_length()
+    bits = max(bits, declared) if declared <= 8 else bits
+    return entries[index], 2**bits - 1
 
 
 def _metadata(dataset: Any, name: str) -> dict[str, Any]:
@@ -252,7 +263,9 @@ def _metadata(dataset: Any, name: str) -> dict[str, Any]:
 
 def _region(protocol: str) -> str | None:
     """Return the one region that a protocol names, or None."""
-    words = re.sub(r"[\W_]+", " ", protocol.lower())
+    # "DualFemur" and "APSpine" are two words.
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", protocol)
+    words = re.sub(r"[\W_]+", " ", words.lower())
     found = [name for name, word in _REGIONS.items() if re.search(word, words)]
     if "lateral_spine" in found:
         # "Lumbar Spine Lateral" is no AP spine, and "Lateral Hip" no spine.

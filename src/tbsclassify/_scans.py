@@ -1,6 +1,7 @@
 """The forms that scans may come in, and what is checked of each scan."""
 
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from tbsclassify._validation import check_number
 
 # Names under which tables hold scans that were meant to be called "image".
 _OTHER_NAMES = {
-    *("file", "files", "filename", "file_name", "filepath", "file_path"),
-    *("path", "paths", "image", "images", "image_path", "img", "scan", "scans"),
+    *("file", "files", "filename", "filepath", "imagefile", "imagename"),
+    *("path", "paths", "image", "images", "imagepath", "img", "scan", "scans"),
 }
 
 
@@ -143,6 +144,11 @@ def scans_of(X: Any) -> Any:
     return scans
 
 
+def plain_name(name: Any) -> str:
+    """Return the name of a column without case, blanks and punctuation."""
+    return re.sub(r"[\W_]+", "", str(name)).lower()
+
+
 def _image_column(table: Any) -> Any:
     names = list(table.columns)
     if names.count("image") > 1:
@@ -153,7 +159,7 @@ def _image_column(table: Any) -> Any:
     if "image" in names:
         return table["image"]
     for name in names:
-        if str(name).lower() in _OTHER_NAMES and names.count(name) == 1:
+        if plain_name(name) in _OTHER_NAMES and names.count(name) == 1:
             entries = table[name].to_list()
             if any(_is_scan(entry) for entry in entries[:10]):
                 raise ValueError(

@@ -22,7 +22,11 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
         If the label of a scan is missing, or labels are of several kinds, which
         cannot be sorted.
     """
-    labels = column_or_1d(np.asarray(y))
+    labels = np.asarray(y)
+    if labels.dtype.kind in "US" and isinstance(y, list | tuple):
+        # NumPy makes text of numbers and NaN beside text.
+        labels = np.array(y, dtype=object)
+    labels = column_or_1d(labels)
     missing = np.flatnonzero(pd.isna(labels))
     if missing.size:
         raise ValueError(
@@ -106,10 +110,13 @@ def check_scores(
     y_score : array-like of shape (n_scans,) or (n_scans, n_classes)
         Scores of one class, or of each in the order of `classes`.
     classes : array-like of shape (n_classes,), default=None
-        Class of each column; None sorts those that occur in `y_true`.
+        Class of each column. None takes them from the names of a table's columns
+        or, where these are no classes, sorts those that occur in `y_true`.
     """
     y_true = check_labels(y_true, "y_true")
     whole = np.asarray(y_score).dtype.kind in "biu"
+    if classes is None:
+        classes = _classes_in_header(y_score, y_true)
     y_score = check_array(
         y_score, ensure_2d=False, dtype=np.float64, input_name="y_score"
     )
@@ -136,6 +143,22 @@ def check_scores(
             f"{y_score.shape}. Give the class of each column in classes."
         )
     return y_true, y_score, found
+
+
+def _classes_in_header(y_score: Any, y_true: np.ndarray) -> list | None:
+    """Return the classes that a table of scores names its columns after, if it does.
+
+    Columns that were only numbered, as pandas does, are not named.
+    """
+    columns = getattr(y_score, "columns", None)
+    if columns is None or isinstance(columns, pd.RangeIndex):
+        return None
+    labels = np.unique(y_true).tolist()
+    by_column = dict(zip(proba_columns(labels), labels, strict=True))
+    names = [by_column.get(name, name) for name in columns]
+    if all(isinstance(name, str) for name in names):
+        names = [name.removeprefix("proba_") for name in names]
+    return names if set(labels) <= set(names) else None
 
 
 def proba_columns(classes: Sequence | np.ndarray) -> list[str]:

@@ -95,7 +95,10 @@ def patient_ids(groups: Any, n_samples: int) -> np.ndarray:
 def _patient_text(one: Any) -> str:
     if isinstance(one, float) and one.is_integer():
         one = int(one)  # 1.0 is the patient 1
-    return " ".join(unicodedata.normalize("NFKC", str(one)).split())
+    text = unicodedata.normalize("NFKC", str(one))
+    # Characters without a width, such as a byte order mark, come in by copying.
+    seen = (one for one in text if unicodedata.category(one) != "Cf")
+    return " ".join("".join(seen).split())
 
 
 def check_groups(groups: Any, n_samples: int) -> tuple[np.ndarray, int]:

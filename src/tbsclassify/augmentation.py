@@ -13,12 +13,13 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
 from tbsclassify._boxes import box_columns, boxes_in, check_boxes
 from tbsclassify._scans import scans_of
+from tbsclassify._scores import check_labels
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
 
@@ -418,7 +419,7 @@ channels, height, width), or DataFrame
             is not in `y`, or a share cannot be reached by adding copies.
         """
         images = _collect_images(X)
-        labels = column_or_1d(y)
+        labels = check_labels(y)
         check_classification_targets(labels)
         check_consistent_length(images, labels)
         classes, codes, counts = np.unique(

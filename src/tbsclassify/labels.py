@@ -180,6 +180,10 @@ def _check_tbs(tbs: ArrayLike) -> np.ndarray:
             "as scans.tbs."
         )
     values = column_or_1d(tbs, dtype=np.float64)
+    dtype = str(getattr(tbs, "dtype", "")).lower().rpartition(".")[2]
+    if dtype in ("float16", "float32"):
+        # As they are printed: 1.35 in single precision lies above 1.35.
+        values = values.astype(dtype).astype(str).astype(np.float64)
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if bad.size:
         raise ValueError(

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed
 from sklearn.utils import Bunch
 
 from tbsclassify._boxes import box_columns, boxes_of_table
+from tbsclassify._scans import plain_name
 from tbsclassify._validation import check_option, patient_ids
 from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 from tbsclassify.images import read_scan
@@ -143,7 +144,7 @@ def load_scans(
     ((3, 280, 300), ['a', 'b', 'c'])
     """
     check_option(on_bad_rows, "on_bad_rows", ("error", "warn"))
-    frame = read_table(table, [file_column, patient_column])
+    frame = _name_spacing(read_table(table, [file_column, patient_column]))
     columns = [file_column, patient_column]
     columns += [] if tbs_column is None else [tbs_column]
     _check_columns(frame, columns, file_column)
@@ -181,6 +182,21 @@ def load_scans(
     )
 
 
+def _name_spacing(frame: pd.DataFrame) -> pd.DataFrame:
+    """Name the columns of pixel sizes as we do; case and punctuation do not count."""
+    ours = {name.replace("_", ""): name for name in _SPACING_COLUMNS}
+    named = {name: ours.get(plain_name(name), name) for name in frame.columns}
+    renamed = list(named.values())
+    for name in _SPACING_COLUMNS:
+        if renamed.count(name) > 1:
+            raise ValueError(
+                f"Expected table to have one column {name!r}, got "
+                f"{renamed.count(name)} that differ by spelling only. Drop or rename "
+                "all but one."
+            )
+    return frame.rename(columns=named)
+
+
 def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) -> None:
     missing = [name for name in columns if name not in frame.columns]
     if missing:
@@ -214,8 +230,12 @@ def _resolve_paths(files: pd.Series, folder: Path, bad: _Bad) -> list[str | None
             bad[row].append("no file name")
             paths.append(None)
         else:
+            path = folder / str(file).strip()
+            if "\\" in path.name and not path.exists():
+                # As Windows writes the folders above a file.
+                path = folder / str(file).strip().replace("\\", "/")
             # "./0.png" is "0.png"
-            paths.append(os.path.normpath(folder / str(file).strip()))
+            paths.append(os.path.normpath(path))
     return paths
 
 
@@ -313,9 +333,7 @@ def _read_boxes(
             bad[row].append(f"{name} {not_a_number(frame[name].iloc[row])}")
         frame[name] = values
     foreign = [
-        name
-        for name in frame.columns
-        if _FOREIGN_BOX.fullmatch(re.sub(r"[\W_]+", "", str(name)).lower())
+        name for name in frame.columns if _FOREIGN_BOX.fullmatch(plain_name(name))
     ]
     if foreign:
         warnings.warn(
@@ -351,6 +369,7 @@ def _read_spacing(
     spacing = np.array(of_files, dtype=float)
     if _SPACING_COLUMNS[0] not in frame.columns:
         return spacing
+    of_table = np.full_like(spacing, np.nan)
     low, high = _SPACING_RANGE
     for axis, name in enumerate(_SPACING_COLUMNS):
         values, unreadable = parse_numbers(frame[name])
@@ -361,9 +380,11 @@ def _read_spacing(
                 f"{name} {values[row]:g} lies outside {low}-{high}, expected "
                 "millimetres"
             )
-        given = ~np.isnan(values)
-        spacing[given, axis] = values[given]
-    return spacing
+        of_table[:, axis] = values
+    given = ~np.isnan(of_table)
+    for row in np.flatnonzero(given.any(axis=1) & ~given.all(axis=1)).tolist():
+        bad[row].append("one of row_spacing and column_spacing without the other")
+    return np.where(given, of_table, spacing)
 
 
 def _find_shared_pixels(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and xls
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -45,9 +46,12 @@ def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
             "Expected table to be the path of a CSV file or a DataFrame, got "
             f"{type(table).__name__}."
         )
+    # Spreadsheets export rows below the table that somebody once touched.
+    filled = np.flatnonzero(frame.notna().any(axis=1))
+    frame = frame.iloc[: filled[-1] + 1 if filled.size else 0]
     if frame.empty:
         raise ValueError("Expected table to have a row for each scan, got no rows.")
-    return frame
+    return frame.copy()
 
 
 def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +71,7 @@ def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 def not_a_number(entry: Any) -> str:
     """Say that an entry is no number, and how a decimal comma is to be written."""
     reason = f"{entry!r} is not a number"
-    if re.fullmatch(r"\s*-?\d+,\d+\s*", str(entry)):
+    if _DECIMAL_COMMA.fullmatch(str(entry)):
         reason += f" (expected {str(entry).strip().replace(',', '.')}, with a point)"
     return reason
 
@@ -86,14 +90,21 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
             '"CSV UTF-8", or pass the DataFrame that pandas.read_excel makes of it.'
         )
     text = _decode(data, path.name)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     first_line, _, rest = text.partition("\n")
-    if first_line.lower().startswith("sep="):
+    if told := re.match(r'"?sep=(.?)', first_line, re.IGNORECASE):
         # Written for Excel, which takes it for no row.
-        separator, text = first_line.rstrip("\r")[4:5] or "\t", rest
+        separator, text = told[1] or "\t", rest
     else:
-        separator = max(",;\t|", key=first_line.count)
+        unquoted = re.sub(r'"[^"]*"', "", first_line)
+        separator = max(",;\t|", key=unquoted.count)
     rows = csv.reader(io.StringIO(text), delimiter=separator)
     names = [name.strip() for name in next(rows, [])]
+    if not any(names):
+        raise ValueError(
+            f"Expected the first line of {path.name} to name the columns, got an empty "
+            "line or file."
+        )
     _check_unique(name for name in names if name)
     for number, row in enumerate(rows):
         # Pandas would take the first entries for an index, and shift all others.
@@ -107,14 +118,23 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
         io.StringIO(text),
         sep=separator,
         decimal="." if separator == "," else ",",
-        dtype=dict.fromkeys(text_columns, str),
+        # By position, since names may have blanks around them.
+        dtype={i: str for i, name in enumerate(names) if name in text_columns},
         index_col=False,
         skipinitialspace=True,
     )
-    # Excel writes rows of separators below the last one that was ever used.
-    used = np.flatnonzero(frame.notna().any(axis=1))
-    frame = frame.iloc[: used.max(initial=-1) + 1]
-    return frame.rename(columns=lambda name: str(name).strip())
+    frame.columns = frame.columns.astype(str).str.strip()
+    if separator != ",":
+        # Pandas leaves a column as text where one of its entries is no number.
+        for name in frame.columns.difference(text_columns):
+            if not pd.api.types.is_numeric_dtype(frame[name]):
+                frame[name] = frame[name].map(_with_point, na_action="ignore")
+    return frame
+
+
+def _with_point(entry: Any) -> Any:
+    is_decimal = isinstance(entry, str) and _DECIMAL_COMMA.fullmatch(entry)
+    return entry.replace(",", ".") if is_decimal else entry
 
 
 def _decode(data: bytes, name: str) -> str:

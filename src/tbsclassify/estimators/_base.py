@@ -343,7 +343,7 @@ height, width), or sequence
         self._check_architecture()
 
     def _check_callbacks(self):
-        if not (self.callbacks is None or isinstance(self.callbacks, Sequence)):
+        if not (self.callbacks is None or isinstance(self.callbacks, list | tuple)):
             raise TypeError(
                 "Expected callbacks to be a list of skorch callbacks or None, got "
                 f"{self.callbacks!r}. Put a single one into a list."

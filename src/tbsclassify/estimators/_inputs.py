@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
+from tbsclassify._scores import check_labels
 from tbsclassify._sklearn_compat import check_sample_weight
 from tbsclassify._validation import check_number
 from tbsclassify.images import stack_scans
@@ -38,6 +39,9 @@ def check_images(
                 "same size, with the same LumbarCropper."
             )
         X = np.asarray(X).reshape(shape[0], -1)
+    if np.asarray(y).ndim == 1:
+        # Left to scikit-learn, nullable columns of pandas become floats.
+        y = check_labels(y)
     checked = validate_data(
         estimator, X, y, reset=reset, dtype=[np.float32, np.uint8, np.uint16]
     )

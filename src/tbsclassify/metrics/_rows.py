@@ -65,8 +65,9 @@ def classification_row(
         The class that counts as positive: degraded, where `TBSLabeler` made
         the labels.
     classes : array-like of shape (2,), default=None
-        Class of each column of `y_score`, such as the estimator's `classes_`;
-        None takes the classes of `y_true` in sorted order.
+        Class of each column of `y_score`, such as the estimator's `classes_`.
+        None takes the names of a table's columns, where these are the classes, or
+        else the classes of `y_true` in sorted order.
     n_bootstrap : int, default=2000
         Number of bootstrap replicates; 0 leaves the intervals out.
     confidence_level : float, default=0.95

@@ -138,6 +138,8 @@ class TrainingHistoryDisplay:
         self.ax_ = axes_of(ax, (6.0, 4.0))
         self.figure_ = self.ax_.figure
         histories = [pd.DataFrame(history) for history in self.histories]
+        if not histories:
+            raise ValueError("Expected histories of one training or more, got none.")
         self.lines_ = {
             name: self._draw(histories, name, title, COLOURS[i], LINE_STYLES[1 - i])
             for i, (name, title) in enumerate(_CURVES.items())
