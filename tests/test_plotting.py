@@ -917,10 +917,10 @@ def test_importing_the_module_loads_neither_matplotlib_nor_torch():
     assert report.stdout.strip() == "set()"
 
 
-def test_models_are_drawn_from_a_comparison(result):
-    display = F1SensitivityDisplay.from_comparison(result)
+def test_models_are_drawn_from_a_comparison(comparison):
+    display = F1SensitivityDisplay.from_comparison(comparison)
     shown = [label.get_text() for label in display.labels_]
-    assert set(shown) <= set(result.table.index)
+    assert set(shown) <= set(comparison.table.index)
     assert shown
 
 
