@@ -666,6 +666,17 @@ for folder in sys.argv[2:3] if float(sys.argv[3]) else (sys.argv[2], None):
 """
 
 
+def test_models_in_another_order_are_the_same_run(scans, tmp_path):
+    call = {"X": scans.X, "y": scans.y, "checkpoint_dir": tmp_path, **FAST}
+    models = plain_models()
+    first = compare_models(models, **call)
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    again = compare_models(dict(reversed(models.items())), **call)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == files
+    assert list(again.table.index) == list(reversed(models))
+    pd.testing.assert_frame_equal(again.table.loc[first.table.index], first.table)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_a_killed_run_goes_on_where_it_was_and_repeats_nothing(tmp_path):
     script, fits, folder = (tmp_path / name for name in ("run.py", "fits", "kept"))

@@ -476,6 +476,16 @@ def test_a_grey_level_that_scans_cannot_hold_is_not_painted(folder, fill, got):
         load_scans(table, path, fill_unscanned=fill)
 
 
+def test_tbs_in_single_precision_is_that_which_is_printed(tmp_path):
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(
+        tmp_path / "0.png"
+    )
+    table = pd.DataFrame(
+        {"file": ["0.png"], "patient": ["a"], "tbs": np.float32([1.35])}
+    )
+    assert load_scans(table, tmp_path).tbs.tolist() == [1.35]
+
+
 def test_swapped_arguments_are_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is a folder\. The table comes"):
         load_scans(tmp_path, tmp_path / "scans.csv")

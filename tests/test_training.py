@@ -379,6 +379,37 @@ def test_the_best_epoch_before_a_callback_ended_the_training_is_restored(spines)
     assert_array_equal(model.predict_proba(spines.X), shorter.predict_proba(spines.X))
 
 
+class _StopInside(Callback):
+    """Ends the training in the midst of an epoch."""
+
+    def __init__(self, epoch, event):
+        self.epoch = epoch
+        setattr(self, event, self.stop)
+
+    def stop(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("event", ["on_batch_end", "on_batch_begin", "on_epoch_begin"])
+def test_an_epoch_that_a_callback_cut_off_is_not_counted(event, spines):
+    model = small_adhoc(max_epochs=50, callbacks=[_StopInside(4, event)])
+    model.fit(spines.X, spines.y)
+    assert model.n_epochs_ == len(model.history_) == 3
+    assert model.history_.notna().all(axis=None)
+    shorter = small_adhoc(max_epochs=model.best_epoch_, patience=99)
+    shorter.fit(spines.X, spines.y)
+    assert_array_equal(model.predict_proba(spines.X), shorter.predict_proba(spines.X))
+
+
+def test_a_callback_that_cuts_off_the_first_epoch_leaves_no_model(spines):
+    model = small_adhoc(callbacks=[_StopInside(1, "on_batch_end")])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(spines.X, spines.y)
+    with pytest.raises(NotFittedError):
+        model.predict(spines.X)
+
+
 def test_a_training_that_a_callback_ended_at_once_is_drawn(spines):
     model = small_adhoc(callbacks=[_StopAt(1)]).fit(spines.X, spines.y)
     display = TrainingHistoryDisplay.from_estimator(model)

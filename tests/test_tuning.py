@@ -379,6 +379,28 @@ def test_a_scorer_that_fails_in_every_fold_is_an_error_with_its_reason(table):
     assert not hasattr(found, "best_estimator_")
 
 
+def count_in_words(estimator, X, y):
+    return "many"
+
+
+@pytest.mark.parametrize("with_epochs", [False, True])
+def test_a_scorer_that_returns_no_number_is_told_as_one_that_fails(
+    with_epochs, table, spines, trials_in_this_process
+):
+    estimator, data = LogisticRegression(), table
+    if with_epochs:
+        estimator, data = small_adhoc(max_epochs=1), (spines.X, spines.y)
+    found = search(
+        estimator,
+        {"random_state": [0]},
+        n_trials=1,
+        scoring=count_in_words,
+        error_score=np.nan,
+    )
+    with pytest.raises(ValueError, match=r"(?s)Scoring failed.*a number, got 'many'"):
+        found.fit(*data)
+
+
 @pytest.mark.parametrize("error_score", [np.nan, 0.0])
 def test_a_measure_that_does_not_decide_may_fail_with_a_warning(
     error_score, table, trials_in_this_process

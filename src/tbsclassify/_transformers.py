@@ -24,7 +24,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
-        """Check parameters, form of the scans and boxes; nothing is learnt.
+        """Check parameters, scans and boxes; nothing is learned from them.
 
         Parameters
         ----------

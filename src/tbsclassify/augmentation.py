@@ -78,7 +78,7 @@ class RandomAugmentation(BaseEstimator):
     at least a tenth; ``brightness=(0, 0.4)`` lets some stay nearly as they are.
     uint8 and uint16 levels are rounded and end at the dtype's largest value;
     brightening by 40 % thus erases texture above 182 of 255. Floating-point
-    levels, whose scale nobody knows, have no such end.
+    levels have no known scale and are not cut off.
 
     *Rotation.* Images are resampled once, about their centre, by bicubic
     interpolation, each within its own range of grey levels. Corners that turn
@@ -90,7 +90,7 @@ class RandomAugmentation(BaseEstimator):
     as much as their standard deviation between patients.
 
     An image comes out the same bit for bit alone or in any batch, and unchanged
-    where nothing is to be done.
+    where the draws change nothing.
 
     References
     ----------
@@ -318,7 +318,7 @@ class AugmentationSampler(BaseEstimator):
 
     See Also
     --------
-    RandomAugmentation : Augments anew in each epoch, without a larger data set.
+    RandomAugmentation : Augments differently in each epoch, without more data.
 
     Notes
     -----

@@ -176,7 +176,7 @@ default="bilinear"
 
     Notes
     -----
-    Nothing is learnt: the transformer works without a call of `fit`.
+    Nothing is learned from the scans, so `transform` works without `fit`.
 
     References
     ----------

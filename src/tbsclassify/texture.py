@@ -295,7 +295,7 @@ class VariogramFeatures(StatelessScanTransformer):
 
     Notes
     -----
-    Nothing is learnt: the transformer works without a call of `fit`.
+    Nothing is learned from the scans, so `transform` works without `fit`.
 
     Below 1e-6 squared grey levels, logarithms are taken of 1e-6, so that the
     features of a constant image are finite. A lag that no pair in the region

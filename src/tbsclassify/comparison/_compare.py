@@ -199,7 +199,7 @@ def compare_models(
         checkpoint_dir,
         random_state,
         data=[X, y, groups],
-        models=list(models.items()),
+        models=models,
         splits=[(split.train, split.test) for split in splits],
         settings=(seed, threshold, pos_label, get_config()["enable_metadata_routing"]),
     )

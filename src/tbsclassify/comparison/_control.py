@@ -38,7 +38,7 @@ def permute_labels(
 def shuffle_for_each(
     splits: list[Split], y: np.ndarray, patient: np.ndarray, seed: int
 ) -> list[np.ndarray]:
-    """Shuffle the labels anew for each split.
+    """Shuffle the labels again for each split.
 
     Raises
     ------

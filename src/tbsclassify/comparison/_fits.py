@@ -87,16 +87,21 @@ def plan_trials(
     kind = "permuted-" if permuted else ""
     return [
         Trial(
-            name=f"{kind}{i:02d}-{split.repeat}-{split.fold}",
+            name=f"{kind}{_file_name(model)}-{split.repeat}-{split.fold}",
             permuted=permuted,
             model=model,
             split=split,
             y=y,
             seed=derive_seed(seed, kind, model, split.repeat, split.fold),
         )
-        for i, model in enumerate(models)
+        for model in models
         for split, y in zip(splits, labels, strict=True)
     ]
+
+
+def _file_name(model: str) -> str:
+    """Return a name for files that the model's name alone decides, not its place."""
+    return hashlib.sha256(model.encode()).hexdigest()[:12]
 
 
 def run_trial(

@@ -56,6 +56,8 @@ def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
 
 def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return entries as floats, and which of them are present but no numbers."""
+    if str(column.dtype).lower() in ("float16", "float32"):
+        column = column.astype(str)  # 1.35, which as a double would be 1.35000002
     values = np.full(len(column), np.nan)
     unreadable = np.zeros(len(column), dtype=bool)
     for row, entry in enumerate(column.to_list()):
@@ -69,7 +71,7 @@ def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def not_a_number(entry: Any) -> str:
-    """Say that an entry is no number, and how a decimal comma is to be written."""
+    """Say that an entry is no number, and how to write a decimal comma."""
     reason = f"{entry!r} is not a number"
     if _DECIMAL_COMMA.fullmatch(str(entry)):
         reason += f" (expected {str(entry).strip().replace(',', '.')}, with a point)"

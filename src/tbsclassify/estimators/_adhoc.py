@@ -49,7 +49,7 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
     augmentation : RandomAugmentation, default=None
-        Random changes made to the scans of each training batch, anew in every
+        Random changes made to the scans of each training batch, new ones in every
         epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
         Callbacks of the training, in addition to early stopping. They are copied
@@ -75,8 +75,8 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         Class labels.
     history_ : DataFrame
         One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` with early
-        stopping, ``seconds``, and
-        what callbacks record. Losses are weighted means over all scans.
+        stopping, ``seconds``, and what callbacks record. Losses are weighted means
+        over all scans.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int

@@ -10,7 +10,7 @@ import torch
 
 from tbsclassify.estimators._batches import as_tensor
 
-# Features of more scans than these bytes hold are computed anew each time.
+# Features beyond this number of bytes are computed again each time.
 _MEMO_BYTES = 2**32
 
 
@@ -47,8 +47,8 @@ class FeatureFile:
 class FeatureMemo:
     """Remember the features of each batch of images, known by its content.
 
-    Whoever follows a training predicts the same scans after every epoch, of which a
-    frozen backbone always makes the same.
+    The same scans are predicted after every epoch, and a frozen backbone always
+    computes the same features from them.
     """
 
     def __init__(self):

@@ -99,6 +99,7 @@ class TBSNet(NeuralNetClassifier):
             self.notify("on_train_begin", X=data, y=data.y)
             with suppress(StopTrainingError):
                 self.fit_loop(data)
+            del self.history[_n_finished(self.history) :]
             self.notify("on_train_end", X=data, y=data.y)
         return self
 
@@ -172,13 +173,20 @@ class TBSNet(NeuralNetClassifier):
         )
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Pass an event on; at the end of an epoch, tell a wish to stop from Ctrl-C.
+        """Pass an event on, and tell a callback's wish to stop from Ctrl-C.
 
-        A callback ends the training by ``raise KeyboardInterrupt``, as in skorch. The
-        others still hear of that epoch: early stopping has its loss to note.
+        A callback ends the training by ``raise KeyboardInterrupt``, as in skorch. At
+        the end of an epoch the others still hear of it: early stopping has its loss
+        to note. In the midst of an epoch, the epochs before it are kept, if any.
         """
         if method_name != "on_epoch_end":
-            super().notify(method_name, **cb_kwargs)
+            try:
+                super().notify(method_name, **cb_kwargs)
+            except KeyboardInterrupt as error:
+                over = method_name == "on_train_end"
+                if over or is_ctrl_c(error) or not _n_finished(self.history):
+                    raise
+                raise StopTrainingError from None
             return
         self.on_epoch_end(self, **cb_kwargs)
         stop = False
@@ -278,7 +286,7 @@ class TBSNet(NeuralNetClassifier):
         return pd.DataFrame(table)
 
     def release(self) -> None:
-        """Let go of what only training needs, and lay weights out for prediction."""
+        """Drop what only training needs, and arrange weights for prediction."""
         self.module_.to(memory_format=torch.channels_last)
         self.callbacks = None
         self.callbacks_: list[Any] = []
@@ -293,6 +301,11 @@ class TBSNet(NeuralNetClassifier):
     def __getstate__(self):
         # A net may be pickled or copied while its training is followed.
         return super().__getstate__() | {"on_epoch_": None, "memo_": None}
+
+
+def _n_finished(history: Any) -> int:
+    """Count the epochs that came to their end, when skorch notes their duration."""
+    return sum("dur" in epoch for epoch in history)
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
     augmentation : RandomAugmentation, default=None
-        Random changes made to the scans of each training batch, anew in every
+        Random changes made to the scans of each training batch, new ones in every
         epoch. Neither the validation set nor scans to predict are ever changed.
     callbacks : list of skorch callbacks, default=None
         Callbacks of the training, in addition to early stopping. They are copied

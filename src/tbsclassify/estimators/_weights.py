@@ -106,26 +106,7 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
     }
     last_layer = list(expected)[-1].rpartition(".")[0] + "."
     for key, value in state.items():
-        if key not in expected:
-            raise ValueError(
-                f"Expected weights={file.name!r} to hold keys of "
-                f"{type(model).__name__}, such as {next(iter(expected))!r}, got "
-                f"{key!r}. Choose the backbone that the file was saved from; keys are "
-                "torchvision's."
-            )
-        if value.shape != expected[key].shape and not key.startswith(last_layer):
-            raise ValueError(
-                f"Expected {key!r} in weights={file.name!r} to have shape "
-                f"{tuple(expected[key].shape)} for {type(model).__name__}, got "
-                f"{tuple(value.shape)}. Choose the backbone that the file was saved "
-                "from."
-            )
-        if not torch.isfinite(value).all():
-            raise ValueError(
-                f"Expected finite numbers in weights={file.name!r}, got NaN or "
-                f"infinite values in {key!r}. The file is damaged, or holds numbers "
-                "too large for half precision."
-            )
+        _check_entry(key, value, expected, last_layer, model, file)
     state = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     missing = [
         key
@@ -144,6 +125,30 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
         )
     _warn_of_folded_statistics(state, file.name)
     model.load_state_dict(state, strict=False)
+
+
+def _check_entry(key, value, expected, last_layer, model, file):
+    """Check one entry of a state dict against what the network has under its key."""
+    if key not in expected:
+        raise ValueError(
+            f"Expected weights={file.name!r} to hold keys of "
+            f"{type(model).__name__}, such as {next(iter(expected))!r}, got "
+            f"{key!r}. Choose the backbone that the file was saved from; keys are "
+            "torchvision's."
+        )
+    if value.shape != expected[key].shape and not key.startswith(last_layer):
+        raise ValueError(
+            f"Expected {key!r} in weights={file.name!r} to have shape "
+            f"{tuple(expected[key].shape)} for {type(model).__name__}, got "
+            f"{tuple(value.shape)}. Choose the backbone that the file was saved "
+            "from."
+        )
+    if not torch.isfinite(value).all():
+        raise ValueError(
+            f"Expected finite numbers in weights={file.name!r}, got NaN or "
+            f"infinite values in {key!r}. The file is damaged, or holds numbers "
+            "too large for half precision."
+        )
 
 
 def _read_state(file):

@@ -22,9 +22,9 @@ from tbsclassify.tuning._trial import classifier_with_epochs
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGUSR1") if hasattr(signal, name)
 ]
-# Settings that Ray Tune reads from the environment only. It shall write no log files
-# and no snapshots, since we keep all that is in them, and shall leave Ctrl-C and the
-# working directory alone.
+# Settings that Ray Tune reads from the environment only. They stop it from writing log
+# files and snapshots, since we keep all that is in them, and from handling Ctrl-C and
+# changing the working directory.
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from traceback import format_exc
 from typing import Any
 
@@ -168,10 +168,19 @@ class _NotingScorer:
 
     def __call__(self, *args, **kwargs):
         try:
-            return self.scorer(*args, **kwargs)
+            scores = self.scorer(*args, **kwargs)
+            _check_numbers(scores)
+            return scores
         except Exception:
             self.errors["score"] = format_exc()
             raise
+
+
+def _check_numbers(scores: Any) -> None:
+    """Check that a scorer returned a number, or numbers by name."""
+    for one in scores.values() if isinstance(scores, dict) else [scores]:
+        if not isinstance(one.item() if hasattr(one, "item") else one, Real):
+            raise TypeError(f"Expected scoring to return a number, got {one!r}.")
 
 
 class _NotingScorers(MultimetricScorer):
