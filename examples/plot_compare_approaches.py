@@ -17,14 +17,21 @@ the paper's full size takes is said at the end.
 # ----------------
 # One hundred and twenty phantom patients. ``paper_models()`` gives the paper's
 # fourteen networks and the baseline; this example takes one of each kind, with
-# random weights, since a gallery has no network, and few epochs.
+# random weights, since a gallery has no network, small crops and few epochs.
 
-from tbsclassify import TBSLabeler, compare_models, make_dxa_phantoms, paper_models
+from tbsclassify import (
+    LumbarCropper,
+    TBSLabeler,
+    compare_models,
+    make_dxa_phantoms,
+    paper_models,
+)
 
 scans = make_dxa_phantoms(120, class_shares=(1, 0, 1), n_jobs=2, random_state=0)
 y = TBSLabeler().fit_transform(scans.tbs)
 
-everything = paper_models(weights=None, max_epochs=4, lr=0.003)
+small = LumbarCropper(112, scale="fit")
+everything = paper_models(cropper=small, weights=None, max_epochs=4, lr=0.003)
 approach = {
     "squeezenet1_0-full": "1: all layers",
     "squeezenet1_0-head": "2: head only",
