@@ -41,7 +41,7 @@ class Checkpoint:
         ours = {name: fingerprint(value) for name, value in identity.items()}
         ours |= {f"version of {package}": version(package) for package in _PACKAGES}
         theirs = self._read_or_write_manifest(ours)
-        if not identity.keys() & theirs.keys():
+        if identity and not identity.keys() & theirs.keys():
             raise ValueError(
                 f"checkpoint_dir={str(folder)!r} holds a run of another kind, which "
                 f"depends on {', '.join(theirs)}. Name another folder: a comparison "
