@@ -26,11 +26,16 @@ def last_step(estimator: Any) -> Any:
 
 def last_step_prefix(estimator: Any) -> str:
     """Return what stands before the names of the last step's parameters."""
+    return _end_of_pipeline(estimator)[0]
+
+
+def _end_of_pipeline(estimator: Any) -> tuple[str, Any]:
+    """Return the prefix of the last step of a nested Pipeline, and the step."""
     prefix = ""
     while isinstance(estimator, Pipeline):
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"
-    return prefix
+    return prefix, estimator
 
 
 def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:
@@ -51,9 +56,7 @@ def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:
         routing = get_routing_for_object(estimator)
         taken = routing.consumes("fit", metadata)
         return {name: value for name, value in metadata.items() if name in taken}
-    prefix = last_step_prefix(estimator)
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
+    prefix, estimator = _end_of_pipeline(estimator)
     return {
         prefix + name: value
         for name, value in metadata.items()

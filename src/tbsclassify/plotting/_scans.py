@@ -108,7 +108,7 @@ default=None
         if tbs is None and "tbs" in getattr(X, "columns", ()):
             tbs = X["tbs"]
         scans, known = check_scans_and_boxes(X, boxes)
-        images = [check_scan(scan, i) for i, scan in enumerate(iter_scans(scans))]
+        images = list(iter_scans(scans))
         titles: list[list[str]] = [[] for _ in images]
         if tbs is not None:
             for title, score in zip(titles, np.asarray(tbs, float), strict=True):
