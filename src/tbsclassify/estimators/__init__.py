@@ -1,6 +1,14 @@
-"""Classifiers around PyTorch networks; all that holds torch is in this folder."""
+"""Estimators around PyTorch networks; all that holds torch is in this folder."""
 
-from tbsclassify.estimators._adhoc import TBSAdHocClassifier
-from tbsclassify.estimators._pretrained import TBSPretrainedClassifier
+from tbsclassify.estimators._adhoc import TBSAdHocClassifier, TBSAdHocRegressor
+from tbsclassify.estimators._pretrained import (
+    TBSPretrainedClassifier,
+    TBSPretrainedRegressor,
+)
 
-__all__ = ["TBSAdHocClassifier", "TBSPretrainedClassifier"]
+__all__ = [
+    "TBSAdHocClassifier",
+    "TBSAdHocRegressor",
+    "TBSPretrainedClassifier",
+    "TBSPretrainedRegressor",
+]

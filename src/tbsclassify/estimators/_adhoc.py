@@ -1,4 +1,4 @@
-"""Small networks trained from scratch as scikit-learn classifiers."""
+"""Small networks trained from scratch as estimators of classes and of TBS."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,17 +8,114 @@ import numpy as np
 
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.augmentation import RandomAugmentation
-from tbsclassify.estimators._base import BaseTBSClassifier
-from tbsclassify.estimators._networks import PAPER_MODELS, adhoc_network
+from tbsclassify.estimators._base import BaseTBSEstimator
+from tbsclassify.estimators._classifier import BaseTBSClassifier
+from tbsclassify.estimators._networks import (
+    PAPER_MODELS,
+    PAPER_TRAINING,
+    adhoc_network,
+)
+from tbsclassify.estimators._regressor import BaseTBSRegressor
+from tbsclassify.labels import TBS_THRESHOLDS
 
 
-class TBSAdHocClassifier(BaseTBSClassifier):
+class AdHocEstimator(BaseTBSEstimator):
+    """A small convolutional network that learns classes or TBS.
+
+    Not to be used directly.
+    """
+
+    # Neither convolutions nor batch normalisation draw random numbers.
+    _draws_in_training = False
+
+    def __init__(
+        self,
+        blocks: int = 3,
+        filters: Sequence[int] = (8, 28, 36),
+        fc: Sequence[int] = (1000,),
+        *,
+        pooling: str = "flatten",
+        optimizer: str = "adamw",
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        weight_decay: float = 0.01,
+        lr_schedule: str | None = "one-cycle",
+        batch_size: int = 48,
+        max_epochs: int = 30,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.125,
+        patience: int = 15,
+        augmentation: RandomAugmentation | None = None,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: np.random.RandomState | int | None = None,
+        verbose: int = 0,
+    ):
+        super().__init__(
+            optimizer=optimizer,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            augmentation=augmentation,
+            callbacks=callbacks,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.blocks = blocks
+        self.filters = filters
+        self.fc = fc
+        self.pooling = pooling
+
+    def _check_architecture(self):
+        check_number(self.blocks, "blocks", low=0, integer=True)
+        for name in ("filters", "fc"):
+            sizes = getattr(self, name)
+            if isinstance(sizes, str) or not np.iterable(sizes):
+                raise TypeError(
+                    f"Expected {name} to be a sequence of integers such as "
+                    f"(8, 28, 36), got {sizes!r}."
+                )
+            for i, size in enumerate(sizes):
+                check_number(size, f"{name}[{i}]", low=1, integer=True)
+        check_option(self.pooling, "pooling", ("flatten", "statistics"))
+        if len(self.filters) != self.blocks:
+            raise ValueError(
+                f"Expected filters to hold one number for each of blocks="
+                f"{self.blocks} blocks, got {len(self.filters)}: {self.filters!r}."
+            )
+
+    def _make_module(self, n_outputs):
+        return partial(
+            adhoc_network,
+            self.image_shape_,
+            self.intensity_mean_,
+            self.intensity_std_,
+            tuple(self.filters),
+            tuple(self.fc),
+            n_outputs,
+            self.pooling,
+        )
+
+
+class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     """A small convolutional network trained on the scans alone.
 
     Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling,
     followed by fully connected layers (the paper's approach 3 [1]_). The output is
-    one sigmoid for two classes, and softmax for more. The defaults are the paper's
-    best, Model 4; `from_paper` makes the others.
+    one sigmoid for two classes, and softmax for more. `from_paper` makes the paper's
+    four networks, with its training.
+
+    With ``fit(..., tbs=...)`` the network learns the TBS value, and the classes
+    follow from it. Where TBS is known, this is the better way.
 
     Parameters
     ----------
@@ -29,22 +126,36 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     fc : sequence of int, default=(1000,)
         Sizes of the hidden fully connected layers. The output layer follows the
         number of classes and is not listed.
-    lr : float, default=0.0001
-        Learning rate of stochastic gradient descent.
+    pooling : {"flatten", "statistics"}, default="flatten"
+        What the fully connected layers get of the last maps: every value, or the mean
+        and standard deviation of each map, which do not depend on where something is.
+    optimizer : {"adamw", "sgd"}, default="adamw"
+        AdamW, or stochastic gradient descent.
+    lr : float, default=0.001
+        Learning rate, the highest where there is a schedule.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
+    weight_decay : float, default=0.01
+        Weight decay of the optimiser.
+    lr_schedule : {"one-cycle", "cosine", None}, default="one-cycle"
+        Course of the learning rate over all epochs: rising from a 25th before it
+        falls; falling to zero as half a cosine does; or constant.
     batch_size : int, default=48
         Scans in a batch.
-    max_epochs : int, default=200
+    max_epochs : int, default=30
         Epochs to train for, at most.
-    early_stopping : bool, default=True
-        Whether to set a validation set aside, stop once its loss has not
-        improved for `patience` epochs, and restore the weights of the best.
+    early_stopping : bool, default=False
+        Whether to stop once the loss of a validation set has not improved for
+        `patience` epochs, and restore the weights of the best.
     validation_fraction : float, default=0.125
-        Share of the scans set aside, by default the paper's 161 of 1288. It is
-        met as closely as whole patients allow, each class on both sides.
+        Share of the scans set aside to stop early by, and to measure
+        `residual_std_` on where TBS is learned. It is met as closely as whole
+        patients allow, each class on both sides.
     patience : int, default=15
         Epochs without improvement before training stops.
+    thresholds : tuple of two floats, default=(1.200, 1.350)
+        Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
+        learned.
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
@@ -55,7 +166,7 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         Callbacks of the training, in addition to early stopping. They are copied
         first, so that the ones passed are never changed. One that raises
         ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
-        see classes as numbers, in the order of `classes_`.
+        see classes as numbers, in the order of `classes_`, and TBS standardised.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
         where there is one.
@@ -74,14 +185,20 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` with early
-        stopping, ``seconds``, and what callbacks record. Losses are weighted means
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
+        set aside, ``seconds``, and what callbacks record. Losses are weighted means
         over all scans.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
         Epoch, counted from 1, whose weights are kept: the one with the lowest
         validation loss with early stopping, else the last.
+    residual_std_ : float
+        Standard deviation of TBS around the predicted value, in TBS units, on
+        patients that were not trained on. Where TBS was learned.
+    tbs_mean_, tbs_scale_ : float
+        TBS that the network's outputs 0 and, together, 1 stand for. Where TBS was
+        learned.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
@@ -98,10 +215,15 @@ class TBSAdHocClassifier(BaseTBSClassifier):
 
     See Also
     --------
+    TBSAdHocRegressor : The same networks predict the TBS value.
     TBSPretrainedClassifier : Networks pretrained on photographs.
 
     Notes
     -----
+    With `tbs`, P(degraded) is the probability of a TBS below the lower threshold under
+    a normal distribution around the predicted value, with `residual_std_` as its
+    standard deviation.
+
     The paper does not state the activation between the fully connected layers nor
     the initial weights: we use ReLU and PyTorch's defaults. Its validation set is
     augmented, ours is not.
@@ -121,12 +243,11 @@ class TBSAdHocClassifier(BaseTBSClassifier):
     >>> model = TBSAdHocClassifier(
     ...     blocks=2, filters=(4, 8), fc=(16,), max_epochs=3, random_state=0
     ... )
-    >>> model.fit(crops, y, groups=scans.patient).n_epochs_
+    >>> model.fit(crops, y, groups=scans.patient, tbs=scans.tbs).n_epochs_
     3
+    >>> model.predict_tbs(crops).shape
+    (24,)
     """
-
-    # Neither convolutions nor batch normalisation draw random numbers.
-    _draws_in_training = False
 
     def __init__(
         self,
@@ -134,13 +255,18 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         filters: Sequence[int] = (8, 28, 36),
         fc: Sequence[int] = (1000,),
         *,
-        lr: float = 0.0001,
+        pooling: str = "flatten",
+        optimizer: str = "adamw",
+        lr: float = 0.001,
         momentum: float = 0.9,
+        weight_decay: float = 0.01,
+        lr_schedule: str | None = "one-cycle",
         batch_size: int = 48,
-        max_epochs: int = 200,
-        early_stopping: bool = True,
+        max_epochs: int = 30,
+        early_stopping: bool = False,
         validation_fraction: float = 0.125,
         patience: int = 15,
+        thresholds: tuple[float, float] = TBS_THRESHOLDS,
         class_weight: Mapping[Any, float] | str | None = None,
         augmentation: RandomAugmentation | None = None,
         callbacks: Sequence[Any] | None = None,
@@ -149,23 +275,30 @@ class TBSAdHocClassifier(BaseTBSClassifier):
         random_state: np.random.RandomState | int | None = None,
         verbose: int = 0,
     ):
-        self.blocks = blocks
-        self.filters = filters
-        self.fc = fc
-        self.lr = lr
-        self.momentum = momentum
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
+        super().__init__(
+            blocks,
+            filters,
+            fc,
+            pooling=pooling,
+            optimizer=optimizer,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            augmentation=augmentation,
+            callbacks=callbacks,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.thresholds = thresholds
         self.class_weight = class_weight
-        self.augmentation = augmentation
-        self.callbacks = callbacks
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
 
     @classmethod
     def from_paper(cls, name: str, **parameters: Any) -> Self:
@@ -192,32 +325,121 @@ class TBSAdHocClassifier(BaseTBSClassifier):
                            random_state=0)
         """
         check_option(name, "name", PAPER_MODELS)
-        return cls(**PAPER_MODELS[name] | parameters)
+        paper = PAPER_TRAINING | {
+            "pooling": "flatten",
+            "max_epochs": 200,
+            "early_stopping": True,
+            "patience": 15,
+        }
+        return cls(**paper | PAPER_MODELS[name] | parameters)
 
-    def _check_architecture(self):
-        check_number(self.blocks, "blocks", low=0, integer=True)
-        for name in ("filters", "fc"):
-            sizes = getattr(self, name)
-            if isinstance(sizes, str) or not np.iterable(sizes):
-                raise TypeError(
-                    f"Expected {name} to be a sequence of integers such as "
-                    f"(8, 28, 36), got {sizes!r}."
-                )
-            for i, size in enumerate(sizes):
-                check_number(size, f"{name}[{i}]", low=1, integer=True)
-        if len(self.filters) != self.blocks:
-            raise ValueError(
-                f"Expected filters to hold one number for each of blocks="
-                f"{self.blocks} blocks, got {len(self.filters)}: {self.filters!r}."
-            )
 
-    def _make_module(self, n_classes):
-        return partial(
-            adhoc_network,
-            self.image_shape_,
-            self.intensity_mean_,
-            self.intensity_std_,
-            tuple(self.filters),
-            tuple(self.fc),
-            1 if n_classes == 2 else n_classes,
-        )
+class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
+    """A small convolutional network that predicts the TBS value.
+
+    The networks are those of `TBSAdHocClassifier`.
+
+    Parameters
+    ----------
+    blocks : int, default=3
+        Number of convolution blocks.
+    filters : sequence of int, default=(8, 28, 36)
+        Filters of each block.
+    fc : sequence of int, default=(1000,)
+        Sizes of the hidden fully connected layers. The output layer is
+        not listed.
+    pooling : {"flatten", "statistics"}, default="flatten"
+        What the fully connected layers get of the last maps: every value, or the mean
+        and standard deviation of each map, which do not depend on where something is.
+    optimizer : {"adamw", "sgd"}, default="adamw"
+        AdamW, or stochastic gradient descent.
+    lr : float, default=0.001
+        Learning rate, the highest where there is a schedule.
+    momentum : float, default=0.9
+        Momentum of stochastic gradient descent.
+    weight_decay : float, default=0.01
+        Weight decay of the optimiser.
+    lr_schedule : {"one-cycle", "cosine", None}, default="one-cycle"
+        Course of the learning rate over all epochs: rising from a 25th before it
+        falls; falling to zero as half a cosine does; or constant.
+    batch_size : int, default=48
+        Scans in a batch.
+    max_epochs : int, default=30
+        Epochs to train for, at most.
+    early_stopping : bool, default=False
+        Whether to stop once the loss of a validation set has not improved for
+        `patience` epochs, and restore the weights of the best.
+    validation_fraction : float, default=0.125
+        Share of the scans set aside to stop early by, and to measure
+        `residual_std_` on. It is met as closely as whole patients allow.
+    patience : int, default=15
+        Epochs without improvement before training stops.
+    augmentation : RandomAugmentation, default=None
+        Random changes made to the scans of each training batch, new ones in every
+        epoch. Neither the validation set nor scans to predict are ever changed.
+    callbacks : list of skorch callbacks, default=None
+        Callbacks of the training, in addition to early stopping. They are copied
+        first, so that the ones passed are never changed. One that raises
+        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        see TBS standardised.
+    device : str, default="auto"
+        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
+        where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the network's arithmetic. "auto" takes bfloat16 on
+        processors that compute with it natively, else float32.
+    random_state : int, RandomState or None, default=None
+        Seed of the initial weights, shuffling and the validation split. An int
+        gives the same probabilities bit for bit on one CPU, in threads, too.
+        Global random states are left as they were found.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    history_ : DataFrame
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
+        set aside, ``seconds``, and what callbacks record. Losses are weighted means
+        over all scans.
+    n_epochs_ : int
+        Epochs trained.
+    best_epoch_ : int
+        Epoch, counted from 1, whose weights are kept: the one with the lowest
+        validation loss with early stopping, else the last.
+    residual_std_ : float
+        Standard deviation of TBS around the predicted value, in TBS units, on
+        patients that were not trained on.
+    tbs_mean_, tbs_scale_ : float
+        TBS that the network's outputs 0 and, together, 1 stand for.
+    image_shape_ : tuple of three ints
+        Channels, height and width of the scans.
+    image_dtype_ : dtype
+        Depth of the scans: uint8, uint16 or float32.
+    intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
+        Mean and standard deviation of the training scans' grey levels. The network
+        gets grey levels shifted by the first and divided by the second.
+    net_ : skorch.NeuralNetClassifier
+        The trained net; its ``module_`` is the PyTorch module.
+    device_ : str
+        Device of the trained network.
+    n_features_in_ : int
+        Pixels of an image, over all channels.
+
+    See Also
+    --------
+    TBSAdHocClassifier : Predicts ranges of TBS.
+    tbsclassify.metrics.regression_row : How well predicted values agree.
+
+    Examples
+    --------
+    >>> from tbsclassify import LumbarCropper, TBSAdHocRegressor
+    >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(24, random_state=0)
+    >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
+    >>> model = TBSAdHocRegressor(
+    ...     blocks=2, filters=(4, 8), fc=(16,), max_epochs=3, random_state=0
+    ... )
+    >>> tbs = model.fit(crops, scans.tbs, groups=scans.patient).predict(crops)
+    >>> tbs.shape
+    (24,)
+    """

@@ -1,50 +1,62 @@
-"""Scikit-learn classifiers around PyTorch networks for scans of the spine."""
+"""What the classifiers and regressors around PyTorch networks have in common."""
 
 import copy
 import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.utils import noop
 
-from tbsclassify._validation import check_number, check_option, check_random_seed
-from tbsclassify.estimators._batches import ImageData, as_tensor
+from tbsclassify._validation import (
+    check_groups,
+    check_number,
+    check_option,
+    check_random_seed,
+)
+from tbsclassify.augmentation import RandomAugmentation
+from tbsclassify.estimators._batches import Batches, ImageData, as_tensor
+from tbsclassify.estimators._closed_form import (
+    LinearHead,
+    calibrate,
+    code_classes,
+    fit_ridge,
+)
 from tbsclassify.estimators._inputs import (
     check_images,
-    combine_weights,
     intensity_statistics,
     with_mean_one,
 )
-from tbsclassify.estimators._net import (
-    TBSNet,
-    log_probabilities,
-    probabilities,
-    resolve_device,
-    resolve_precision,
-)
+from tbsclassify.estimators._losses import class_losses, probabilities, value_losses
+from tbsclassify.estimators._net import TBSNet, resolve_device, resolve_precision
 from tbsclassify.estimators._validation_split import validation_split
 from tbsclassify.images import iter_batches
 
 # Pixels predicted at once, on a CPU and on a GPU.
 _PIXELS_PER_BATCH = (2**20, 2**24)
+# TBS is given to three digits: no prediction is known to be closer.
+_LEAST_STD = 0.001
+_OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
+_SCHEDULES = ("cosine", "one-cycle")
 
 
-class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
-    """Training, prediction and checks common to the classifiers.
+class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
+    """Training, prediction and checks common to all estimators.
 
     Not to be used directly. A subclass says what network it trains
     (`_make_module`), what its parameters may be (`_check_architecture`) and how
     grey levels are normalised (`_fit_normalization`).
+
+    The network learns classes or TBS values. Values are standardised for it, and
+    `residual_std_` tells how far they are from its predictions for patients that it
+    was not trained on.
     """
 
     image_shape_: tuple[int, ...]
@@ -52,9 +64,47 @@ class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     history_: pd.DataFrame
     n_epochs_: int
     best_epoch_: int
+    residual_std_: float
     # Whether a training step draws random numbers, as dropout does.
     _draws_in_training = True
     _report: Callable[[int, int], Any] | None = None
+
+    def __init__(
+        self,
+        *,
+        optimizer: str,
+        lr: Any,
+        momentum: float,
+        weight_decay: float,
+        lr_schedule: str | None,
+        batch_size: int,
+        max_epochs: Any,
+        early_stopping: bool,
+        validation_fraction: float,
+        patience: int,
+        augmentation: RandomAugmentation | None,
+        callbacks: Sequence[Any] | None,
+        device: str,
+        precision: str,
+        random_state: np.random.RandomState | int | None,
+        verbose: int,
+    ):
+        self.optimizer = optimizer
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.augmentation = augmentation
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
 
     @abstractmethod
     def _check_architecture(self):
@@ -65,154 +115,88 @@ class BaseTBSClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         """Whether all but the network's head is frozen."""
         return False
 
+    @property
+    def _starts_in_closed_form(self) -> bool:
+        """Whether the network's head is set in closed form before it is trained."""
+        return False
+
+    @property
+    def _trains_in_epochs(self) -> bool:
+        """Whether there are epochs, rather than a solution in closed form alone."""
+        return True
+
     @abstractmethod
-    def _make_module(self, n_classes):
+    def _make_module(self, n_outputs):
         """Return a picklable function that builds the network."""
 
-    def fit(
-        self,
-        X: Any,
-        y: ArrayLike,
-        *,
-        groups: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-    ) -> Self:
-        """Train the network from its initial weights.
+    def _count_outputs(self, n_classes):
+        """Count the logits of a network that tells classes apart."""
+        return 1 if n_classes == 2 else n_classes
 
-        Parameters
-        ----------
-        X : array of shape (n_scans, height, width) or (n_scans, channels, \
-height, width), or sequence
-            Scans of one size: uint8, uint16 or floating-point grey levels. Or a
-            sequence of such 2-D arrays or of paths, or a table with these in a
-            column ``image``. An array of shape (n_samples, n_features) is read as
-            images one row high.
-        y : array-like of shape (n_scans,)
-            Class of each scan.
-        groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. With ``early_stopping=True`` no patient is then
-            both trained and validated on; with ``early_stopping=False`` they are not
-            looked at. Inside a Pipeline pass them as ``classifier_name__groups`` or by
-            metadata routing: a search or ``cross_validate`` hands its own ``groups``
-            to the splitter only.
-        sample_weight : array-like of shape (n_scans,), default=None
-            Weight of each scan in the loss, multiplied by `class_weight`. Only the
-            ratios of weights count: they are scaled to a mean of 1.
+    def _train(self, images, codes, n_classes, weight, groups, tbs=None):
+        """Train the network to give classes or, where they are there, TBS values.
 
-        Returns
-        -------
-        self : BaseTBSClassifier
-            The fitted classifier.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a parameter is not what its description says; if images differ in size,
-            hold NaN, or are too small for the network; if there is one class only, or
-            a class is left without a scan to train on; if weights are all zero, or
-            initial weights are NaN.
-        FloatingPointError
-            If the loss becomes NaN or infinite; the message names the epoch.
+        Scans to validate on are set aside with an equal share of each of `codes`.
         """
-        self._check_parameters()
-        self._forget_fit()  # so that a failing refit leaves the model unfitted
-        images, y = check_images(self, X, y, reset=True)
-        codes = self._encode(y)
-        weight = combine_weights(
-            self.class_weight, sample_weight, y, codes, self.classes_
-        )
         seeds = np.random.SeedSequence(check_random_seed(self.random_state))
         split_seed, torch_seed, shuffle_seed = (
             int(seed) for seed in seeds.generate_state(3) >> 1
         )
-        train, valid = self._split(codes, groups, split_seed)
+        train, valid = self._split(
+            codes, groups, split_seed, learns_tbs=tbs is not None
+        )
         self._fit_normalization(images[train])
+        target = codes
+        if tbs is not None:
+            # The spread of few values that are all equal is 0.
+            self.tbs_mean_, spread = float(tbs[train].mean()), float(tbs[train].std())
+            self.tbs_scale_ = spread if spread > 0 else 1.0
+            target = (tbs - self.tbs_mean_) / self.tbs_scale_
         device = resolve_device(self.device)
-        net = self._make_net(device, torch_seed, shuffle_seed)
+        net = self._make_net(n_classes, len(codes[train]), device, tbs is not None)
+        net.set_params(torch_seed=torch_seed, shuffle_seed=shuffle_seed)
         data = [
-            ImageData(images[part], codes[part], with_mean_one(weight[part]), device)
+            ImageData(images[part], target[part], with_mean_one(weight[part]), device)
             for part in (train, valid)
             if part is not None
         ]
+        solve = None
+        if self._starts_in_closed_form:
+            patient, _ = check_groups(groups, len(codes))
+            solve = self._make_solver(patient[train], n_classes, split_seed)
         try:
-            net.train(*data, on_epoch=self._make_on_epoch())
+            net.train(
+                *data,
+                solve=solve,
+                epochs=self._trains_in_epochs,
+                on_epoch=self._make_on_epoch(),
+            )
             self._keep_fit(net)
             net.release()
         except BaseException:
             self._forget_fit()
             raise
-        return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict class probabilities.
+    def _make_solver(self, patient, n_classes, seed):
+        """Return the function that finds a head for features in closed form."""
 
-        Parameters
-        ----------
-        X : array or sequence
-            Scans, as in `fit`.
+        def solve(features: np.ndarray, data: ImageData) -> LinearHead:
+            target, weight = data.y, data.weight.cpu().numpy().astype(np.float64)
+            learns_tbs = target.dtype.kind == "f"
+            ridge = fit_ridge(
+                features,
+                target[:, np.newaxis].astype(np.float64)
+                if learns_tbs
+                else code_classes(target, n_classes),
+                weight,
+                patient,
+                alpha=self.alpha,
+                seed=seed,
+            )
+            self.alpha_ = ridge.alpha
+            return ridge if learns_tbs else calibrate(ridge, target, weight)
 
-        Returns
-        -------
-        proba : ndarray of float of shape (n_scans, n_classes)
-            Probabilities in the order of `classes_`; rows sum to one.
-        """
-        return probabilities(self._logits(X)).numpy()
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Predict logarithms of class probabilities.
-
-        They are computed from the network's outputs, so that they stay accurate
-        where a probability is so small that it rounds to zero.
-
-        Parameters
-        ----------
-        X : array or sequence
-            Scans, as in `fit`.
-
-        Returns
-        -------
-        log_proba : ndarray of float of shape (n_scans, n_classes)
-            Logarithms in the order of `classes_`.
-        """
-        return log_probabilities(self._logits(X)).numpy()
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the most probable class.
-
-        Parameters
-        ----------
-        X : array or sequence
-            Scans, as in `fit`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_scans,)
-            Predicted classes.
-        """
-        # The network first: unfitted, it raises the error that says so.
-        winners = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[winners]
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Compute scores that grow with the probability of a class.
-
-        Parameters
-        ----------
-        X : array or sequence
-            Scans, as in `fit`.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_scans,) or (n_scans, n_classes)
-            For two classes the log-odds of the second, positive where it is
-            predicted; for more the logarithm of each probability.
-        """
-        logits = self._logits(X).double()
-        if logits.shape[1] == 1:
-            return logits[:, 0].numpy()
-        if logits.shape[1] == 2:
-            return (logits[:, 1] - logits[:, 0]).numpy()
-        return log_probabilities(logits).numpy()
+        return solve
 
     @property
     def device_(self) -> str:
@@ -300,23 +284,43 @@ height, width), or sequence
         ]
         self.best_epoch_ = restored[-1] if restored else self.n_epochs_
         self.net_ = net
+        if net.losses is value_losses:
+            std = net.held_out_deviation() * self.tbs_scale_
+            self.residual_std_ = max(std, _LEAST_STD)
 
     def _forget_fit(self):
-        for name in ("net_", "history_", "n_epochs_", "best_epoch_"):
+        names = "net_ history_ n_epochs_ best_epoch_ tbs_mean_ tbs_scale_ residual_std_"
+        for name in names.split():
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _logits(self, X):
+    def _outputs(self, X):
         check_is_fitted(self, "net_")
         pixels = _PIXELS_PER_BATCH[torch.device(self.device_).type == "cuda"]
         batch_size = max(1, pixels // math.prod(self.image_shape_[1:]))
-        return self.net_.logits(
+        return self.net_.outputs(
             as_tensor(check_images(self, batch, reset=False)[0])
             for batch in iter_batches(X, batch_size)
         )
 
+    def _predicted_tbs(self, X):
+        return self._as_tbs(self._outputs(X))
+
+    def _as_tbs(self, outputs):
+        """Turn the outputs of a network that has learned TBS into TBS units."""
+        return self.tbs_mean_ + self.tbs_scale_ * outputs[:, 0].double().numpy()
+
+    def _with_std(self, tbs, return_std):
+        if not return_std:
+            return tbs
+        return tbs, np.full_like(tbs, self.residual_std_)
+
     def _check_parameters(self):
-        check_number(self.lr, "lr", low=0, inclusive=(False, True))
+        check_option(self.optimizer, "optimizer", _OPTIMIZERS)
+        check_number(self._resolve_lr(), "lr", low=0, inclusive=(False, True))
+        check_number(self.weight_decay, "weight_decay", low=0)
+        if self.lr_schedule is not None:
+            check_option(self.lr_schedule, "lr_schedule", _SCHEDULES)
         check_number(self.momentum, "momentum", low=0, high=1, inclusive=(True, False))
         check_number(self.batch_size, "batch_size", low=1, integer=True)
         check_number(self.resolve_max_epochs(), "max_epochs", low=1, integer=True)
@@ -356,33 +360,56 @@ height, width), or sequence
                     f"name and one, got {one!r}."
                 )
 
-    def _encode(self, y):
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "Expected y to hold at least two classes, got one class only, "
-                f"{self.classes_[0]}. Add scans of another class."
-            )
-        return codes
-
-    def _split(self, codes, groups, seed):
-        """Choose the scans to train on and, for early stopping, to validate on."""
-        if not self.early_stopping:
+    def _split(self, codes, groups, seed, *, learns_tbs):
+        """Choose the scans to train on, and those to stop early or to measure by."""
+        if not self._trains_in_epochs or not (self.early_stopping or learns_tbs):
             return slice(None), None
         return validation_split(
             codes,
             groups,
             fraction=self.validation_fraction,
             seed=seed,
-            classes=self.classes_,
+            classes=getattr(self, "classes_", np.zeros(1)),
         )
 
     def _fit_normalization(self, images):
         """Choose the grey levels that become 0 and 1 at the network's input."""
         self.intensity_mean_, self.intensity_std_ = intensity_statistics(images)
 
-    def _make_net(self, device, torch_seed, shuffle_seed):
+    def _resolve_lr(self):
+        return self.lr
+
+    def _make_net(self, n_classes, n_scans, device, learns_tbs):
+        options: dict[str, Any] = {"optimizer__weight_decay": self.weight_decay}
+        if self.optimizer == "sgd":
+            options["optimizer__momentum"] = self.momentum
+        if not self.verbose:
+            # Skorch takes a print that was replaced, as Ray does, for a wish to be
+            # told.
+            options["callbacks__print_log"] = None
+        return TBSNet(
+            self._make_module(1 if learns_tbs else self._count_outputs(n_classes)),
+            losses=value_losses if learns_tbs else class_losses,
+            optimizer=_OPTIMIZERS[self.optimizer],
+            optimizer__fused=True,
+            lr=self._resolve_lr(),
+            max_epochs=self.resolve_max_epochs(),
+            batch_size=self.batch_size,
+            train_split=None,
+            callbacks=self._make_callbacks(n_scans),
+            callbacks__valid_acc=None,
+            predict_nonlinearity=None if learns_tbs else probabilities,
+            classes=list(range(n_classes)) or None,
+            device=device,
+            verbose=self.verbose,
+            **options,
+            autocast_dtype=resolve_precision(self.precision, device),
+            augmentation=self.augmentation,
+            precompute_features=self._head_only and self.augmentation is None,
+            draws_in_training=self._draws_in_training,
+        )
+
+    def _make_callbacks(self, n_scans):
         callbacks = copy.deepcopy(list(self.callbacks or []))
         if self.early_stopping:
             stopping = EarlyStopping(
@@ -392,28 +419,18 @@ height, width), or sequence
                 sink=print if self.verbose else noop,
             )
             callbacks.append(("tbs_early_stopping", stopping))
-        # Skorch takes a print that was replaced, as Ray does, for a wish to be told.
-        silence = {} if self.verbose else {"callbacks__print_log": None}
-        return TBSNet(
-            self._make_module(len(self.classes_)),
-            optimizer=torch.optim.SGD,
-            optimizer__momentum=self.momentum,
-            optimizer__fused=True,
-            lr=self.lr,
-            max_epochs=self.resolve_max_epochs(),
-            batch_size=self.batch_size,
-            train_split=None,
-            callbacks=callbacks,
-            callbacks__valid_acc=None,
-            predict_nonlinearity=probabilities,
-            classes=list(range(len(self.classes_))),
-            device=device,
-            verbose=self.verbose,
-            **silence,
-            autocast_dtype=resolve_precision(self.precision, device),
-            augmentation=self.augmentation,
-            precompute_features=self._head_only and self.augmentation is None,
-            draws_in_training=self._draws_in_training,
-            torch_seed=torch_seed,
-            shuffle_seed=shuffle_seed,
-        )
+        if self.lr_schedule is not None:
+            n_steps = self.resolve_max_epochs() * Batches.count(
+                n_scans, self.batch_size
+            )
+            policy: Any = torch.optim.lr_scheduler.CosineAnnealingLR
+            options: dict[str, Any] = {"T_max": n_steps}
+            if self.lr_schedule == "one-cycle":
+                policy = torch.optim.lr_scheduler.OneCycleLR
+                options = {"max_lr": self._resolve_lr(), "total_steps": n_steps}
+                options["cycle_momentum"] = False
+            schedule = LRScheduler(
+                policy, step_every="batch", event_name=None, **options
+            )
+            callbacks.append(("tbs_lr_schedule", schedule))
+        return callbacks

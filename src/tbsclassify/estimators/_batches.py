@@ -12,12 +12,12 @@ _RESIDENT_BYTES = 2**32
 
 
 class ImageData(Dataset):
-    """Images, class codes and weights as tensors from which batches are sliced.
+    """Images, targets and weights as tensors from which batches are sliced.
 
     Images keep their dtype: a uint8 data set takes a quarter of the memory of
     float32, and a batch is converted when it enters the network. The features that a
     frozen backbone computes from the images may take their place; the kind is then
-    "features".
+    "features". Targets are class codes, or standardised values.
 
     It is a skorch data set whose `X` is the data set itself: this is what a callback
     can hand to the net to predict, and `y` what it compares the prediction with.
@@ -26,7 +26,7 @@ class ImageData(Dataset):
     def __init__(
         self,
         images: np.ndarray,
-        codes: Any,
+        target: Any,
         weight: Any,
         device: str,
         *,
@@ -39,7 +39,9 @@ class ImageData(Dataset):
             self.images = self.images.to(device)
         else:
             device = "cpu"
-        self.codes = torch.as_tensor(codes, dtype=torch.int64, device=device)
+        kind_of_target = np.asarray(target).dtype.kind
+        dtype = torch.float32 if kind_of_target == "f" else torch.int64
+        self.target = torch.as_tensor(target, dtype=dtype, device=device)
         self.weight = torch.as_tensor(weight, dtype=torch.float32, device=device)
 
     @property
@@ -48,7 +50,7 @@ class ImageData(Dataset):
 
     @property
     def y(self):
-        return self.codes.cpu().numpy()
+        return self.target.cpu().numpy()
 
     def __len__(self):
         return len(self.images)
@@ -59,7 +61,7 @@ class ImageData(Dataset):
             images = images.view(torch.int16)[index].view(torch.uint16)
         else:
             images = images[index]
-        return {self.kind: images, "weight": self.weight[index]}, self.codes[index]
+        return {self.kind: images, "weight": self.weight[index]}, self.target[index]
 
 
 class _Unlocked:
@@ -99,9 +101,13 @@ class Batches:
         self.batch_size = batch_size
         self.generator = generator
 
+    @staticmethod
+    def count(n: int, batch_size: int) -> int:
+        """Count the batches of `n` scans."""
+        return max(1, n // batch_size + (n % batch_size > 1))
+
     def __len__(self) -> int:
-        n, size = len(self.data), self.batch_size
-        return max(1, n // size + (n % size > 1))
+        return self.count(len(self.data), self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         n, n_batches = len(self.data), len(self)

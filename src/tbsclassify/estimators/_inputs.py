@@ -1,6 +1,6 @@
 """Bring scans and weights into the form that a network is trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,17 @@ from sklearn.utils.validation import validate_data
 from tbsclassify._scores import check_labels
 from tbsclassify._sklearn_compat import check_sample_weight
 from tbsclassify._validation import check_number
+from tbsclassify.estimators._weights import imagenet_weights
 from tbsclassify.images import stack_scans
 
 
 def check_images(
-    estimator: Any, X: Any, y: Any = "no_validation", *, reset: bool
+    estimator: Any,
+    X: Any,
+    y: Any = "no_validation",
+    *,
+    reset: bool,
+    y_numeric: bool = False,
 ) -> tuple[np.ndarray, Any]:
     """Return `X` as (n, channels, height, width) in a plain dtype, and `y`.
 
@@ -39,11 +45,16 @@ def check_images(
                 "same size, with the same LumbarCropper."
             )
         X = np.asarray(X).reshape(shape[0], -1)
-    if np.asarray(y).ndim == 1:
+    if np.asarray(y).ndim == 1 and not y_numeric:
         # Left to scikit-learn, nullable columns of pandas become floats.
         y = check_labels(y)
     checked = validate_data(
-        estimator, X, y, reset=reset, dtype=[np.float32, np.uint8, np.uint16]
+        estimator,
+        X,
+        y,
+        reset=reset,
+        dtype=[np.float32, np.uint8, np.uint16],
+        **{"y_numeric": True} if y_numeric else {},
     )
     X, y = checked if reset else (checked, None)
     if reset:
@@ -75,15 +86,20 @@ def combine_weights(
     by_class = compute_class_weight(class_weight, classes=classes, y=y)
     for label, weight in zip(classes, by_class.tolist(), strict=True):
         check_number(weight, f"class_weight of class {label}", low=0)
+    return scan_weights(sample_weight, codes) * by_class[codes]
+
+
+def scan_weights(sample_weight: Any, y: np.ndarray) -> np.ndarray:
+    """Return the weight of each scan, 1 where none is given."""
     if isinstance(sample_weight, str | Mapping):
         raise TypeError(
             "Expected sample_weight to hold the weight of each scan, got "
-            f"{sample_weight!r}. Weights of classes are a parameter: class_weight."
+            f"{sample_weight!r}. Weights of classes are a parameter of classifiers: "
+            "class_weight."
         )
-    by_scan = check_sample_weight(
-        sample_weight, codes, dtype=np.float64, ensure_non_negative=True
+    return check_sample_weight(
+        sample_weight, y, dtype=np.float64, ensure_non_negative=True
     )
-    return by_scan * by_class[codes]
 
 
 def with_mean_one(weight: np.ndarray) -> np.ndarray:
@@ -99,9 +115,46 @@ def with_mean_one(weight: np.ndarray) -> np.ndarray:
     return weight / weight.mean()
 
 
-def intensity_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def intensity_statistics(
+    images: Iterable[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of the grey levels of each channel."""
-    means = np.stack([image.mean((1, 2), dtype=np.float64) for image in images])
-    squares = np.stack([image.var((1, 2), dtype=np.float64) for image in images])
+    of_images = [
+        (image.mean((1, 2), dtype=np.float64), image.var((1, 2), dtype=np.float64))
+        for image in images
+    ]
+    means, squares = np.stack(of_images, axis=1)
     spread = np.sqrt(means.var(axis=0) + squares.mean(axis=0))
     return means.mean(axis=0), np.where(spread > 0, spread, 1.0)
+
+
+def grey_range(images: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Return the grey levels that count as black and white.
+
+    8-bit scans fill their range. Those of other depths rarely do: theirs is that of
+    the scans themselves.
+    """
+    limits = []
+    for image in images:
+        if image.dtype == np.uint8:
+            return 0.0, 255.0
+        limits.append((float(image.min()), float(image.max())))
+    low, high = zip(*limits, strict=True)
+    return min(low), max(high)
+
+
+def imagenet_statistics(
+    backbone: str, low: float, high: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation that a network of torchvision expects, as grey levels.
+
+    Parameters
+    ----------
+    backbone : str
+        Torchvision's name of the network.
+    low, high : float
+        Grey levels that it sees as 0 and 1.
+    """
+    transforms = imagenet_weights(backbone).transforms()
+    width = high - low if high > low else 1.0
+    return low + width * np.array(transforms.mean), width * np.array(transforms.std)

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from skorch import NeuralNetClassifier
 from skorch.helper import predefined_split
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from tbsclassify.estimators._batches import Batches, ImageData
+from tbsclassify.estimators._closed_form import LinearHead
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
 from tbsclassify.estimators._random import RandomStream
@@ -29,13 +29,16 @@ class NonFiniteLossError(FloatingPointError):
 class TBSNet(NeuralNetClassifier):
     """A skorch classifier net fed by slices and stopped by real problems.
 
-    The module returns logits: one for two classes (sigmoid) or one a class
-    (softmax). Classes are numbers, in the order of the classifier's `classes_`.
+    The module returns logits, one for two classes (sigmoid) or one a class (softmax),
+    or a standardised value. Classes are numbers, in the order of the classifier's
+    `classes_`.
 
     Parameters
     ----------
     module : callable
         Builds the network.
+    losses : callable
+        Gives the loss of each image from outputs and targets.
     augmentation : RandomAugmentation or None
         Changes made to the images of each training step.
     autocast_dtype : torch.dtype or None
@@ -53,6 +56,7 @@ class TBSNet(NeuralNetClassifier):
         self,
         module: Callable[[], torch.nn.Module],
         *args: Any,
+        losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
         augmentation: Any = None,
         autocast_dtype: torch.dtype | None = None,
         precompute_features: bool = False,
@@ -62,6 +66,7 @@ class TBSNet(NeuralNetClassifier):
         **kwargs: Any,
     ):
         super().__init__(module, *args, **kwargs)
+        self.losses = losses
         self.augmentation = augmentation
         self.autocast_dtype = autocast_dtype
         self.precompute_features = precompute_features
@@ -73,35 +78,95 @@ class TBSNet(NeuralNetClassifier):
         self,
         data: ImageData,
         valid: ImageData | None = None,
+        *,
+        solve: Callable[[np.ndarray, ImageData], LinearHead] | None = None,
+        epochs: bool = True,
         on_epoch: Callable[[Self], None] | None = None,
     ) -> Self:
         """Train on `data`; unlike skorch's `fit`, let Ctrl-C through.
 
-        After each epoch `on_epoch` is called with the net, also after the one that a
-        callback ends the training with.
+        Parameters
+        ----------
+        data, valid : ImageData
+            Scans to train and to validate on.
+        solve : callable or None
+            Gives a head in closed form, from what the head gets of the scans.
+        epochs : bool
+            Whether to train in epochs. Else the closed form is all, and counts as one.
+        on_epoch : callable or None
+            Called with the net after each epoch, also after the one that a callback
+            ends the training with.
         """
         self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
         self.initialize()
         self._check_initial_weights()
         self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
-        self.seconds_before_epochs_ = 0.0
         self.on_epoch_ = on_epoch
+        start = time.perf_counter()
         head_only = getattr(self.module_, "head_only", False)
         memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
         with reused_memory(), memo as self.memo_:
+            features = data
+            if self.precompute_features or solve is not None:
+                features = self.precompute(data)
+            if solve is not None:
+                self._set_head(solve, features)
             if self.precompute_features:
-                start = time.perf_counter()
-                data = self.precompute(data)
+                data = features
                 valid = None if valid is None else self.precompute(valid)
-                self.seconds_before_epochs_ = time.perf_counter() - start
-            if valid is not None:
-                self.train_split = predefined_split(valid)
-            self.notify("on_train_begin", X=data, y=data.y)
-            with suppress(StopTrainingError):
-                self.fit_loop(data)
-            del self.history[_n_finished(self.history) :]
-            self.notify("on_train_end", X=data, y=data.y)
+            self.seconds_before_epochs_ = time.perf_counter() - start
+            if epochs:
+                self._train_in_epochs(data, valid)
+            elif self.on_epoch_ is not None:
+                self.on_epoch_(self)
         return self
+
+    def _train_in_epochs(self, data, valid):
+        self.history.clear()  # of what a start in closed form has recorded
+        self.held_out_ = valid
+        if valid is not None:
+            self.train_split = predefined_split(valid)
+        self.notify("on_train_begin", X=data, y=data.y)
+        with suppress(StopTrainingError):
+            self.fit_loop(data)
+        del self.history[_n_finished(self.history) :]
+        self.notify("on_train_end", X=data, y=data.y)
+
+    def _set_head(self, solve, features):
+        """Set the head in closed form, and record it as an epoch."""
+        start = time.perf_counter()
+        head = solve(features.images.cpu().numpy(), features)
+        self.module_.set_head(head)
+        rows = torch.from_numpy(head.rows).to(features.target.device)
+        held_out = torch.from_numpy(head.held_out)
+        target, weight = features.target[rows].cpu(), features.weight[rows].cpu()
+        self.held_out_ = held_out, target, weight
+        fitted = torch.from_numpy(head.predict(features.images[rows].cpu().numpy()))
+        self.history.new_epoch()
+        self.history.record("epoch", 1)
+        for name, outputs in (("train_loss", fitted), ("valid_loss", held_out)):
+            losses = self.losses(outputs, target)
+            self.history.record(name, float((losses * weight).sum() / weight.sum()))
+        self.history.record("dur", time.perf_counter() - start)
+
+    def held_out_deviation(self) -> float:
+        """Compute how far held-out targets are from the outputs, in a root mean square.
+
+        Of a head in closed form, the outputs are those of its cross-validation.
+        """
+        if isinstance(self.held_out_, tuple):
+            outputs, target, weight = self.held_out_
+        else:
+            data = self.held_out_
+            self.module_.eval()
+            with torch.inference_mode():
+                batches = [
+                    self.infer(x).cpu() for x, _ in Batches(data, self.batch_size)
+                ]
+            outputs = torch.cat(batches)
+            target, weight = data.target.cpu(), data.weight.cpu()
+        squares = (outputs[:, 0].double() - target.double()) ** 2
+        return float(np.sqrt((squares * weight).sum() / weight.sum()))
 
     def initialize_module(self) -> Self:
         """Build the network, its weights drawn from the net's own stream."""
@@ -131,7 +196,7 @@ class TBSNet(NeuralNetClassifier):
                 for x, _ in Batches(data, self.batch_size):
                     shape = file.append(self.features(x["images"]))
             stored = file.read((len(data), *shape[1:]))
-        return ImageData(stored, data.codes, data.weight, data.device, kind="features")
+        return ImageData(stored, data.target, data.weight, data.device, kind="features")
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run through the batches, and fetch losses from a GPU only at the end.
@@ -219,7 +284,7 @@ class TBSNet(NeuralNetClassifier):
         return super().train_step(batch, **fit_params)
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
-        """Compute the logits of a batch, in float32."""
+        """Compute the outputs for a batch, in float32."""
         if not isinstance(x, dict):  # images that a callback predicts
             x = torch.as_tensor(x)
             x = {"images": x if x.ndim == 4 else x[:, None]}
@@ -239,8 +304,8 @@ class TBSNet(NeuralNetClassifier):
             enabled=self.autocast_dtype is not None,
         )
 
-    def logits(self, batches: Iterable[torch.Tensor]) -> torch.Tensor:
-        """Compute the logits of batches of images one by one, as they come.
+    def outputs(self, batches: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Compute the outputs for batches of images one by one, as they come.
 
         They become a list, not a tensor for each batch: those would stay in the heap
         between the feature maps of one batch and the next, which then grows.
@@ -261,13 +326,8 @@ class TBSNet(NeuralNetClassifier):
         Weights have a mean of 1 over the data set. Divided by the number of images,
         not by their weights, a batch counts for what its images weigh.
         """
-        y_true, weight = y_true.to(self.device), X["weight"].to(self.device)
-        if y_pred.shape[1] == 1:
-            losses = binary_cross_entropy_with_logits(
-                y_pred[:, 0], y_true.float(), reduction="none"
-            )
-        else:
-            losses = cross_entropy(y_pred, y_true, reduction="none")
+        losses = self.losses(y_pred, y_true.to(self.device))
+        weight = X["weight"].to(self.device)
         return (losses * weight).sum() / torch.full_like(losses[0], len(losses))
 
     def history_table(self) -> pd.DataFrame:
@@ -292,7 +352,7 @@ class TBSNet(NeuralNetClassifier):
         self.callbacks_: list[Any] = []
         self.train_split = None
         self.random_stream_ = None
-        self.on_epoch_ = self.memo_ = None
+        self.on_epoch_ = self.memo_ = self.held_out_ = None
         self.optimizer_.state.clear()
         self.optimizer_.zero_grad(set_to_none=True)
         for epoch in self.history:
@@ -300,29 +360,13 @@ class TBSNet(NeuralNetClassifier):
 
     def __getstate__(self):
         # A net may be pickled or copied while its training is followed.
-        return super().__getstate__() | {"on_epoch_": None, "memo_": None}
+        nothing = dict.fromkeys(("on_epoch_", "memo_", "held_out_"))
+        return super().__getstate__() | nothing
 
 
 def _n_finished(history: Any) -> int:
     """Count the epochs that came to their end, when skorch notes their duration."""
     return sum("dur" in epoch for epoch in history)
-
-
-def probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Class probabilities in float64, rows summing to one, of a net's logits."""
-    logits = logits.double()
-    if logits.shape[1] == 1:
-        positive = torch.sigmoid(logits)
-        return torch.cat([1 - positive, positive], dim=1)
-    return torch.softmax(logits, dim=1)
-
-
-def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Logarithms of the class probabilities, accurate for the smallest of them."""
-    logits = logits.double()
-    if logits.shape[1] == 1:
-        return torch.nn.functional.logsigmoid(torch.cat([-logits, logits], dim=1))
-    return logits.log_softmax(dim=1)
 
 
 def resolve_device(device: str) -> str:

@@ -48,6 +48,12 @@ PAPER_MODELS: dict[str, dict[str, Any]] = {
         "momentum": 0.9,
     },
 }
+# What the paper trains all its networks with.
+PAPER_TRAINING: dict[str, Any] = {
+    "optimizer": "sgd",
+    "weight_decay": 0.0,
+    "lr_schedule": None,
+}
 PAPER_BACKBONES = ("alexnet", "resnet18", "vgg16", "densenet121", "squeezenet1_0")
 
 _KERNEL, _POOL = 3, 2
@@ -55,32 +61,73 @@ _N_IMAGENET_CLASSES = 1000
 
 
 class Standardize(nn.Module):
-    """Bring grey levels of any dtype to zero mean and unit spread.
+    """Bring grey levels of any dtype, or features, to zero mean and unit spread.
 
     The statistics are those of the training scans or of ImageNet. With three of
     them a grey image becomes the three channels of a colour network, in the
     batch rather than in the data set.
+
+    Parameters
+    ----------
+    mean, std : array-like of shape (n_channels,)
+        Channels are shifted by the first and divided by the second.
+    n_axes : int, default=2
+        Number of axes behind the channels: 2 in images, 0 in features.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, mean: Any, std: Any):
+    def __init__(self, mean: Any, std: Any, n_axes: int = 2):
         super().__init__()
-        self.register_buffer("mean", _channels(mean))
-        self.register_buffer("std", _channels(std))
+        shape = (-1, *[1] * n_axes)
+        for name, values in (("mean", mean), ("std", std)):
+            tensor = torch.as_tensor(values, dtype=torch.float32)
+            self.register_buffer(name, tensor.reshape(shape))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Standardise images of shape (n, channels, height, width)."""
+        """Standardise images or features, shape (n, channels, ...)."""
         return (images.float() - self.mean).div_(self.std)
 
 
-def _channels(values):
-    return torch.as_tensor(values, dtype=torch.float32).reshape(-1, 1, 1)
+# A map that is the same everywhere has a deviation of this, not 0, at which the
+# gradient of a root is infinite.
+_LEAST_STD = 1e-6
+
+
+def _mean(maps):
+    return maps.mean(dim=(2, 3))
+
+
+def _std(maps):
+    return maps.var(dim=(2, 3), correction=0).add(_LEAST_STD**2).sqrt()
+
+
+# Of each channel over its positions.
+STATISTICS = {"mean": _mean, "std": _std}
+
+
+def channel_statistics(
+    maps: torch.Tensor, names: Sequence[str] = tuple(STATISTICS)
+) -> torch.Tensor:
+    """Describe maps of shape (n, channels, height, width) by statistics.
+
+    In single precision, also where the maps are in half, whose sums would lose
+    too much.
+    """
+    return torch.cat([STATISTICS[name](maps.float()) for name in names], dim=1)
+
+
+class MapStatistics(nn.Module):
+    """Mean and standard deviation of each channel over its positions."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return shape (n, 2 * channels) for maps (n, channels, height, width)."""
+        return channel_statistics(maps)
 
 
 class AdHocCNN(nn.Sequential):
-    """Convolution blocks and fully connected layers of the paper's Figure 3.
+    """Convolution blocks and fully connected layers, as in the paper's Figure 3.
 
     A block is a 3x3 convolution without padding, batch normalisation, ReLU and
     2x2 max pooling. The paper states neither the activation between fully
@@ -95,7 +142,10 @@ class AdHocCNN(nn.Sequential):
     fc : sequence of int
         Sizes of the hidden fully connected layers.
     n_outputs : int
-        Number of outputs (logits).
+        Number of outputs.
+    pooling : {"flatten", "statistics"}
+        What the fully connected layers get of the last maps: every value, or the
+        mean and standard deviation of each map.
     """
 
     def __init__(
@@ -104,6 +154,7 @@ class AdHocCNN(nn.Sequential):
         filters: Sequence[int],
         fc: Sequence[int],
         n_outputs: int,
+        pooling: str = "flatten",
     ):
         channels, *sides = image_shape
         _check_blocks_fit(sides, len(filters))
@@ -117,8 +168,12 @@ class AdHocCNN(nn.Sequential):
                 nn.MaxPool2d(pool),
             ]
             channels, sides = n_filters, _sides_after_block(sides)
-        layers.append(nn.Flatten())
-        width = channels * sides[0] * sides[1]
+        if pooling == "statistics":
+            layers.append(MapStatistics())
+            width = 2 * channels
+        else:
+            layers.append(nn.Flatten())
+            width = channels * sides[0] * sides[1]
         for n_units in fc:
             layers += [nn.Linear(width, n_units), nn.ReLU()]
             width = n_units
@@ -197,7 +252,7 @@ class PretrainedNetwork(nn.Module):
     ):
         super().__init__()
         model = torchvision_model(backbone, weights)
-        _check_images_fit(backbone, model, *image_shape[1:])
+        check_images_fit(backbone, model, *image_shape[1:])
         self.standardize = Standardize(mean, std)
         self.backbone, self.head = _replace_head(model, n_outputs, dropout)
         self.head_only = head_only
@@ -242,7 +297,7 @@ def check_backbone(name: str) -> None:
         )
 
 
-def _check_images_fit(name, model, height, width):
+def check_images_fit(name: str, model: nn.Module, height: int, width: int) -> None:
     """Refuse images in which the network's feature maps would vanish."""
 
     def fits(rows, columns):
@@ -301,8 +356,9 @@ def adhoc_network(
     filters: Sequence[int],
     fc: Sequence[int],
     n_outputs: int,
+    pooling: str,
 ) -> nn.Module:
     """Build an ad hoc CNN that takes raw grey levels."""
     return nn.Sequential(
-        Standardize(mean, std), AdHocCNN(image_shape, filters, fc, n_outputs)
+        Standardize(mean, std), AdHocCNN(image_shape, filters, fc, n_outputs, pooling)
     )

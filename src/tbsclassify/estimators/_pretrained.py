@@ -1,71 +1,264 @@
-"""Torchvision's networks as scikit-learn classifiers."""
+"""Torchvision's networks as estimators of classes and of TBS."""
 
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.augmentation import RandomAugmentation
-from tbsclassify.estimators._base import BaseTBSClassifier
-from tbsclassify.estimators._networks import PretrainedNetwork, check_backbone
-from tbsclassify.estimators._weights import imagenet_weights
+from tbsclassify.estimators._base import BaseTBSEstimator
+from tbsclassify.estimators._classifier import BaseTBSClassifier
+from tbsclassify.estimators._inputs import (
+    grey_range,
+    imagenet_statistics,
+    intensity_statistics,
+)
+from tbsclassify.estimators._networks import (
+    PAPER_TRAINING,
+    PretrainedNetwork,
+    check_backbone,
+)
+from tbsclassify.estimators._regressor import BaseTBSRegressor
+from tbsclassify.estimators._statistics import TextureNetwork, check_layers
+from tbsclassify.estimators._weights import check_weights
+from tbsclassify.labels import TBS_THRESHOLDS
+
+_MODES = ("texture", "full", "head")
+# What is described of each channel.
+_STATISTICS = ("mean", "std")
 
 
-class TBSPretrainedClassifier(BaseTBSClassifier):
-    """A torchvision network retrained to tell classes of trabecular structure.
+class PretrainedEstimator(BaseTBSEstimator):
+    """A torchvision network that learns classes or TBS.
 
-    The last classifying layer is replaced by one with an output for each class,
-    behind dropout and under softmax. ``mode="full"`` retrains the whole network
-    (the paper's approach 1), ``mode="head"`` the new layer alone (approach 2);
-    defaults are the paper's [1]_.
+    Not to be used directly.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "squeezenet1_0",
+        mode: str = "texture",
+        *,
+        weights: str | os.PathLike | None = "imagenet",
+        layers: Sequence[str] | None = None,
+        alpha: float | None = None,
+        pooling: str = "network",
+        dropout: float = 0.4,
+        optimizer: str = "adamw",
+        lr: float | None = None,
+        momentum: float = 0.9,
+        weight_decay: float = 0.01,
+        lr_schedule: str | None = "cosine",
+        batch_size: int = 24,
+        max_epochs: int | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.125,
+        patience: int = 15,
+        augmentation: RandomAugmentation | None = None,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: np.random.RandomState | int | None = None,
+        verbose: int = 0,
+    ):
+        super().__init__(
+            optimizer=optimizer,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            augmentation=augmentation,
+            callbacks=callbacks,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.backbone = backbone
+        self.mode = mode
+        self.weights = weights
+        self.layers = layers
+        self.alpha = alpha
+        self.pooling = pooling
+        self.dropout = dropout
+
+    def _check_architecture(self):
+        check_backbone(self.backbone)
+        check_option(self.mode, "mode", _MODES)
+        check_weights(self.weights)
+        check_option(self.pooling, "pooling", ("network", "statistics"))
+        if self._has_statistics:
+            check_layers(self.backbone, self.layers)
+        if self.alpha is not None:
+            check_number(self.alpha, "alpha", low=0, inclusive=(False, True))
+        check_number(self.dropout, "dropout", low=0, high=1, inclusive=(True, False))
+
+    def resolve_max_epochs(self) -> int:
+        """Tell how many epochs a fit trains for at most, fitted or not.
+
+        Returns
+        -------
+        max_epochs : int
+            The parameter `max_epochs`; where it is None, 50 for ``mode="full"`` and
+            20 for ``mode="head"``. A fit with ``mode="texture"`` counts as one.
+        """
+        if self.mode == "texture":
+            return 1
+        if self.max_epochs is None:
+            return 50 if self.mode == "full" else 20
+        return self.max_epochs
+
+    def _resolve_lr(self):
+        if self.lr is None:
+            return 0.001 if self.mode == "head" else 0.0001
+        return self.lr
+
+    @property
+    def _head_only(self):
+        return self.mode in ("head", "texture")
+
+    @property
+    def _trains_in_epochs(self):
+        return self.mode != "texture"
+
+    @property
+    def _has_statistics(self):
+        return self.mode == "texture" or (
+            self.mode == "full" and self.pooling == "statistics"
+        )
+
+    _starts_in_closed_form = _has_statistics
+
+    def _fit_normalization(self, images):
+        channels = images.shape[1]
+        if channels not in (1, 3):
+            raise ValueError(
+                f"Expected X to hold images of 1 channel (grey) or 3 (colour) for "
+                f"backbone={self.backbone!r}, got {channels} channels."
+            )
+        if self.weights is None:
+            mean, std = intensity_statistics(images)
+        else:
+            mean, std = imagenet_statistics(self.backbone, *grey_range(images))
+        self.intensity_mean_ = np.broadcast_to(mean, 3).copy()
+        self.intensity_std_ = np.broadcast_to(std, 3).copy()
+
+    def _count_outputs(self, n_classes):
+        return super()._count_outputs(n_classes) if self._has_statistics else n_classes
+
+    def _make_module(self, n_outputs):
+        network: Any = PretrainedNetwork
+        options: dict[str, Any] = {"dropout": self.dropout}
+        if self._has_statistics:
+            network = TextureNetwork
+            options = {
+                "layers": check_layers(self.backbone, self.layers),
+                "statistics": _STATISTICS,
+            }
+        return partial(
+            network,
+            self.backbone,
+            self.image_shape_,
+            self.intensity_mean_,
+            self.intensity_std_,
+            n_outputs,
+            weights=self.weights,
+            head_only=self._head_only,
+            **options,
+        )
+
+
+class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
+    """A torchvision network that tells classes of trabecular structure.
+
+    ``mode="texture"`` describes the maps of early layers by mean and standard
+    deviation of each channel, and finds a linear head on them in closed form, in
+    seconds. ``mode="full"`` retrains the whole network in epochs (the paper's
+    approach 1 [1]_), ``mode="head"`` a new last layer alone (approach 2).
+    `from_paper` makes the paper's networks.
+
+    With ``fit(..., tbs=...)`` the network learns the TBS value, and the classes
+    follow from it. Where TBS is known, this is the better way.
 
     Parameters
     ----------
     backbone : str, default="squeezenet1_0"
         Torchvision's name of the network. The paper's are "alexnet",
         "resnet18", "vgg16", "densenet121" and "squeezenet1_0".
-    mode : {"full", "head"}, default="full"
-        Train all layers, or the new layer alone with everything else frozen,
-        batch normalisation and dropout included.
+    mode : {"texture", "full", "head"}, default="texture"
+        Describe the maps of frozen layers by statistics; train all layers; or train
+        a new last layer with everything else frozen, batch normalisation and dropout
+        included.
     weights : {"imagenet", None} or path-like, default="imagenet"
         Initial weights. ImageNet's come from torchvision, which downloads them
         once into its cache; None starts from random weights. A path names a
         state dict with torchvision's keys, ``.safetensors`` or written by
         ``torch.save``, of the whole network or of its backbone alone.
+    layers : list of str, default=None
+        Modules of the network whose outputs are described, with ``mode="texture"``
+        and ``pooling="statistics"``. What is behind the deepest is not computed.
+        None takes early layers that are known for AlexNet, DenseNet, ResNet,
+        SqueezeNet and VGG-16.
+    alpha : float, default=None
+        Strength of the ridge penalty of the closed form. None chooses the one with
+        the least squared error in a cross-validation by patient.
+    pooling : {"network", "statistics"}, default="network"
+        With ``mode="full"``: keep the network to its end and replace its last layer,
+        or train the layers up to those that ``mode="texture"`` describes, with the
+        same head, which starts from the closed form.
     dropout : float, default=0.4
-        Share of the new layer's inputs dropped in training.
-    lr : float, default=0.0001
-        Learning rate of stochastic gradient descent.
+        Share of the new layer's inputs dropped in training. The head on statistics
+        has none.
+    optimizer : {"adamw", "sgd"}, default="adamw"
+        AdamW, or stochastic gradient descent. This and all that follows up to
+        `patience` is for training in epochs, which ``mode="texture"`` does not.
+    lr : float, default=None
+        Learning rate, the highest where there is a schedule. None means 0.0001 for
+        ``mode="full"`` and 0.001 for ``mode="head"``.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
+    weight_decay : float, default=0.01
+        Weight decay of the optimiser.
+    lr_schedule : {"cosine", "one-cycle", None}, default="cosine"
+        Course of the learning rate over all epochs: falling to zero as half a cosine
+        does; rising from a 25th before it falls; or constant.
     batch_size : int, default=24
         Scans in a batch.
     max_epochs : int, default=None
         Epochs to train for, at most. None means 50 for ``mode="full"`` and 20
         for ``mode="head"``.
     early_stopping : bool, default=False
-        Whether to set a validation set aside, stop once its loss has not
-        improved for `patience` epochs, and restore the weights of the best.
+        Whether to stop once the loss of a validation set has not improved for
+        `patience` epochs, and restore the weights of the best.
     validation_fraction : float, default=0.125
-        Share of the scans set aside, by default the paper's 161 of 1288. It is
-        met as closely as whole patients allow, each class on both sides.
+        Share of the scans set aside to stop early by, and to measure
+        `residual_std_` on where TBS is learned. It is met as closely as whole
+        patients allow, each class on both sides.
     patience : int, default=15
         Epochs without improvement before training stops.
+    thresholds : tuple of two floats, default=(1.200, 1.350)
+        Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
+        learned.
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
     augmentation : RandomAugmentation, default=None
         Random changes made to the scans of each training batch, new ones in every
-        epoch. Neither the validation set nor scans to predict are ever changed.
+        epoch. Neither the validation set nor scans to predict are ever changed, nor
+        what a closed form is found for.
     callbacks : list of skorch callbacks, default=None
         Callbacks of the training, in addition to early stopping. They are copied
         first, so that the ones passed are never changed. One that raises
         ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
-        see classes as numbers, in the order of `classes_`.
+        see classes as numbers, in the order of `classes_`, and TBS standardised.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
         where there is one.
@@ -73,8 +266,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32.
     random_state : int, RandomState or None, default=None
-        Seed of the initial weights, dropout, shuffling and the validation
-        split. An int gives the same probabilities bit for bit on one CPU, in
+        Seed of the initial weights, dropout, shuffling and of what is held
+        out. An int gives the same probabilities bit for bit on one CPU, in
         threads, too. Global random states are left as they were found.
     verbose : int, default=0
         1 prints a line for each epoch.
@@ -84,14 +277,23 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` with early
-        stopping, ``seconds`` (the first with the time for the frozen backbone), and
-        what callbacks record. Losses are weighted means over all scans.
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
+        set aside, ``seconds`` (the first with the time for the frozen backbone), and
+        what callbacks record. Losses are weighted means over all scans. The one row
+        of ``mode="texture"`` has the loss of its cross-validation.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
         Epoch, counted from 1, whose weights are kept: the one with the lowest
         validation loss with early stopping, else the last.
+    alpha_ : float
+        Strength of the closed form.
+    residual_std_ : float
+        Standard deviation of TBS around the predicted value, in TBS units, on
+        patients that were not trained on. Where TBS was learned.
+    tbs_mean_, tbs_scale_ : float
+        TBS that the network's outputs 0 and, together, 1 stand for. Where TBS was
+        learned.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
@@ -108,10 +310,24 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
 
     See Also
     --------
+    TBSPretrainedRegressor : The same networks predict the TBS value.
     TBSAdHocClassifier : Small networks trained from scratch.
+    DeepTextureFeatures : The statistics alone, as a transformer.
 
     Notes
     -----
+    Orderless statistics of early maps are an old way to recognise textures; RADAM
+    [2]_ is a recent form of it. Early layers see texture, later ones see objects of
+    photographs. The closed form is a ridge regression on standardised statistics. It
+    learns TBS where that is given, else the classes as -1 and 1. Its outputs become
+    probabilities by a logistic function, or by the spread of TBS, that are fitted
+    to its predictions for patients held out in the cross-validation.
+
+    With `tbs`, P(degraded) is the probability of a TBS below the lower threshold under
+    a normal distribution around the predicted value, with `residual_std_` as its
+    standard deviation. A range that no scan of the training set is in counts as
+    impossible, as where partially degraded scans are left out.
+
     With ImageNet weights, and with those of a file, grey levels are normalised
     as torchvision's networks expect them: the range of the depth is mapped to
     0-1, and ImageNet's mean and deviation follow. 8-bit scans have the range
@@ -131,6 +347,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     References
     ----------
     .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., section III.C.
+    .. [2] Scabini L et al., "RADAM: Texture Recognition through Randomized Aggregated
+       Encoding of Deep Activation Maps", arXiv 2303.04554, 2023.
 
     Examples
     --------
@@ -139,27 +357,41 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
     >>> scans = make_dxa_phantoms(8, class_shares=(1, 0, 1), random_state=0)
     >>> y = TBSLabeler().fit_transform(scans.tbs)
     >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
+    >>> model = TBSPretrainedClassifier(weights=None, random_state=0)
+    >>> model = model.fit(crops, y, groups=scans.patient, tbs=scans.tbs)
+    >>> model.predict_proba(crops).shape, model.predict_tbs(crops).shape
+    ((8, 2), (8,))
+
+    Without TBS values, and trained in epochs:
+
     >>> model = TBSPretrainedClassifier(
-    ...     "squeezenet1_0", mode="head", weights=None, max_epochs=2, random_state=0
+    ...     mode="head", weights=None, max_epochs=2, random_state=0
     ... )
-    >>> model.fit(crops, y).predict_proba(crops).shape
-    (8, 2)
+    >>> model.fit(crops, y).n_epochs_
+    2
     """
 
     def __init__(
         self,
         backbone: str = "squeezenet1_0",
-        mode: str = "full",
+        mode: str = "texture",
         *,
         weights: str | os.PathLike | None = "imagenet",
+        layers: Sequence[str] | None = None,
+        alpha: float | None = None,
+        pooling: str = "network",
         dropout: float = 0.4,
-        lr: float = 0.0001,
+        optimizer: str = "adamw",
+        lr: float | None = None,
         momentum: float = 0.9,
+        weight_decay: float = 0.01,
+        lr_schedule: str | None = "cosine",
         batch_size: int = 24,
         max_epochs: int | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.125,
         patience: int = 15,
+        thresholds: tuple[float, float] = TBS_THRESHOLDS,
         class_weight: Mapping[Any, float] | str | None = None,
         augmentation: RandomAugmentation | None = None,
         callbacks: Sequence[Any] | None = None,
@@ -168,86 +400,196 @@ class TBSPretrainedClassifier(BaseTBSClassifier):
         random_state: np.random.RandomState | int | None = None,
         verbose: int = 0,
     ):
-        self.backbone = backbone
-        self.mode = mode
-        self.weights = weights
-        self.dropout = dropout
-        self.lr = lr
-        self.momentum = momentum
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.class_weight = class_weight
-        self.augmentation = augmentation
-        self.callbacks = callbacks
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _check_architecture(self):
-        check_backbone(self.backbone)
-        check_option(self.mode, "mode", ("full", "head"))
-        is_file = isinstance(self.weights, str | os.PathLike) and (
-            self.weights == "imagenet" or Path(self.weights).is_file()
+        super().__init__(
+            backbone,
+            mode,
+            weights=weights,
+            layers=layers,
+            alpha=alpha,
+            pooling=pooling,
+            dropout=dropout,
+            optimizer=optimizer,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            augmentation=augmentation,
+            callbacks=callbacks,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
         )
-        if self.weights is not None and not is_file:
-            raise ValueError(
-                'Expected weights to be "imagenet", None or the path of a .safetensors '
-                "file or of a state dict that torch.save wrote, got "
-                f"{self.weights!r}, which is no file."
-            )
-        check_number(self.dropout, "dropout", low=0, high=1, inclusive=(True, False))
+        self.thresholds = thresholds
+        self.class_weight = class_weight
 
-    def resolve_max_epochs(self) -> int:
-        """Tell how many epochs a fit trains for at most, fitted or not.
+    @classmethod
+    def from_paper(
+        cls, backbone: str, mode: Literal["full", "head"], **parameters: Any
+    ) -> Self:
+        """Make one of the networks of the paper's Tables III and IV.
+
+        Parameters
+        ----------
+        backbone : str
+            Torchvision's name of the network.
+        mode : {"full", "head"}
+            All layers retrained (approach 1, 50 epochs), or the head alone (approach
+            2, 20 epochs).
+        **parameters : dict
+            Parameters to set otherwise than the paper.
 
         Returns
         -------
-        max_epochs : int
-            The parameter `max_epochs`; where it is None, 50 for ``mode="full"`` and
-            20 for ``mode="head"``.
+        classifier : TBSPretrainedClassifier
+            The network with the paper's stochastic gradient descent: learning rate
+            0.0001, momentum 0.9, batches of 24, dropout 0.4.
+
+        Examples
+        --------
+        >>> from tbsclassify import TBSPretrainedClassifier
+        >>> TBSPretrainedClassifier.from_paper("resnet18", "head").optimizer
+        'sgd'
         """
-        if self.max_epochs is None:
-            return 50 if self.mode == "full" else 20
-        return self.max_epochs
+        check_option(mode, "mode", ("full", "head"))
+        paper = PAPER_TRAINING | {"lr": 0.0001, "momentum": 0.9, "batch_size": 24}
+        return cls(backbone, mode, **paper | {"dropout": 0.4} | parameters)
 
-    @property
-    def _head_only(self):
-        return self.mode == "head"
 
-    def _fit_normalization(self, images):
-        channels = images.shape[1]
-        if channels not in (1, 3):
-            raise ValueError(
-                f"Expected X to hold images of 1 channel (grey) or 3 (colour) for "
-                f"backbone={self.backbone!r}, got {channels} channels."
-            )
-        if self.weights is None:
-            super()._fit_normalization(images)
-            if channels == 1:
-                self.intensity_mean_ = np.repeat(self.intensity_mean_, 3)
-                self.intensity_std_ = np.repeat(self.intensity_std_, 3)
-            return
-        transforms = imagenet_weights(self.backbone).transforms()
-        low, high = 0.0, 255.0
-        if images.dtype != np.uint8:
-            low, high = float(images.min()), float(images.max())
-        width = high - low if high > low else 1.0
-        self.intensity_mean_ = low + width * np.array(transforms.mean)
-        self.intensity_std_ = width * np.array(transforms.std)
+class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
+    """A torchvision network that predicts the TBS value.
 
-    def _make_module(self, n_classes):
-        return partial(
-            PretrainedNetwork,
-            self.backbone,
-            self.image_shape_,
-            self.intensity_mean_,
-            self.intensity_std_,
-            n_classes,
-            weights=self.weights,
-            dropout=self.dropout,
-            head_only=self._head_only,
-        )
+    The networks and the modes are those of `TBSPretrainedClassifier`.
+
+    Parameters
+    ----------
+    backbone : str, default="squeezenet1_0"
+        Torchvision's name of the network. The paper's are "alexnet",
+        "resnet18", "vgg16", "densenet121" and "squeezenet1_0".
+    mode : {"texture", "full", "head"}, default="texture"
+        Describe the maps of frozen layers by statistics; train all layers; or train
+        a new last layer with everything else frozen, batch normalisation and dropout
+        included.
+    weights : {"imagenet", None} or path-like, default="imagenet"
+        Initial weights. ImageNet's come from torchvision, which downloads them
+        once into its cache; None starts from random weights. A path names a
+        state dict with torchvision's keys, ``.safetensors`` or written by
+        ``torch.save``, of the whole network or of its backbone alone.
+    layers : list of str, default=None
+        Modules of the network whose outputs are described, with ``mode="texture"``
+        and ``pooling="statistics"``. What is behind the deepest is not computed.
+        None takes early layers that are known for AlexNet, DenseNet, ResNet,
+        SqueezeNet and VGG-16.
+    alpha : float, default=None
+        Strength of the ridge penalty of the closed form. None chooses the one with
+        the least squared error in a cross-validation by patient.
+    pooling : {"network", "statistics"}, default="network"
+        With ``mode="full"``: keep the network to its end and replace its last layer,
+        or train the layers up to those that ``mode="texture"`` describes, with the
+        same head, which starts from the closed form.
+    dropout : float, default=0.4
+        Share of the new layer's inputs dropped in training. The head on statistics
+        has none.
+    optimizer : {"adamw", "sgd"}, default="adamw"
+        AdamW, or stochastic gradient descent. This and all that follows up to
+        `patience` is for training in epochs, which ``mode="texture"`` does not.
+    lr : float, default=None
+        Learning rate, the highest where there is a schedule. None means 0.0001 for
+        ``mode="full"`` and 0.001 for ``mode="head"``.
+    momentum : float, default=0.9
+        Momentum of stochastic gradient descent.
+    weight_decay : float, default=0.01
+        Weight decay of the optimiser.
+    lr_schedule : {"cosine", "one-cycle", None}, default="cosine"
+        Course of the learning rate over all epochs: falling to zero as half a cosine
+        does; rising from a 25th before it falls; or constant.
+    batch_size : int, default=24
+        Scans in a batch.
+    max_epochs : int, default=None
+        Epochs to train for, at most. None means 50 for ``mode="full"`` and 20
+        for ``mode="head"``.
+    early_stopping : bool, default=False
+        Whether to stop once the loss of a validation set has not improved for
+        `patience` epochs, and restore the weights of the best.
+    validation_fraction : float, default=0.125
+        Share of the scans set aside to stop early by, and to measure
+        `residual_std_` on. It is met as closely as whole patients allow.
+    patience : int, default=15
+        Epochs without improvement before training stops.
+    augmentation : RandomAugmentation, default=None
+        Random changes made to the scans of each training batch, new ones in every
+        epoch. Neither the validation set nor scans to predict are ever changed, nor
+        what a closed form is found for.
+    callbacks : list of skorch callbacks, default=None
+        Callbacks of the training, in addition to early stopping. They are copied
+        first, so that the ones passed are never changed. One that raises
+        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        see TBS standardised.
+    device : str, default="auto"
+        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
+        where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the network's arithmetic. "auto" takes bfloat16 on
+        processors that compute with it natively, else float32.
+    random_state : int, RandomState or None, default=None
+        Seed of the initial weights, dropout, shuffling and of what is held
+        out. An int gives the same probabilities bit for bit on one CPU, in
+        threads, too. Global random states are left as they were found.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    history_ : DataFrame
+        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
+        set aside, ``seconds`` (the first with the time for the frozen backbone), and
+        what callbacks record. Losses are weighted means over all scans. The one row
+        of ``mode="texture"`` has the loss of its cross-validation.
+    n_epochs_ : int
+        Epochs trained.
+    best_epoch_ : int
+        Epoch, counted from 1, whose weights are kept: the one with the lowest
+        validation loss with early stopping, else the last.
+    alpha_ : float
+        Strength of the closed form.
+    residual_std_ : float
+        Standard deviation of TBS around the predicted value, in TBS units, on
+        patients that were not trained on.
+    tbs_mean_, tbs_scale_ : float
+        TBS that the network's outputs 0 and, together, 1 stand for.
+    image_shape_ : tuple of three ints
+        Channels, height and width of the scans.
+    image_dtype_ : dtype
+        Depth of the scans: uint8, uint16 or float32.
+    intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
+        Grey levels are shifted by the first and divided by the second at the
+        network's input.
+    net_ : skorch.NeuralNetClassifier
+        The trained net; its ``module_`` is the PyTorch module.
+    device_ : str
+        Device of the trained network.
+    n_features_in_ : int
+        Pixels of an image, over all channels.
+
+    See Also
+    --------
+    TBSPretrainedClassifier : Predicts ranges of TBS; its notes hold here, too.
+    tbsclassify.metrics.regression_row : How well predicted values agree.
+
+    Examples
+    --------
+    >>> from tbsclassify import LumbarCropper, TBSPretrainedRegressor
+    >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(8, random_state=0)
+    >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
+    >>> model = TBSPretrainedRegressor(weights=None, random_state=0)
+    >>> model = model.fit(crops, scans.tbs, groups=scans.patient)
+    >>> tbs, std = model.predict(crops, return_std=True)
+    >>> tbs.shape, std.shape
+    ((8,), (8,))
+    """

@@ -16,6 +16,19 @@ _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 _OLD_DENSENET = re.compile(r"\.(norm|conv)\.([12])\.")
 
 
+def check_weights(weights: Any) -> None:
+    """Refuse what names neither weights nor a file of them."""
+    is_file = isinstance(weights, str | os.PathLike) and (
+        weights == "imagenet" or Path(weights).is_file()
+    )
+    if weights is not None and not is_file:
+        raise ValueError(
+            'Expected weights to be "imagenet", None or the path of a .safetensors '
+            "file or of a state dict that torch.save wrote, got "
+            f"{weights!r}, which is no file."
+        )
+
+
 def torchvision_model(name: str, weights: str | os.PathLike | None) -> torch.nn.Module:
     """Build a network of torchvision with its head of 1000 classes.
 
