@@ -14,6 +14,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from tbsclassify import (
         augmentation,
+        clinical,
         comparison,
         cropping,
         datasets,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         tuning,
     )
     from tbsclassify.augmentation import AugmentationSampler, RandomAugmentation
+    from tbsclassify.clinical import make_clinical_baseline
     from tbsclassify.comparison import compare_models, paper_models
     from tbsclassify.cropping import LumbarCropper
     from tbsclassify.datasets import load_scans, make_dxa_phantoms
@@ -54,6 +56,7 @@ __all__ = [
     "__version__",
     "augmentation",
     "classification_row",
+    "clinical",
     "compare_models",
     "comparison",
     "cropping",
@@ -64,6 +67,7 @@ __all__ = [
     "initial_slope",
     "labels",
     "load_scans",
+    "make_clinical_baseline",
     "make_dxa_phantoms",
     "make_texture_classifier",
     "metrics",
@@ -92,6 +96,7 @@ _ORIGIN = {
     "format_table": "metrics",
     "initial_slope": "texture",
     "load_scans": "datasets",
+    "make_clinical_baseline": "clinical",
     "make_dxa_phantoms": "datasets",
     "make_texture_classifier": "texture",
     "paper_models": "comparison",
