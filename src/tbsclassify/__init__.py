@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from tbsclassify.augmentation import AugmentationSampler, RandomAugmentation
     from tbsclassify.clinical import make_clinical_baseline
-    from tbsclassify.comparison import compare_models, paper_models
+    from tbsclassify.comparison import all_models, compare_models, paper_models
     from tbsclassify.cropping import LumbarCropper
     from tbsclassify.datasets import load_scans, make_dxa_phantoms
     from tbsclassify.estimators import TBSAdHocClassifier, TBSPretrainedClassifier
@@ -54,6 +54,7 @@ __all__ = [
     "TBSPretrainedClassifier",
     "VariogramFeatures",
     "__version__",
+    "all_models",
     "augmentation",
     "classification_row",
     "clinical",
@@ -91,6 +92,7 @@ _ORIGIN = {
     "TBSLabeler": "labels",
     "TBSPretrainedClassifier": "estimators",
     "VariogramFeatures": "texture",
+    "all_models": "comparison",
     "classification_row": "metrics",
     "compare_models": "comparison",
     "format_table": "metrics",

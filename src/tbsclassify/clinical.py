@@ -15,6 +15,7 @@ from tbsclassify._scans import plain_name
 
 _NUMBERS = ("age", "bmi", "bmd")
 _CATEGORIES = ("sex",)
+CLINICAL_COLUMNS = (*_NUMBERS, *_CATEGORIES)
 
 
 def make_clinical_baseline(
@@ -146,8 +147,7 @@ def _chosen(X: Any, columns: Sequence[str] | None) -> list[str]:
     """Return the columns to use, in the order of the table."""
     names = list(getattr(X, "columns", []))
     if columns is None:
-        known = (*_NUMBERS, *_CATEGORIES)
-        chosen = [name for name in names if plain_name(name) in known]
+        chosen = [name for name in names if plain_name(name) in CLINICAL_COLUMNS]
         wanted = "at least one of the columns 'age', 'bmi', 'bmd' and 'sex'"
     else:
         chosen = [name for name in names if name in columns]
@@ -163,6 +163,6 @@ def _chosen(X: Any, columns: Sequence[str] | None) -> list[str]:
 
 def _is_category(X: Any, name: str) -> bool:
     """Tell by the name, where it is known, and else by the type."""
-    if plain_name(name) in (*_NUMBERS, *_CATEGORIES):
+    if plain_name(name) in CLINICAL_COLUMNS:
         return plain_name(name) in _CATEGORIES
     return not pd.api.types.is_numeric_dtype(pd.Series(X[name]))
