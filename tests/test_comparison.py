@@ -35,8 +35,11 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from sklearn.utils import Bunch
 
-from tbsclassify.comparison import compare_models, paper_models
-from tbsclassify.comparison._control import permute_labels
+from tbsclassify import LumbarCropper, RayTuneSearchCV, TBSAdHocClassifier
+from tbsclassify._pipelines import fit_metadata
+from tbsclassify.comparison import all_models, compare_models, paper_models
+from tbsclassify.comparison._checks import check_models
+from tbsclassify.comparison._control import permute_patients
 from tbsclassify.comparison._fits import best_threshold
 from tbsclassify.metrics import MEASURES, classification_row, multiclass_table
 from tbsclassify.splitting import paper_split
@@ -410,6 +413,170 @@ def test_ids_of_patients_may_be_of_several_kinds(scans):
         assert tested.groupby("patient")["fold"].nunique().max() == 1
 
 
+# --- TBS values
+
+
+@pytest.fixture(scope="module")
+def valued():
+    """Return scans whose first feature is their TBS, and the second their row."""
+    scans = make_table(shift=0)
+    scans.tbs = np.random.default_rng(1).uniform(1.0, 1.4, len(scans.y)).round(3)
+    scans.y = (scans.tbs < 1.2).astype(int)
+    scans.X = np.column_stack([scans.tbs, np.arange(len(scans.y))])
+    return scans
+
+
+class Taught(ClassifierMixin, BaseEstimator):
+    """Learn a line through the TBS values, and from the classes nothing."""
+
+    seen: list = []  # noqa: RUF012
+
+    def fit(self, X, y, *, tbs=None):
+        self.seen.append((X[:, 1].astype(int), y, tbs))
+        self.classes_ = np.unique(y)
+        self.line_ = np.polyfit(X[:, 0], np.ones(len(X)) if tbs is None else tbs, 1)
+        return self
+
+    def predict_proba(self, X):
+        degraded = 1 / (1 + np.exp(20 * (np.polyval(self.line_, X[:, 0]) - 1.2)))
+        return np.stack([1 - degraded, degraded], axis=1)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def taught_models():
+    step = make_pipeline(FunctionTransformer(), Taught())
+    search = GridSearchCV(step, {}, cv=GroupKFold(2))
+    return {"alone": Taught(), "step": step, "search": search}
+
+
+@pytest.mark.parametrize("kind", ["alone", "step", "search"])
+def test_every_fit_gets_the_values_of_its_own_scans(valued, kind):
+    Taught.seen.clear()
+    models = {"m": taught_models()[kind], "other": GaussianNB()}
+    result = compare_models(
+        models, valued.X, valued.y, valued.patient, tbs=valued.tbs, cv=2, **FAST
+    )
+    assert result.table["error"].tolist() == ["", ""]
+    assert result.table.loc["m", "roc_auc"] == 1
+    assert len(Taught.seen) == (6 if kind == "search" else 2)
+    for rows, _, tbs in Taught.seen:
+        assert_array_equal(tbs, valued.tbs[rows])
+
+
+def test_fits_that_choose_the_threshold_get_the_values_too(valued):
+    Taught.seen.clear()
+    compare_models(
+        {"m": Taught()},
+        valued.X,
+        valued.y,
+        valued.patient,
+        tbs=valued.tbs,
+        cv=2,
+        threshold="f1",
+        **FAST,
+    )
+    assert len(Taught.seen) == 2 * (5 + 1)
+    for rows, _, tbs in Taught.seen:
+        assert_array_equal(tbs, valued.tbs[rows])
+
+
+def test_values_change_nothing_for_models_that_take_none(valued):
+    call = {"X": valued.X, "y": valued.y, "check": "permuted", **FAST}
+    plain, given = (
+        compare_models(plain_models(), tbs=tbs, **call) for tbs in (None, valued.tbs)
+    )
+    assert_frame_equal(plain.predictions, given.predictions)
+    assert_frame_equal(plain.control, given.control)
+
+
+def test_metadata_routing_changes_nothing_about_values(valued):
+    models = taught_models()
+    call = {"X": valued.X, "y": valued.y, "groups": valued.patient, "tbs": valued.tbs}
+    plain = compare_models(models, **call, **FAST)
+    with config_context(enable_metadata_routing=True):
+        routed = compare_models(models, **call, **FAST)
+    assert routed.table["roc_auc"].tolist() == [1, 1, 1]
+    assert_frame_equal(plain.predictions, routed.predictions)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_of_two_equal_models_one_may_do_without_the_values(valued, routing):
+    with config_context(enable_metadata_routing=True):
+        without = Taught().set_fit_request(tbs=False)
+    with config_context(enable_metadata_routing=routing):
+        result = compare_models(
+            {"with": Taught(), "without": make_pipeline(without)},
+            valued.X,
+            valued.y,
+            tbs=valued.tbs,
+            **FAST,
+        )
+    assert result.table["roc_auc"].tolist() == [1, 0.5]
+
+
+def test_the_control_shuffles_values_with_their_classes(valued):
+    Taught.seen.clear()
+    result = compare_models(
+        {"m": Taught()},
+        valued.X,
+        valued.y,
+        valued.patient,
+        tbs=valued.tbs,
+        check="permuted",
+        n_bootstrap=0,
+        random_state=1,
+    )
+    assert result.table.loc["m", "roc_auc"] == 1
+    control = result.control.loc["m"]
+    assert control["roc_auc_low"] <= 0.5 <= control["roc_auc_high"]
+    for rows, y, tbs in Taught.seen[5:]:
+        assert_array_equal(y, tbs < 1.2)
+        assert np.mean(tbs == valued.tbs[rows]) < 0.1
+
+
+class RememberingValues(ClassifierMixin, BaseEstimator):
+    """Know the values of all earlier fits."""
+
+    memory: dict = {}  # noqa: RUF012
+
+    def fit(self, X, y, *, tbs):
+        self.classes_ = np.unique(y)
+        self.memory |= dict(zip(X[:, 1].tolist(), tbs.tolist(), strict=True))
+        return self
+
+    def predict_proba(self, X):
+        known = np.array([self.memory.get(row, 1.2) for row in X[:, 1].tolist()])
+        return np.stack([known - 0.5, 1.5 - known], axis=1)
+
+
+def test_the_control_finds_a_model_that_remembers_values(valued):
+    RememberingValues.memory.clear()
+    with pytest.warns(UserWarning, match=r"not 0\.5 for leaky \("):
+        compare_models(
+            {"leaky": RememberingValues()},
+            valued.X,
+            valued.y,
+            valued.patient,
+            tbs=valued.tbs,
+            check="permuted",
+            **FAST,
+        )
+
+
+def test_a_checkpoint_with_other_values_is_refused(valued, tmp_path):
+    call = {"X": valued.X, "y": valued.y, "checkpoint_dir": tmp_path, **FAST}
+    first = compare_models({"m": Taught()}, tbs=valued.tbs, **call)
+    Taught.seen.clear()
+    again = compare_models({"m": Taught()}, tbs=valued.tbs.tolist(), **call)
+    assert_frame_equal(first.table, again.table)
+    assert Taught.seen == []
+    for tbs in (None, np.r_[1.001, valued.tbs[1:]]):
+        with pytest.raises(ValueError, match="run with other data"):
+            compare_models({"m": Taught()}, tbs=tbs, **call)
+
+
 # --- metadata routing and workers
 
 
@@ -428,6 +595,20 @@ def test_metadata_routing_changes_nothing(scans):
     assert routed.table["error"].tolist() == ["", ""]
     assert_frame_equal(routed.predictions, plain.predictions)
     assert [len(groups) for groups in Recorder.seen] == [96] * 5
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_a_search_on_ray_gets_the_patients_whatever_the_routing(
+    scans, routing, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(
+        RayTuneSearchCV, "fit", lambda self, X, y, groups=None: seen.append(groups)
+    )
+    search = RayTuneSearchCV(GaussianNB(), {"var_smoothing": [1e-9]})
+    with config_context(enable_metadata_routing=routing):
+        compare_models({"m": search}, scans.X, scans.y, scans.patient, **FAST)
+    assert [len(groups) for groups in seen] == [96] * 5
 
 
 def test_a_request_of_the_user_is_kept_under_metadata_routing(scans):
@@ -516,10 +697,10 @@ def test_the_threshold_is_chosen_without_the_test_scans(scans):
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=12), st.integers(0, 99))
 def test_shuffled_labels_move_from_patient_to_patient_as_a_whole(n_scans, seed):
     patient = np.repeat(np.arange(len(n_scans)), n_scans)
-    labels = permute_labels(patient * 10, patient, seed)
+    labels = patient[permute_patients(patient, seed)]
     given = [set(labels[patient == p].tolist()) for p in range(len(n_scans))]
     assert all(len(each) == 1 for each in given)
-    assert {one for each in given for one in each} == {*(patient * 10).tolist()}
+    assert {one for each in given for one in each} == {*patient.tolist()}
 
 
 def test_honest_models_find_nothing_in_shuffled_labels(scans):
@@ -946,9 +1127,55 @@ def test_the_paper_s_models_are_fourteen_networks_and_the_texture_baseline():
     assert models["alexnet-full"][-1].weights is None
 
 
-def test_a_parameter_that_no_network_has_is_refused():
+def test_the_paper_s_networks_learn_classes_even_where_there_are_values():
+    models = paper_models()
+    assert [fit_metadata(models[name], tbs=[1.2]) for name in models] == [{}] * 15
+
+
+@pytest.mark.parametrize("make", [paper_models, all_models])
+def test_a_parameter_that_no_network_has_is_refused(make):
     with pytest.raises(TypeError, match="'max_epoch' is no parameter of any"):
-        paper_models(max_epoch=3)
+        make(max_epoch=3)
+
+
+def test_all_models_are_the_paper_s_and_our_own_behind_one_cropper():
+    cropper = LumbarCropper(size=96)
+    models = all_models(cropper=cropper, max_epochs=3, weights=None)
+    paper = paper_models(cropper=cropper, max_epochs=3, weights=None)
+    assert list(models) == [*paper, "deep-texture", "ad-hoc"]
+    assert {name: repr(model) for name, model in paper.items()}.items() <= {
+        name: repr(model) for name, model in models.items()
+    }.items()
+    assert models["deep-texture"][-1].mode == "texture"
+    assert models["deep-texture"][-1].weights is None
+    assert {models[name][0].size for name in models if name != "texture"} == {96}
+    assert models["ad-hoc"][-1].get_params() == TBSAdHocClassifier().get_params() | {
+        "max_epochs": 3
+    }
+
+
+TABLES = {
+    "scan": pd.DataFrame({"image": ["a.png"], "TBS": [1.2]}),
+    "clinical": pd.DataFrame({"image": ["a.png"], "Age": [70]}),
+    "array": np.zeros((1, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize(
+    ("name", "make"), [("paper", paper_models), ("all", all_models)]
+)
+def test_a_baseline_without_images_is_there_where_the_table_has_its_columns(
+    name, make, kind
+):
+    expected = [*make(), "clinical"] if kind == "clinical" else [*make()]
+    assert list(check_models(name, TABLES[kind])) == expected
+
+
+def test_models_of_the_user_are_left_as_they_are(scans):
+    table = pd.DataFrame(scans.X, columns=["age", "bmi", "bmd", "sex"])
+    result = compare_models({"m": GaussianNB()}, table, scans.y, cv=2, **FAST)
+    assert list(result.table.index) == ["m"]
 
 
 # --- bad input
@@ -1014,13 +1241,17 @@ def test_arguments_that_make_no_sense_are_refused(scans, change, error, message)
         ),
         ({"y": pd.Series([True, None] * 60)}, ValueError, "y lacks the class of 60"),
         ({"groups": [None] * 120}, ValueError, "groups lacks the patient of 120"),
+        ({"tbs": [1.2] * 3}, ValueError, "tbs .* each of 120 scans, got 3 entries"),
+        ({"tbs": [1.2, np.nan] * 60}, ValueError, r"tbs holds 60 value\(s\) that are"),
+        ({"tbs": [1.2] * 119 + [0]}, ValueError, r"not positive, at index 119 \(0\)"),
+        ({"tbs": [120] * 120}, ValueError, "tbs in TBS units such as 1.25, got 120"),
         (
             {"models": {"r": Recorder(), "m": SVC()}},
             TypeError,
             r"to have predict_proba, got SVC\(\)",
         ),
         ({"models": {}}, TypeError, "Expected models to be a dict"),
-        ({"models": "all"}, TypeError, "Expected models .* got 'all'"),
+        ({"models": "best"}, TypeError, "Expected models .* got 'best'"),
         ({"checkpoint_dir": "runs", "random_state": None}, ValueError, "to be a seed"),
     ],
 )

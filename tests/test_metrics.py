@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from tbsclassify import classification_row, format_table
-from tbsclassify.metrics import MEASURES, difference_row, multiclass_table
+from tbsclassify.metrics import (
+    MEASURES,
+    difference_row,
+    multiclass_table,
+    regression_row,
+)
 
 
 def draw_scores(n=120, seed=0, shift=1.0):
@@ -461,3 +466,152 @@ def test_columns_that_are_only_numbered_stand_for_the_sorted_classes():
     proba = pd.DataFrame(np.eye(2)[y - 1])
     row = classification_row(y, proba, pos_label=2, n_bootstrap=0)
     assert row["roc_auc"] == 1
+
+
+# Predicted TBS values
+
+
+def draw_values(n=90, seed=0):
+    """TBS values, and predictions that know something of them."""
+    rng = np.random.default_rng(seed)
+    tbs = rng.normal(1.27, 0.1, n)
+    return tbs, 0.6 * tbs + 0.52 + rng.normal(0, 0.05, n)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 60))
+def test_measures_of_values_are_those_of_their_definitions(seed, n):
+    tbs, predicted = draw_values(n, seed)
+    row = regression_row(tbs, predicted, n_bootstrap=0)
+    difference = predicted - tbs
+    reach = 1.96 * difference.std(ddof=1)
+    expected = {
+        "n_scans": n,
+        "n_patients": n,
+        "r": np.corrcoef(tbs, predicted)[0, 1],
+        "mae": sk.mean_absolute_error(tbs, predicted),
+        "rmse": sk.root_mean_squared_error(tbs, predicted),
+        "bias": difference.mean(),
+        "lower_limit": difference.mean() - reach,
+        "upper_limit": difference.mean() + reach,
+    }
+    assert dict(row) == pytest.approx(expected, abs=1e-5)
+
+
+def test_intervals_of_values_agree_with_a_plain_bootstrap_over_patients():
+    tbs, predicted = draw_values()
+    patient = np.repeat(np.arange(30), 3)
+    tbs = tbs + np.repeat(np.random.default_rng(1).normal(0, 0.1, 30), 3)
+    row = regression_row(tbs, predicted, groups=patient, random_state=0)
+    rng = np.random.default_rng(1)
+    rows = []
+    for _ in range(1000):
+        drawn = rng.integers(30, size=30)
+        scans = (3 * drawn[:, np.newaxis] + np.arange(3)).ravel()
+        rows.append(regression_row(tbs[scans], predicted[scans], n_bootstrap=0))
+    low, high = pd.DataFrame(rows).quantile([0.025, 0.975]).to_numpy()
+    for i, name in enumerate(rows[0].index[2:], start=2):
+        assert row[f"{name}_low"] == pytest.approx(low[i], abs=0.02), name
+        assert row[f"{name}_high"] == pytest.approx(high[i], abs=0.02), name
+
+
+def test_values_repeated_within_patients_do_not_narrow_the_interval():
+    tbs, predicted = draw_values()
+    once = regression_row(tbs, predicted, random_state=0)
+    repeated = regression_row(
+        np.repeat(tbs, 5),
+        np.repeat(predicted, 5),
+        groups=np.repeat(np.arange(90), 5),
+        random_state=0,
+    )
+    for name in ("r", "mae", "bias"):
+        for end in ("low", "high"):
+            assert repeated[f"{name}_{end}"] == pytest.approx(once[f"{name}_{end}"])
+    assert repeated[["n_scans", "n_patients"]].tolist() == [450, 90]
+
+
+@pytest.mark.parametrize("value", [0.1, 1.1, 1.2345])
+def test_a_constant_prediction_has_no_correlation_and_warns_of_nothing(value):
+    tbs, _ = draw_values(30)
+    row = regression_row(tbs, np.full(30, value), random_state=0)
+    assert np.isnan([row["r"], row["r_low"], row["r_high"]]).all()
+    assert row["bias"] == pytest.approx(value - tbs.mean())
+    assert row["mae_low"] < row["mae"] < row["mae_high"]
+
+
+def test_draws_of_a_single_patient_have_no_correlation():
+    """Not even one of what rounding leaves, which would be any number."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n_scans = rng.integers(3, 30)
+        tbs, predicted = np.repeat(rng.normal(1.27, 0.1, (2, 2)), n_scans, axis=1)
+        row = regression_row(
+            tbs,
+            predicted,
+            groups=np.repeat([0, 1], n_scans),
+            n_bootstrap=10,
+            random_state=seed,
+        )
+        # Two patients lie on a line, where both are drawn.
+        assert row["r_low"] == pytest.approx(row["r"])
+        assert row["r_high"] == pytest.approx(row["r"])
+        assert abs(row["r"]) == pytest.approx(1)
+
+
+def test_a_shift_of_all_values_is_bias_and_nothing_else():
+    tbs, _ = draw_values()
+    row = regression_row(tbs, tbs + 0.05, random_state=0)
+    assert row[["lower_limit", "upper_limit"]].tolist() == pytest.approx([0.05, 0.05])
+    assert row["r"] == pytest.approx(1)
+
+
+def test_a_single_scan_has_a_difference_but_no_limits():
+    row = regression_row([1.2], [1.3], n_bootstrap=5, random_state=0)
+    assert row["bias"] == pytest.approx(0.1)
+    assert np.isnan(row[["r", "lower_limit", "upper_limit_high"]].tolist()).all()
+
+
+def test_the_mean_of_the_training_patients_correlates_below_zero():
+    """What the notes say of pooled folds."""
+    tbs, _ = draw_values(60)
+    fold = np.arange(60) % 5
+    mean = np.array([tbs[fold != k].mean() for k in fold])
+    assert -0.5 < regression_row(tbs, mean, n_bootstrap=0)["r"] < 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([1.2, np.nan], [1.2, 1.3]), {}, "tbs contains NaN"),
+        (([1.2, 1.3], [1.2, np.inf]), {}, "predicted contains infinity"),
+        (([1.2, 1.3], [1.2, 1.3, 1.4]), {}, "each of 2 scans, got 3 values"),
+        (([1.2, 1.3], ([1.2, 1.3], [0.1, 0.1])), {}, r"got shape \(2, 2\)"),
+        (([1.2, 1.3], [1.2, 1.3]), {"groups": [1]}, "each of 2 scans, got 1 entries"),
+        (
+            ([1.2, 1.3], [1.2, 1.3]),
+            {"confidence_level": 95},
+            "confidence_level to be .* got 95",
+        ),
+    ],
+)
+def test_values_that_cannot_be_compared_are_refused(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        regression_row(*arguments, **options)
+
+
+def test_rows_of_values_can_be_formatted():
+    row = regression_row(*draw_values(), random_state=0)
+    table = format_table({"model": row})
+    assert [*table] == ["r", "mae", "rmse", "bias", "lower_limit", "upper_limit"]
+    assert table.loc["model", "lower_limit"] == (
+        f"{row['lower_limit']:.3f} [{row['lower_limit_low']:.3f}, "
+        f"{row['lower_limit_high']:.3f}]"
+    )
+
+
+def test_rows_of_differences_can_be_formatted():
+    y, score = draw_scores()
+    row = difference_row(y, score, score**2, n_bootstrap=0)
+    table = format_table({"score - its square": row})
+    assert [*table] == [*MEASURES]
+    assert table.loc["score - its square", "roc_auc"] == "0.000"

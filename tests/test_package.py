@@ -29,7 +29,7 @@ def loaded_after(code):
         "import tbsclassify",
         "from tbsclassify import TBSLabeler, LumbarCropper, read_scan",
         "from tbsclassify import classification_row, load_scans, make_dxa_phantoms",
-        "from tbsclassify import RayTuneSearchCV",
+        "from tbsclassify import RayTuneSearchCV, make_clinical_baseline",
         "import tbsclassify; dir(tbsclassify); tbsclassify.__version__",
     ],
 )

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
@@ -26,8 +26,9 @@ from sklearn.pipeline import make_pipeline
 from tbsclassify import LumbarCropper, make_dxa_phantoms
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.comparison import compare_models
-from tbsclassify.metrics import classification_row
+from tbsclassify.metrics import classification_row, regression_row
 from tbsclassify.plotting import (
+    BlandAltmanDisplay,
     CalibrationIntervalDisplay,
     ConfusionRatesDisplay,
     ContactSheetDisplay,
@@ -60,6 +61,13 @@ def draw_scores(n=90, n_classes=2, seed=0):
     logits[np.arange(n), y] += 1.2
     proba = np.exp(logits)
     return y, proba / proba.sum(axis=1, keepdims=True)
+
+
+def draw_values(n=60, seed=0):
+    """TBS values and predictions that know something of them."""
+    rng = np.random.default_rng(seed)
+    tbs = rng.normal(1.27, 0.1, n)
+    return tbs, 0.6 * tbs + 0.52 + rng.normal(0, 0.05, n)
 
 
 def make_table(n=6, seed=0, **columns):
@@ -622,6 +630,59 @@ def test_scores_that_are_no_probabilities_are_refused():
         CalibrationIntervalDisplay.from_predictions([0, 1], [-1.0, 2.0])
 
 
+# Agreement
+
+
+def test_each_scan_lies_at_its_mean_and_difference():
+    tbs, predicted = draw_values()
+    display = BlandAltmanDisplay.from_predictions(tbs, predicted, n_bootstrap=0)
+    x, y = display.points_.get_offsets().T
+    np.testing.assert_allclose(x, (tbs + predicted) / 2)
+    np.testing.assert_allclose(y, predicted - tbs)
+    assert display.bands_ == []
+
+
+def test_lines_and_bands_are_the_numbers_of_the_row():
+    tbs, predicted = draw_values()
+    patient = np.arange(60) // 3
+    options = {"groups": patient, "confidence_level": 0.9, "random_state": 0}
+    display = BlandAltmanDisplay.from_predictions(tbs, predicted, **options)
+    row = regression_row(tbs, predicted, **options)
+    legend = texts_of(display.ax_.get_legend())
+    assert legend[0] == "60 scans, 20 patients"
+    assert len(display.lines_) == len(display.bands_) == len(legend) - 1 == 3
+    for i, name in enumerate(["upper_limit", "bias", "lower_limit"]):
+        assert display.lines_[i].get_ydata() == [row[name]] * 2
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        band = (
+            display.bands_[i]
+            .get_extents()
+            .transformed(display.ax_.transData.inverted())
+        )
+        assert (band.y0, band.y1) == pytest.approx((low, high))
+        shown = f": {row[name]:.3f} [{low:.3f}, {high:.3f}]"
+        assert legend[1 + i].endswith(shown)
+
+
+def test_the_values_of_a_regressor_are_drawn():
+    tbs, predicted = draw_values()
+    X = predicted[:, np.newaxis]
+    regressor = LinearRegression().fit(X, tbs)
+    display = BlandAltmanDisplay.from_estimator(regressor, X, tbs, n_bootstrap=0)
+    np.testing.assert_allclose(display.difference, regressor.predict(X) - tbs)
+
+
+def test_a_single_scan_is_drawn_without_limits():
+    display = BlandAltmanDisplay.from_predictions([1.2], [1.3], n_bootstrap=5)
+    display.figure_.canvas.draw()
+    assert display.lines_[1].get_ydata() == pytest.approx([0.1, 0.1])
+
+
+def test_values_that_cannot_be_compared_are_refused():
+    with pytest.raises(ValueError, match="each of 2 scans, got 1 values"):
+        BlandAltmanDisplay.from_predictions([1.2, 1.3], [1.2])
+
+
 # Comparisons
 
 
@@ -867,6 +928,7 @@ def make_displays():
         ConfusionRatesDisplay([[3, 1], [1, 3]], ["normal", "degraded"]),
         RocIntervalDisplay.from_predictions(y, proba, n_bootstrap=5, random_state=0),
         CalibrationIntervalDisplay.from_predictions(y, proba),
+        BlandAltmanDisplay.from_predictions(*draw_values(), n_bootstrap=5),
     ]
 
 

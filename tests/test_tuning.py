@@ -24,7 +24,7 @@ from scipy.stats import loguniform, norm, randint, uniform
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, check_scoring, log_loss, make_scorer
 from sklearn.model_selection import (
@@ -292,6 +292,60 @@ def test_groups_reach_an_estimator_that_takes_them(table, trials_in_this_process
     found = search(model, {"fussy__fails": [False]}, n_trials=1, cv=GroupKFold(2))
     found.fit(*table, groups=groups)
     assert_array_equal(found.best_estimator_[-1].groups_, groups)
+
+
+class Taught(Fussy):
+    """Learns from values that its scans hold, too, so that it sees if they fit."""
+
+    def fit(self, X, y, *, groups=None, tbs=None):
+        assert_array_equal(X[:, 0], tbs)
+        self.tbs_ = tbs
+        return super().fit(X, y, groups)
+
+
+@pytest.fixture(scope="module")
+def valued(table):
+    tbs = np.linspace(1.0, 1.4, 80)
+    return tbs[:, np.newaxis], table[1], tbs
+
+
+@pytest.mark.parametrize("name", ["tbs", "taught__tbs"])
+def test_values_reach_every_fit_cut_to_its_scans(name, valued, trials_in_this_process):
+    X, y, tbs = valued
+    model = make_pipeline("passthrough", Taught())
+    found = search(model, {"taught__fails": [False]}, n_trials=1)
+    found.fit(X, y, groups=np.arange(80) // 2, **{name: tbs})
+    assert_array_equal(found.best_estimator_[-1].tbs_, tbs)
+
+
+def test_values_are_routed_where_they_were_requested(valued, trials_in_this_process):
+    X, y, tbs = valued
+    with sklearn.config_context(enable_metadata_routing=True):
+        found = search(make_pipeline(Taught()), {"taught__fails": [False]}, n_trials=1)
+        with pytest.raises(UnsetMetadataPassedError, match="tbs"):
+            found.fit(X, y, tbs=tbs)
+        found.estimator[-1].set_fit_request(tbs=True)
+        found.fit(X, y, tbs=tbs)
+    assert_array_equal(found.best_estimator_[-1].tbs_, tbs)
+
+
+def test_a_search_does_not_go_on_with_other_values(
+    valued, tmp_path, trials_in_this_process
+):
+    X, y, tbs = valued
+    one = search(Taught(), {"fails": [False]}, n_trials=1, checkpoint_dir=tmp_path)
+    one.fit(X, y, tbs=tbs)
+    one.fit(X, y, tbs=tbs.tolist())
+    with pytest.raises(ValueError, match="run with other fit_params"):
+        one.fit(X, y, tbs=tbs[::-1])
+
+
+def test_values_that_nobody_takes_or_of_another_length_are_an_error(valued):
+    X, y, tbs = valued
+    with pytest.raises(TypeError, match=r"fit takes tbs.*got LogisticRegression"):
+        search(LogisticRegression(), {"C": [1.0]}).fit(X, y, tbs=tbs)
+    with pytest.raises(ValueError, match="each of 80 scans, got 3 entries"):
+        search(Taught(), {"fails": [False]}).fit(X, y, tbs=tbs[:3])
 
 
 def test_groups_of_another_length_are_an_error(table):
@@ -694,7 +748,7 @@ def test_routed_boxes_reach_the_cropper_in_every_epoch(spines):
         cropper.set_fit_request(boxes=True).set_transform_request(boxes=True)
         model = make_pipeline(cropper, small_adhoc(max_epochs=2, early_stopping=False))
         search_ = search(model, {}, n_trials=1, scoring=scorer)
-        routed = search_._route(X, None, {"boxes": boxes})
+        routed = search_._route(X, None, None, {"boxes": boxes})
         told = reports_of(
             model,
             X,

@@ -14,6 +14,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from tbsclassify import (
         augmentation,
+        clinical,
         comparison,
         cropping,
         datasets,
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
         tuning,
     )
     from tbsclassify.augmentation import AugmentationSampler, RandomAugmentation
-    from tbsclassify.comparison import compare_models, paper_models
+    from tbsclassify.clinical import make_clinical_baseline
+    from tbsclassify.comparison import all_models, compare_models, paper_models
     from tbsclassify.cropping import LumbarCropper
     from tbsclassify.datasets import load_scans, make_dxa_phantoms
     from tbsclassify.estimators import TBSAdHocClassifier, TBSPretrainedClassifier
@@ -52,8 +54,10 @@ __all__ = [
     "TBSPretrainedClassifier",
     "VariogramFeatures",
     "__version__",
+    "all_models",
     "augmentation",
     "classification_row",
+    "clinical",
     "compare_models",
     "comparison",
     "cropping",
@@ -64,6 +68,7 @@ __all__ = [
     "initial_slope",
     "labels",
     "load_scans",
+    "make_clinical_baseline",
     "make_dxa_phantoms",
     "make_texture_classifier",
     "metrics",
@@ -87,11 +92,13 @@ _ORIGIN = {
     "TBSLabeler": "labels",
     "TBSPretrainedClassifier": "estimators",
     "VariogramFeatures": "texture",
+    "all_models": "comparison",
     "classification_row": "metrics",
     "compare_models": "comparison",
     "format_table": "metrics",
     "initial_slope": "texture",
     "load_scans": "datasets",
+    "make_clinical_baseline": "clinical",
     "make_dxa_phantoms": "datasets",
     "make_texture_classifier": "texture",
     "paper_models": "comparison",

@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from sklearn import get_config
+from sklearn import config_context, get_config
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from tbsclassify._sklearn_compat import BaseSearchCV
+
+# These hand arguments of their fit on, and learn what the estimator inside learns.
+_HANDING_ON = (BaseSearchCV, CalibratedClassifierCV)
 
 
 def last_step(estimator: Any) -> Any:
@@ -29,20 +33,13 @@ def last_step_prefix(estimator: Any) -> str:
     return _end_of_pipeline(estimator)[0]
 
 
-def _end_of_pipeline(estimator: Any) -> tuple[str, Any]:
-    """Return the prefix of the last step of a nested Pipeline, and the step."""
-    prefix = ""
-    while isinstance(estimator, Pipeline):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
-    return prefix, estimator
-
-
 def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:
     """Return those metadata that an estimator's `fit` takes, under its names.
 
-    Without metadata routing they go to the last step, where that has such a
-    parameter. With routing, they go where they were requested, and nowhere else.
+    Without metadata routing they go to the last step, or to that of the estimator
+    in a search, where it has such a parameter and was not told to do without by
+    ``set_fit_request(tbs=False)``. With routing, they go where they were requested,
+    and nowhere else. A search takes `groups` itself, for its splits.
 
     Parameters
     ----------
@@ -53,13 +50,72 @@ def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:
     """
     metadata = {name: value for name, value in metadata.items() if value is not None}
     if get_config()["enable_metadata_routing"]:
-        routing = get_routing_for_object(estimator)
-        taken = routing.consumes("fit", metadata)
+        taken = get_routing_for_object(estimator).consumes("fit", metadata)
+        if _is_search(estimator) and has_fit_parameter(estimator, "groups"):
+            taken.add("groups")  # for its own splits
         return {name: value for name, value in metadata.items() if name in taken}
+    found = {}
+    for name, value in metadata.items():
+        prefix, taker = _taker(estimator, name)
+        if _is_search(taker) or (
+            has_fit_parameter(taker, name) and _request(taker, name) is not False
+        ):
+            found[prefix + name] = value
+    return found
+
+
+def request_metadata(estimator: Any, *names: str) -> None:
+    """Have routing bring what `fit_metadata` finds without it.
+
+    What the user has requested, or declined, stays.
+    """
+    for name in names:
+        taker = _taker(estimator, name)[1]
+        if _is_search(taker) or not has_fit_parameter(taker, name):
+            continue
+        if _request(taker, name) is None:
+            taker.set_fit_request(**{name: True})
+
+
+def decline_metadata(estimator: Any, name: str) -> None:
+    """Tell an estimator to do without metadata that its `fit` may take."""
+    if has_fit_parameter(estimator, name):
+        with config_context(enable_metadata_routing=True):
+            estimator.set_fit_request(**{name: False})
+
+
+def _is_search(estimator: Any) -> bool:
+    return isinstance(estimator, BaseSearchCV)
+
+
+def _end_of_pipeline(estimator: Any) -> tuple[str, Any]:
+    """Return the prefix of the last step of a nested Pipeline, and the step."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
+
+
+def _taker(estimator: Any, name: str) -> tuple[str, Any]:
+    """Return the estimator that metadata are for, and the prefix of their name.
+
+    A search takes `groups` itself. All else it hands on by the name that it has in
+    the Pipeline inside.
+    """
     prefix, estimator = _end_of_pipeline(estimator)
-    return {
-        prefix + name: value
-        for name, value in metadata.items()
-        if has_fit_parameter(estimator, name)
-        or (name == "groups" and isinstance(estimator, BaseSearchCV))
-    }
+    while (
+        name != "groups"
+        and isinstance(estimator, _HANDING_ON)
+        and estimator.estimator is not None
+    ):
+        inner, estimator = _end_of_pipeline(estimator.estimator)
+        prefix += inner
+    return prefix, estimator
+
+
+def _request(estimator: Any, name: str) -> bool | str | None:
+    """Return what was requested of an estimator's `fit`, None where nothing was."""
+    routing = get_routing_for_object(estimator)
+    of_itself = isinstance(routing, MetadataRequest)  # not of estimators inside
+    return routing.fit.requests.get(name) if of_itself else None

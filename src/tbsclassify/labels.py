@@ -96,7 +96,7 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
             self.partially_degraded, "partially_degraded", ("normal", "degraded")
         )
         self._check_thresholds()
-        _check_tbs(tbs)
+        check_tbs(tbs)
         self.class_names_ = np.array(_CLASS_NAMES[self.scheme])
         return self
 
@@ -120,7 +120,7 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
             per cent are; the message names the indices.
         """
         check_is_fitted(self)
-        values = _check_tbs(tbs)
+        values = check_tbs(tbs)
         lower, upper = self._check_thresholds()
         degraded, below_normal = values < lower, values <= upper
         if self.scheme == "three-class":
@@ -148,7 +148,7 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
         >>> TBSLabeler().partially_degraded_mask([1.41, 1.35, 1.20, 1.10])
         array([False,  True,  True, False])
         """
-        values = _check_tbs(tbs)
+        values = check_tbs(tbs)
         lower, upper = self._check_thresholds()
         return (lower <= values) & (values <= upper)
 
@@ -173,13 +173,26 @@ class TBSLabeler(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _check_tbs(tbs: ArrayLike) -> np.ndarray:
+def check_tbs(tbs: ArrayLike, n_scans: int | None = None) -> np.ndarray:
+    """Return TBS values as floats, one for each scan.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing, infinite, not positive or above 2, or there are not
+        `n_scans` of them.
+    """
     if hasattr(tbs, "columns"):
         raise ValueError(
             "Expected tbs to hold one value a scan, got a table. Pass its column, such "
             "as scans.tbs."
         )
     values = column_or_1d(tbs, dtype=np.float64)
+    if n_scans is not None and len(values) != n_scans:
+        raise ValueError(
+            f"Expected tbs to hold the value of each of {n_scans} scans, got "
+            f"{len(values)} entries."
+        )
     dtype = str(getattr(tbs, "dtype", "")).lower().rpartition(".")[2]
     if dtype in ("float16", "float32"):
         # As they are printed: 1.35 in single precision lies above 1.35.

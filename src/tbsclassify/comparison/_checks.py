@@ -11,18 +11,18 @@ from sklearn.ensemble import StackingClassifier
 from tbsclassify._scores import class_index
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.comparison._fits import THRESHOLD_MEASURES
-from tbsclassify.comparison._paper import paper_models
+from tbsclassify.comparison._models import MODELS_BY_NAME, models_by_name
 from tbsclassify.metrics._bootstrap import check_bootstrap
 
 
-def check_models(models: Mapping[str, Any] | str) -> dict[str, Any]:
-    """Return unfitted clones of the models, by name."""
-    if isinstance(models, str) and models == "paper":
-        models = paper_models()
+def check_models(models: Mapping[str, Any] | str, X: Any) -> dict[str, Any]:
+    """Return unfitted clones of the models for these scans, by name."""
+    if isinstance(models, str) and models in MODELS_BY_NAME:
+        models = models_by_name(models, X)
     if not isinstance(models, Mapping) or not models:
         raise TypeError(
-            'Expected models to be a dict of classifiers by name, or "paper", got '
-            f"{models!r} of type {type(models).__name__}."
+            'Expected models to be a dict of classifiers by name, "paper" or "all", '
+            f"got {models!r} of type {type(models).__name__}."
         )
     for name, model in models.items():
         if not isinstance(name, str):

@@ -19,9 +19,10 @@ from tbsclassify.comparison._control import (
     shuffle_for_each,
     warn_of_findings,
 )
-from tbsclassify.comparison._fits import derive_seed, list_splits, plan_trials
+from tbsclassify.comparison._fits import Target, derive_seed, list_splits, plan_trials
 from tbsclassify.comparison._result import ComparisonResult, collect
 from tbsclassify.comparison._run import run_all
+from tbsclassify.labels import check_tbs
 
 
 def compare_models(
@@ -30,6 +31,7 @@ def compare_models(
     y: ArrayLike,
     groups: ArrayLike | None = None,
     *,
+    tbs: ArrayLike | None = None,
     cv: Any = 5,
     n_repeats: int = 1,
     threshold: float | str = 0.5,
@@ -46,13 +48,16 @@ def compare_models(
 
     Parameters
     ----------
-    models : dict of str to estimator, or "paper"
+    models : dict of str to estimator, "paper" or "all"
         Unfitted classifiers with `predict_proba`, by name. ``"paper"`` takes
-        `paper_models`. Where the estimator or the last step of a Pipeline takes
-        `groups` in fit, it gets them, so that its own validation set is split
-        off by patient, too; with metadata routing, unless it was told not to by
-        ``set_fit_request(groups=False)``. Every parameter `random_state` that is
-        None gets a seed derived from this function's; others are left alone.
+        `paper_models` and ``"all"`` takes `all_models`. Where X is a table with
+        any of the columns age, bmi, bmd and sex, both also have ``"clinical"``,
+        `make_clinical_baseline`, which sees no image. Where the estimator or the
+        last step of a Pipeline takes `groups` in fit, it gets them, so that its
+        own validation set is split off by patient, too; unless it was told not
+        to by ``set_fit_request(groups=False)``. Every parameter `random_state`
+        that is None gets a seed derived from this function's; others are left
+        alone.
     X : array, sequence or DataFrame
         Scans, in a form that all models take. Networks that need crops come in
         a Pipeline with `LumbarCropper`.
@@ -60,6 +65,12 @@ def compare_models(
         Class of each scan: int, bool or str, or a column of pandas.
     groups : array-like of shape (n_scans,), default=None
         Patient of each scan. None takes each scan for a patient of its own.
+    tbs : array-like of shape (n_scans,), default=None
+        TBS value of each scan. Every model whose fit takes `tbs` gets the values
+        of its training scans: the estimator, the last step of a Pipeline, or the
+        same inside a search or `CalibratedClassifierCV`; unless it was told not
+        to by ``set_fit_request(tbs=False)``, as `paper_models` are. All other
+        models learn the classes. Values of test scans reach no model. See Notes.
     cv : int, splitter or iterable of (train, test), default=5
         An int is the number of folds, stratified by class and split by patient.
         A fixed test set is ``cv=[(train, test)]``, two arrays of indices.
@@ -123,6 +134,7 @@ def compare_models(
     See Also
     --------
     paper_models : The models of the paper.
+    all_models : These and the library's own.
     tbsclassify.splitting.paper_split : Its test set.
 
     Notes
@@ -133,13 +145,24 @@ def compare_models(
     The intervals are those of the test scans given the fitted models. How much
     results change with another training set is not in them.
 
+    To see what the values bring, put one model in twice, and tell one of the two
+    not to take them. scikit-learn lets you do so where metadata routing is on::
+
+        with sklearn.config_context(enable_metadata_routing=True):
+            classes_only = TBSAdHocClassifier().set_fit_request(tbs=False)
+
+    In imbalanced-learn's Pipeline a sampler such as `AugmentationSampler` changes
+    the scans and not their values, so that a network after it cannot be fitted
+    with `tbs`. Set the network's own `augmentation` instead.
+
     The control finds models that keep something of an earlier fit, such as a
     cache or a network that clones share, where `cv` has two folds or more. Each
-    of its fits has its own shuffle. Its scores are compared with the shuffled
-    labels of its test scans, and with those that the same scans had in earlier
-    fits. The p-value says how often chance takes the area as far from 0.5, by
-    shuffling the labels of the test scans again. It cannot find a patient who
-    comes under two names, since shuffled labels differ between the two.
+    of its fits has its own shuffle, in which values go with the classes. Its
+    scores are compared with the shuffled labels of its test scans, and with those
+    that the same scans had in earlier fits. The p-value says how often chance
+    takes the area as far from 0.5, by shuffling the labels of the test scans
+    again. It cannot find a patient who comes under two names, since shuffled
+    labels differ between the two.
 
     The same seed gives the same table, except for seconds, whatever `n_jobs`.
     Networks agree up to the rounding that another number of threads brings.
@@ -170,7 +193,7 @@ def compare_models(
     >>> y = TBSLabeler().fit_transform(scans.tbs)
     >>> train, validation, test = paper_split(y, scans.patient, random_state=0)
     >>> result = compare_models(
-    ...     {"texture": make_texture_classifier()},  # models="paper": all fifteen
+    ...     {"texture": make_texture_classifier()},  # or models="all"
     ...     scans.frame,
     ...     y,
     ...     scans.patient,
@@ -180,25 +203,26 @@ def compare_models(
     >>> len(result.predictions) == len(test)
     True
     """
-    models = check_models(models)
+    models = check_models(models, X)
     y = check_labels(y)
     check_consistent_length(X, y)
     check_classification_targets(y)
     groups = None if groups is None else patient_ids(groups, len(y))
+    target = Target(y, None if tbs is None else check_tbs(tbs, len(y)))
     classes = np.unique(y)
     pos_label = check_positive(classes, pos_label, threshold)
     check_numbers(n_repeats, cv, check, n_bootstrap, confidence_level, n_jobs)
     seed = check_random_seed(random_state)
     splits = list_splits(X, y, groups, cv=cv, n_repeats=n_repeats, seed=seed)
-    trials = plan_trials(models, splits, [y] * len(splits), seed=seed)
+    trials = plan_trials(models, splits, [target] * len(splits), seed=seed)
     patient, _ = check_groups(groups, len(y))
     if check == "permuted":
-        shuffled = shuffle_for_each(splits, y, patient, seed)
+        shuffled = shuffle_for_each(splits, target, patient, seed)
         trials += plan_trials(models, splits, shuffled, seed=seed, permuted=True)
     checkpoint = _open_checkpoint(
         checkpoint_dir,
         random_state,
-        data=[X, y, groups],
+        data=[X, y, groups, target.tbs],
         models=models,
         splits=[(split.train, split.test) for split in splits],
         settings=(seed, threshold, pos_label, get_config()["enable_metadata_routing"]),

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from tbsclassify._scores import class_index
-from tbsclassify.comparison._fits import Split, Trial, derive_seed
+from tbsclassify.comparison._fits import Split, Target, Trial, derive_seed
 
 # Shuffles that show how far from 0.5 chance takes a ROC AUC.
 _N_SHUFFLES = 1000
@@ -18,47 +18,49 @@ _N_SHUFFLES = 1000
 _N_KINDS = 3
 
 
-def permute_labels(
-    y: np.ndarray, patient: np.ndarray, seed: int | np.random.Generator
+def permute_patients(
+    patient: np.ndarray, seed: int | np.random.Generator
 ) -> np.ndarray:
-    """Give each patient the labels of another one.
+    """Return for each scan one of another patient, whose label it is to get.
 
-    Where the other has fewer scans, the labels start again; where more, the last
-    ones are left out.
+    Where the other has fewer scans, they start again; where more, the last ones are
+    left out.
     """
     by_patient = np.argsort(patient, kind="stable")
     size = np.bincount(patient)
     start = np.cumsum(size) - size
     rank = np.empty_like(by_patient)  # of a scan among those of its patient
-    rank[by_patient] = np.arange(len(y)) - start[patient[by_patient]]
+    rank[by_patient] = np.arange(len(patient)) - start[patient[by_patient]]
     other = np.random.default_rng(seed).permutation(len(size))[patient]
-    return y[by_patient[start[other] + rank % size[other]]]
+    return by_patient[start[other] + rank % size[other]]
 
 
 def shuffle_for_each(
-    splits: list[Split], y: np.ndarray, patient: np.ndarray, seed: int
-) -> list[np.ndarray]:
-    """Shuffle the labels again for each split.
+    splits: list[Split], target: Target, patient: np.ndarray, seed: int
+) -> list[Target]:
+    """Shuffle the labels again for each split, the values along with them.
 
     Raises
     ------
     ValueError
         If no test set holds two classes, so that nothing could be found.
     """
-    labels = [
-        permute_labels(
-            y, patient, derive_seed(seed, "labels", split.repeat, split.fold)
+    targets = [
+        target.taken(
+            permute_patients(
+                patient, derive_seed(seed, "labels", split.repeat, split.fold)
+            )
         )
         for split in splits
     ]
-    compared = zip(splits, labels, strict=True)
-    if not any(len(np.unique(one[split.test])) > 1 for split, one in compared):
+    compared = zip(splits, targets, strict=True)
+    if not any(len(np.unique(one.y[split.test])) > 1 for split, one in compared):
         raise ValueError(
             'check="permuted" compares scans of two classes in one test set, but no '
             "test set of cv holds two. Use fewer, larger folds, such as cv=5, or "
             "check=None."
         )
-    return labels
+    return targets
 
 
 def control_table(
@@ -83,7 +85,7 @@ def control_table(
     """
     codes = np.searchsorted(classes, y)
     rng = np.random.default_rng(derive_seed(seed, "control"))
-    chance = np.stack([permute_labels(codes, patient, rng) for _ in range(_N_SHUFFLES)])
+    chance = codes[[permute_patients(patient, rng) for _ in range(_N_SHUFFLES)]]
     by_model: dict[str, list[Trial]] = {}
     for trial in outcomes:
         if trial.permuted:
@@ -127,7 +129,7 @@ def _areas(
         for j, earlier in enumerate(trials[: k + 1]):
             if earlier.split.repeat != trial.split.repeat:
                 continue
-            ours = np.searchsorted(classes, earlier.y[rows])
+            ours = np.searchsorted(classes, earlier.target.y[rows])
             # In each draw, fit j has a shuffle that no other fit has.
             labels = np.vstack([ours, np.roll(chance, j, axis=0)[:, rows]])
             for i, (column, rank) in enumerate(zip(columns, ranks, strict=True)):

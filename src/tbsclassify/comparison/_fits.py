@@ -11,11 +11,9 @@ import pandas as pd
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.validation import has_fit_parameter
 
 from tbsclassify._checkpoint import Checkpoint
-from tbsclassify._pipelines import fit_metadata, last_step
+from tbsclassify._pipelines import fit_metadata, last_step, request_metadata
 from tbsclassify._scores import class_index, scores_of_class
 from tbsclassify._sklearn_compat import safe_indexing
 from tbsclassify._validation import check_groups
@@ -42,6 +40,18 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class Target:
+    """What there is to learn of each scan: its class and, if known, its value."""
+
+    y: np.ndarray
+    tbs: np.ndarray | None = None
+
+    def taken(self, scans: np.ndarray) -> "Target":
+        """Return class and value of these scans, one beside the other."""
+        return Target(self.y[scans], None if self.tbs is None else self.tbs[scans])
+
+
+@dataclass(frozen=True, eq=False)
 class Trial:
     """One model, fitted on one training set and tested on one test set."""
 
@@ -49,7 +59,7 @@ class Trial:
     permuted: bool
     model: str
     split: Split
-    y: np.ndarray  # of all scans
+    target: Target  # of all scans
     seed: int
 
 
@@ -75,14 +85,14 @@ def list_splits(
 def plan_trials(
     models: Mapping[str, Any],
     splits: list[Split],
-    labels: list[np.ndarray],
+    targets: list[Target],
     *,
     seed: int,
     permuted: bool = False,
 ) -> list[Trial]:
     """List the trials of all models, on the same splits for each.
 
-    `labels` are those of all scans, for each split.
+    `targets` are those of all scans, for each split.
     """
     kind = "permuted-" if permuted else ""
     return [
@@ -91,11 +101,11 @@ def plan_trials(
             permuted=permuted,
             model=model,
             split=split,
-            y=y,
+            target=target,
             seed=derive_seed(seed, kind, model, split.repeat, split.fold),
         )
         for model in models
-        for split, y in zip(splits, labels, strict=True)
+        for split, target in zip(splits, targets, strict=True)
     ]
 
 
@@ -128,8 +138,11 @@ def run_trial(
     """
     train, test = trial.split.train, trial.split.test
     try:
-        seeded = _seeded(model, trial.seed, groups)
-        learner = _Learner(seeded, X, trial.y, groups, classes)
+        seeded = _seeded(model, trial.seed)
+        if get_config()["enable_metadata_routing"]:
+            # A comparison is then the same with metadata routing and without.
+            request_metadata(seeded, "groups", "tbs")
+        learner = _Learner(seeded, X, trial.target, groups, classes)
         if trial.permuted:
             threshold = 0.5  # the control reads the ROC AUC alone
         elif isinstance(threshold, str):
@@ -150,8 +163,8 @@ def run_trial(
     return trial, outcome
 
 
-def _seeded(model: Any, seed: int, groups: np.ndarray | None) -> Any:
-    """Clone a model, seed what has no seed of its own and let it have the patients."""
+def _seeded(model: Any, seed: int) -> Any:
+    """Clone a model and seed what has no seed of its own."""
     model = clone(model)
     unseeded = sorted(
         name
@@ -159,21 +172,7 @@ def _seeded(model: Any, seed: int, groups: np.ndarray | None) -> Any:
         if name.rpartition("__")[2] == "random_state" and value is None
     )
     seeds = np.random.SeedSequence(seed).generate_state(len(unseeded)) >> 1
-    model.set_params(**dict(zip(unseeded, seeds.tolist(), strict=True)))
-    if groups is not None and get_config()["enable_metadata_routing"]:
-        _request_groups(last_step(model))
-    return model
-
-
-def _request_groups(estimator: Any) -> None:
-    """Ask for the patients where the user has said neither yes nor no.
-
-    A comparison is then the same with metadata routing and without.
-    """
-    if has_fit_parameter(estimator, "groups"):
-        requests = get_routing_for_object(estimator).fit.requests
-        if requests.get("groups") is None:
-            estimator.set_fit_request(groups=True)
+    return model.set_params(**dict(zip(unseeded, seeds.tolist(), strict=True)))
 
 
 class _Learner:
@@ -183,20 +182,21 @@ class _Learner:
         self,
         model: Any,
         X: Any,
-        y: np.ndarray,
+        target: Target,
         groups: np.ndarray | None,
         classes: np.ndarray,
     ):
-        self.model, self.X, self.y, self.classes = model, X, y, classes
-        self.patient, _ = check_groups(groups, len(y))
+        self.model, self.X, self.target, self.classes = model, X, target, classes
+        self.patient, _ = check_groups(groups, len(target.y))
         self.groups = groups
 
     def fit(self, rows: np.ndarray) -> Any:
         """Fit a clone on these scans."""
         groups = None if self.groups is None else self.patient[rows]
-        options = fit_metadata(self.model, groups=groups)
+        target = self.target.taken(rows)
+        options = fit_metadata(self.model, groups=groups, tbs=target.tbs)
         X = safe_indexing(self.X, rows)
-        return clone(self.model).fit(X, self.y[rows], **options)
+        return clone(self.model).fit(X, target.y, **options)
 
     def probabilities(self, fitted: Any, rows: np.ndarray) -> np.ndarray:
         """Return probabilities of all classes; 0 for those the fit did not see."""
@@ -215,13 +215,13 @@ class _Learner:
         self, rows: np.ndarray, measure: str, pos_label: Any, seed: int
     ) -> float:
         """Choose a threshold on out-of-fold predictions of these scans."""
-        score = np.empty(len(rows))
+        y, score = self.target.y[rows], np.empty(len(rows))
         folds = StratifiedGroupKFold(_THRESHOLD_FOLDS, shuffle=True, random_state=seed)
-        for train, valid in folds.split(rows, self.y[rows], self.patient[rows]):
+        for train, valid in folds.split(rows, y, self.patient[rows]):
             fitted = self.fit(rows[train])
             proba = self.probabilities(fitted, rows[valid])
             score[valid] = scores_of_class(proba, self.classes, pos_label)
-        return best_threshold(self.y[rows] == pos_label, score, measure)
+        return best_threshold(y == pos_label, score, measure)
 
 
 def best_threshold(positive: np.ndarray, score: np.ndarray, measure: str) -> float:

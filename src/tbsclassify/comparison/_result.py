@@ -337,7 +337,7 @@ def _predictions(
         known = {
             "scan": test,
             "patient": test if groups is None else groups[test],
-            "y_true": trial.y[test],
+            "y_true": trial.target.y[test],
         }
         proba = dict(zip(columns, found["proba"].T, strict=True))
         threshold = {"threshold": float(found["threshold"])}

@@ -1,5 +1,6 @@
-"""Rows of results tables from labels and scores, with patient-level intervals."""
+"""Rows of results tables, with patient-level intervals."""
 
+from tbsclassify.metrics._regression import regression_row
 from tbsclassify.metrics._rows import (
     classification_row,
     difference_row,
@@ -15,4 +16,5 @@ __all__ = [
     "difference_row",
     "format_table",
     "multiclass_table",
+    "regression_row",
 ]

@@ -14,6 +14,7 @@ from tbsclassify.metrics._bootstrap import with_intervals
 from tbsclassify.metrics._tallies import (
     COUNTS,
     MEASURES,
+    REGRESSION_MEASURES,
     MulticlassTallies,
     Tallies,
 )
@@ -311,8 +312,8 @@ def format_table(rows: Mapping[Any, pd.Series], *, decimals: int = 3) -> pd.Data
     Parameters
     ----------
     rows : dict of str to pandas.Series
-        A row of `classification_row` or `multiclass_table` for each model, by
-        the model's name.
+        A row of `classification_row`, `multiclass_table`, `difference_row` or
+        `regression_row` for each model, by the model's name. All are of one kind.
     decimals : int, default=3
         Digits after the point.
 
@@ -338,10 +339,11 @@ def format_table(rows: Mapping[Any, pd.Series], *, decimals: int = 3) -> pd.Data
         low, high = row[f"{name}_low"], row[f"{name}_high"]
         return f"{value} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
+    measures = (*MEASURES, *REGRESSION_MEASURES)
     return pd.DataFrame(
         {
-            model: {name: str(int(row[name])) for name in COUNTS}
-            | {name: cell(row, name) for name in MEASURES}
+            model: {name: str(int(row[name])) for name in COUNTS if name in row}
+            | {name: cell(row, name) for name in measures if name in row}
             for model, row in rows.items()
         }
     ).T

@@ -1,5 +1,7 @@
 """Counts and measures of scans under many weightings at once."""
 
+from statistics import NormalDist
+
 import numpy as np
 
 COUNTS = ("tp", "fp", "tn", "fn")
@@ -12,6 +14,10 @@ MEASURES = (
     "balanced_accuracy",
     "brier_score",
 )
+REGRESSION_MEASURES = ("r", "mae", "rmse", "bias", "lower_limit", "upper_limit")
+
+# A variance below this part of the mean square is what rounding leaves of none.
+_NO_VARIANCE = 1e-12
 
 
 class RocSteps:
@@ -141,3 +147,40 @@ class MulticlassTallies:
         over_all["brier_score"] = over_all["brier_score"] * len(self._by_class)
         first = np.stack(list(over_all.values()), axis=1)
         return np.concatenate([first[:, np.newaxis], each], axis=1)
+
+
+class RegressionTallies:
+    """True and predicted values ready to be compared under many weightings."""
+
+    def __init__(self, true: np.ndarray, predicted: np.ndarray):
+        error = predicted - true
+        x, y = true - true.mean(), predicted - predicted.mean()
+        self._terms = np.stack(
+            [np.abs(error), error, error**2, x, y, x**2, y**2, x * y], axis=1
+        )
+
+    def measure(self, weight: np.ndarray) -> np.ndarray:
+        """Return `REGRESSION_MEASURES`, shape (n_draws, 6)."""
+        n = weight.sum(axis=1)
+        means = (weight @ self._terms).T / n
+        mae, bias, square, x, y, xx, yy, xy = means
+        product = np.sqrt(_variance(x, xx) * _variance(y, yy))
+        r = np.full_like(product, np.nan)  # where either is constant
+        np.divide(xy - x * y, product, out=r, where=product > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a single scan
+            deviation = np.sqrt(_variance(bias, square) * n / (n - 1))
+        reach = NormalDist().inv_cdf(0.975) * deviation
+        measures = [
+            r.clip(-1, 1),
+            mae,
+            np.sqrt(square),
+            bias,
+            bias - reach,
+            bias + reach,
+        ]
+        return np.stack(measures, axis=1)
+
+
+def _variance(mean: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
+    variance = mean_square - mean**2
+    return np.where(variance > _NO_VARIANCE * mean_square, variance, 0)

@@ -5,6 +5,7 @@ draws them, the numbers stay as attributes, and `plot` draws them again.
 Matplotlib is loaded when something is drawn.
 """
 
+from tbsclassify.plotting._agreement import BlandAltmanDisplay
 from tbsclassify.plotting._calibration import CalibrationIntervalDisplay
 from tbsclassify.plotting._comparison import F1SensitivityDisplay
 from tbsclassify.plotting._confusion import ConfusionRatesDisplay
@@ -13,6 +14,7 @@ from tbsclassify.plotting._scans import ContactSheetDisplay
 from tbsclassify.plotting._training import TrainingHistoryDisplay
 
 __all__ = [
+    "BlandAltmanDisplay",
     "CalibrationIntervalDisplay",
     "ConfusionRatesDisplay",
     "ContactSheetDisplay",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from tbsclassify._pipelines import last_step_prefix
+from tbsclassify._pipelines import fit_metadata, last_step_prefix
 from tbsclassify._validation import check_number
 
 _BOOL = (bool, np.bool_)
@@ -57,8 +57,17 @@ def check_parameters(search: Any) -> None:
         )
 
 
-def check_fit_params(estimator: Any, params: dict[str, Any]) -> None:
-    """Check that arguments for the `fit` of a Pipeline name one of its steps."""
+def check_fit_params(estimator: Any, params: dict[str, Any], tbs: Any) -> None:
+    """Check that an estimator takes TBS values that are given to a search.
+
+    Further arguments for the `fit` of a Pipeline must name one of its steps.
+    """
+    if tbs is not None and not fit_metadata(estimator, tbs=tbs):
+        raise TypeError(
+            "Expected an estimator whose fit takes tbs, or a Pipeline that ends in "
+            f"one, since tbs is given, got {estimator!r}. Leave tbs out, and the "
+            "estimator learns the classes."
+        )
     if not isinstance(estimator, Pipeline):
         return
     for name in params:

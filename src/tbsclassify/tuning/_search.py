@@ -24,6 +24,7 @@ from tbsclassify._sklearn_compat import (
     warn_or_raise_about_fit_failures,
 )
 from tbsclassify._validation import check_groups, check_random_seed
+from tbsclassify.labels import check_tbs
 from tbsclassify.splitting import list_folds
 from tbsclassify.tuning._journal import Journal, TrialRecord
 from tbsclassify.tuning._outcome import (
@@ -179,7 +180,7 @@ default="asha"
     """
 
     # To scikit-learn a search routes metadata; it takes none for itself.
-    __metadata_request__fit = {"groups": UNUSED}  # noqa: RUF012
+    __metadata_request__fit = {"groups": UNUSED, "tbs": UNUSED}  # noqa: RUF012
 
     # `_get_scorers`, `_get_routed_params_for_fit`, `_format_results`,
     # `_select_best_index` and `_check_refit_for_multimetric` are methods of the class
@@ -222,7 +223,13 @@ default="asha"
         self.verbose = verbose
 
     def fit(
-        self, X: Any, y: Any = None, *, groups: ArrayLike | None = None, **params: Any
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: ArrayLike | None = None,
+        tbs: ArrayLike | None = None,
+        **params: Any,
     ) -> Self:
         """Search, and fit the best configuration on all data.
 
@@ -236,6 +243,12 @@ default="asha"
             Patient of each scan. No fold may have a patient on both sides. If the
             estimator, or the last step of a Pipeline, takes `groups` in fit, it gets
             them, too, unless metadata routing is on, which then decides.
+        tbs : array-like of shape (n_scans,), default=None
+            TBS value of each scan, for the estimator or the last step of a Pipeline.
+            Every fit gets the values of its own training scans, the last fit all of
+            them. ``fit(X, y, clf__tbs=tbs)`` does the same for a step ``clf``, as in
+            scikit-learn's searches. With metadata routing, the step must have asked
+            for them by ``set_fit_request(tbs=True)``.
         **params : dict
             Further arguments of the estimator's `fit`, with metadata routing also of
             the splitter and the scorer. Those with an entry for each scan are split
@@ -250,9 +263,10 @@ default="asha"
         ------
         TypeError, ValueError
             Before anything is fitted: if an argument is not what it should be, the
-            estimator lacks a parameter of `param_space`, a patient is on both sides
-            of a fold, no machine has `resources_per_trial`, or `checkpoint_dir` holds
-            another search. Afterwards: if no configuration could be fitted or scored.
+            estimator lacks a parameter of `param_space`, or takes no `tbs` where that
+            is given, a patient is on both sides of a fold, no machine has
+            `resources_per_trial`, or `checkpoint_dir` holds another search.
+            Afterwards: if no configuration could be fitted or scored.
         OSError
             If `checkpoint_dir` cannot be written to.
         RuntimeError
@@ -261,7 +275,7 @@ default="asha"
         check_parameters(self)
         scorer, _ = self._get_scorers()
         X, y = indexable(X, y)
-        routed = self._route(X, groups, params)
+        routed = self._route(X, groups, tbs, params)
         task = Task(
             estimator=clone(self.estimator),
             X=X,
@@ -291,20 +305,24 @@ default="asha"
             self._refit(task)
         return self
 
-    def _route(self, X: Any, groups: Any, params: dict[str, Any]) -> Any:
+    def _route(self, X: Any, groups: Any, tbs: Any, params: dict[str, Any]) -> Any:
         """Separate arguments of fit, of the splitter and of the scorer."""
         params = check_method_params(X, params=params)
         if groups is not None:
             check_groups(groups, num_samples(X))
+        if tbs is not None:
+            tbs = check_tbs(tbs, num_samples(X))
         if get_config()["enable_metadata_routing"]:
             # Groups that nobody requested still decide how `list_folds` splits.
-            params |= fit_metadata(self, groups=groups)
+            requested = self.get_metadata_routing().consumes("fit", ["groups"])
+            given = {"groups": groups if requested else None, "tbs": tbs}
+            params |= {name: one for name, one in given.items() if one is not None}
             return self._get_routed_params_for_fit(params)
-        check_fit_params(self.estimator, params)
+        check_fit_params(self.estimator, params, tbs)
         if groups is not None:
             params["groups"] = groups
         routed = self._get_routed_params_for_fit(params)
-        routed.estimator.fit |= fit_metadata(self.estimator, groups=groups)
+        routed.estimator.fit |= fit_metadata(self.estimator, groups=groups, tbs=tbs)
         return routed
 
     def _search(self, task: Task) -> tuple[list[TrialRecord], Callable]:

@@ -1,10 +1,13 @@
-"""The fourteen networks of the paper, ready to be compared."""
+"""The models of the paper and the library's own, ready to be compared."""
 
 from typing import Any
 
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from tbsclassify._pipelines import decline_metadata
+from tbsclassify._scans import plain_name
+from tbsclassify.clinical import CLINICAL_COLUMNS, make_clinical_baseline
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.estimators import TBSAdHocClassifier, TBSPretrainedClassifier
 from tbsclassify.estimators._networks import PAPER_BACKBONES, PAPER_MODELS
@@ -34,6 +37,15 @@ def paper_models(
         ``"model4"`` the ad hoc networks (Table V), and ``"texture"`` is
         `make_texture_classifier`, which the paper lacks.
 
+    See Also
+    --------
+    all_models : These and the library's own.
+
+    Notes
+    -----
+    The paper's networks learned classes, so these do not request TBS values from
+    `compare_models`, even if it is given some.
+
     Examples
     --------
     >>> from tbsclassify.comparison import paper_models
@@ -50,6 +62,66 @@ def paper_models(
         for backbone in PAPER_BACKBONES
     }
     networks |= {name: TBSAdHocClassifier.from_paper(name) for name in PAPER_MODELS}
+    for network in networks.values():
+        decline_metadata(network, "tbs")
+    models = _after_cropper(networks, cropper, parameters)
+    return models | {"texture": make_texture_classifier()}
+
+
+def all_models(
+    *, cropper: LumbarCropper | None = None, **parameters: Any
+) -> dict[str, Pipeline]:
+    """Make the models of the paper and the library's own.
+
+    Parameters
+    ----------
+    cropper : LumbarCropper, default=None
+        Cropper before each network; None takes the paper's ``LumbarCropper()``.
+    **parameters : dict
+        Parameters that replace those of all networks that have them, such as
+        `device` or ``weights=None``.
+
+    Returns
+    -------
+    models : dict of str to Pipeline
+        Those of `paper_models`, ``"texture"`` included, then ``"deep-texture"``,
+        the ``mode="texture"`` of `TBSPretrainedClassifier`, and ``"ad-hoc"``,
+        `TBSAdHocClassifier` with its own settings in place of the paper's.
+
+    See Also
+    --------
+    compare_models : Adds a baseline without images where it can be.
+
+    Examples
+    --------
+    >>> from tbsclassify.comparison import all_models
+    >>> list(all_models())[-3:]
+    ['texture', 'deep-texture', 'ad-hoc']
+    """
+    networks = {
+        "deep-texture": TBSPretrainedClassifier(mode="texture"),
+        "ad-hoc": TBSAdHocClassifier(),
+    }
+    own = _after_cropper(networks, cropper, parameters)
+    return paper_models(cropper=cropper, **parameters) | own
+
+
+MODELS_BY_NAME = {"paper": paper_models, "all": all_models}
+
+
+def models_by_name(name: str, X: Any) -> dict[str, Any]:
+    """Make models for these scans, with a baseline that sees none of them."""
+    models: dict[str, Any] = MODELS_BY_NAME[name]()
+    columns = map(plain_name, getattr(X, "columns", ()))
+    if not set(CLINICAL_COLUMNS).isdisjoint(columns):
+        models["clinical"] = make_clinical_baseline()
+    return models
+
+
+def _after_cropper(
+    networks: dict[str, Any], cropper: LumbarCropper | None, parameters: dict[str, Any]
+) -> dict[str, Pipeline]:
+    """Put each network behind a cropper, with those parameters that it has."""
     known = {name: network.get_params() for name, network in networks.items()}
     for parameter in parameters:
         if not any(parameter in names for names in known.values()):
@@ -62,4 +134,4 @@ def paper_models(
     for name, network in networks.items():
         own = {key: value for key, value in parameters.items() if key in known[name]}
         models[name] = make_pipeline(clone(cropper), network.set_params(**own))
-    return models | {"texture": make_texture_classifier()}
+    return models
