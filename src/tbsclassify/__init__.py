@@ -32,7 +32,13 @@ if TYPE_CHECKING:
     from tbsclassify.comparison import all_models, compare_models, paper_models
     from tbsclassify.cropping import LumbarCropper
     from tbsclassify.datasets import load_scans, make_dxa_phantoms
-    from tbsclassify.estimators import TBSAdHocClassifier, TBSPretrainedClassifier
+    from tbsclassify.estimators import (
+        DeepTextureFeatures,
+        TBSAdHocClassifier,
+        TBSAdHocRegressor,
+        TBSPretrainedClassifier,
+        TBSPretrainedRegressor,
+    )
     from tbsclassify.images import read_scan
     from tbsclassify.labels import TBSLabeler
     from tbsclassify.metrics import classification_row, format_table
@@ -46,12 +52,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AugmentationSampler",
+    "DeepTextureFeatures",
     "LumbarCropper",
     "RandomAugmentation",
     "RayTuneSearchCV",
     "TBSAdHocClassifier",
+    "TBSAdHocRegressor",
     "TBSLabeler",
     "TBSPretrainedClassifier",
+    "TBSPretrainedRegressor",
     "VariogramFeatures",
     "__version__",
     "all_models",
@@ -85,12 +94,15 @@ __all__ = [
 # The module of each public name; all other public names are modules.
 _ORIGIN = {
     "AugmentationSampler": "augmentation",
+    "DeepTextureFeatures": "estimators",
     "LumbarCropper": "cropping",
     "RandomAugmentation": "augmentation",
     "RayTuneSearchCV": "tuning",
     "TBSAdHocClassifier": "estimators",
+    "TBSAdHocRegressor": "estimators",
     "TBSLabeler": "labels",
     "TBSPretrainedClassifier": "estimators",
+    "TBSPretrainedRegressor": "estimators",
     "VariogramFeatures": "texture",
     "all_models": "comparison",
     "classification_row": "metrics",

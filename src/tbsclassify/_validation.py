@@ -50,6 +50,12 @@ def check_number(
     raise TypeError(f"{message} of type {type(value).__name__}.")
 
 
+def check_bool(value: Any, name: str) -> None:
+    """Check that a value is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"Expected {name} to be True or False, got {value!r}.")
+
+
 def patient_ids(groups: Any, n_samples: int) -> np.ndarray:
     """Return the patient of each scan in one form, whatever form it came in.
 

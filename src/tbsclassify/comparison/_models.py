@@ -52,12 +52,11 @@ def paper_models(
     >>> models = paper_models(max_epochs=10)
     >>> len(models)
     15
-    >>> models["model3"][-1]
-    TBSAdHocClassifier(batch_size=24, fc=(100,), filters=(8, 16, 32), lr=0.001,
-                       max_epochs=10)
+    >>> models["model3"][-1].filters, models["model3"][-1].max_epochs
+    ((8, 16, 32), 10)
     """
     networks: dict[str, Any] = {
-        f"{backbone}-{mode}": TBSPretrainedClassifier(backbone, mode)
+        f"{backbone}-{mode}": TBSPretrainedClassifier.from_paper(backbone, mode)
         for mode in ("full", "head")
         for backbone in PAPER_BACKBONES
     }

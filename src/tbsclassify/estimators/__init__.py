@@ -1,12 +1,14 @@
 """Estimators around PyTorch networks; all that holds torch is in this folder."""
 
 from tbsclassify.estimators._adhoc import TBSAdHocClassifier, TBSAdHocRegressor
+from tbsclassify.estimators._features import DeepTextureFeatures
 from tbsclassify.estimators._pretrained import (
     TBSPretrainedClassifier,
     TBSPretrainedRegressor,
 )
 
 __all__ = [
+    "DeepTextureFeatures",
     "TBSAdHocClassifier",
     "TBSAdHocRegressor",
     "TBSPretrainedClassifier",

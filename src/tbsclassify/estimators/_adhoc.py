@@ -320,9 +320,9 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         Examples
         --------
         >>> from tbsclassify import TBSAdHocClassifier
-        >>> TBSAdHocClassifier.from_paper("model3", random_state=0)
-        TBSAdHocClassifier(batch_size=24, fc=(100,), filters=(8, 16, 32), lr=0.001,
-                           random_state=0)
+        >>> model = TBSAdHocClassifier.from_paper("model3", random_state=0)
+        >>> model.filters, model.fc, model.lr
+        ((8, 16, 32), (100,), 0.001)
         """
         check_option(name, "name", PAPER_MODELS)
         paper = PAPER_TRAINING | {

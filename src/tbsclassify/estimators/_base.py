@@ -16,6 +16,7 @@ from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.utils import noop
 
 from tbsclassify._validation import (
+    check_bool,
     check_groups,
     check_number,
     check_option,
@@ -332,11 +333,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             inclusive=(False, False),
         )
         check_number(self.patience, "patience", low=1, integer=True)
-        if not isinstance(self.early_stopping, bool | np.bool_):
-            raise TypeError(
-                f"Expected early_stopping to be True or False, got "
-                f"{self.early_stopping!r}."
-            )
+        check_bool(self.early_stopping, "early_stopping")
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         if not (self.augmentation is None or hasattr(self.augmentation, "draw")):
             raise TypeError(

@@ -56,7 +56,7 @@ def check_images(
         dtype=[np.float32, np.uint8, np.uint16],
         **{"y_numeric": True} if y_numeric else {},
     )
-    X, y = checked if reset else (checked, None)
+    X, y = (checked, None) if isinstance(y, str) else checked
     if reset:
         estimator.image_shape_ = (1, 1, X.shape[1]) if shape is None else image_shape
         estimator.image_dtype_ = X.dtype

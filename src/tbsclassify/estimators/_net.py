@@ -166,7 +166,7 @@ class TBSNet(NeuralNetClassifier):
             outputs = torch.cat(batches)
             target, weight = data.target.cpu(), data.weight.cpu()
         squares = (outputs[:, 0].double() - target.double()) ** 2
-        return float(np.sqrt((squares * weight).sum() / weight.sum()))
+        return float(((squares * weight).sum() / weight.sum()).sqrt())
 
     def initialize_module(self) -> Self:
         """Build the network, its weights drawn from the net's own stream."""

@@ -252,7 +252,7 @@ class PretrainedNetwork(nn.Module):
     ):
         super().__init__()
         model = torchvision_model(backbone, weights)
-        check_images_fit(backbone, model, *image_shape[1:])
+        check_images_fit(backbone, model, (3, *image_shape[1:]))
         self.standardize = Standardize(mean, std)
         self.backbone, self.head = _replace_head(model, n_outputs, dropout)
         self.head_only = head_only
@@ -297,12 +297,13 @@ def check_backbone(name: str) -> None:
         )
 
 
-def check_images_fit(name: str, model: nn.Module, height: int, width: int) -> None:
+def check_images_fit(name: str, model: nn.Module, image_shape: tuple[int, ...]) -> None:
     """Refuse images in which the network's feature maps would vanish."""
+    channels, height, width = image_shape
 
     def fits(rows, columns):
         try:
-            model(torch.zeros(1, 3, rows, columns))
+            model(torch.zeros(1, channels, rows, columns))
         except (AssertionError, RuntimeError, ValueError):
             return False
         return True
@@ -311,7 +312,7 @@ def check_images_fit(name: str, model: nn.Module, height: int, width: int) -> No
     with torch.inference_mode():
         if fits(height, width):
             return
-        smallest = next((side for side in range(1, 300) if fits(side, side)), None)
+        smallest = next((side for side in range(1, 400) if fits(side, side)), None)
     raise ValueError(
         f"X holds images of {height} x {width} pixels, but backbone={name!r} takes "
         f"images from {smallest} x {smallest} pixels on. Use larger crops, such as "

@@ -22,13 +22,15 @@ from tbsclassify.estimators._networks import (
     check_backbone,
 )
 from tbsclassify.estimators._regressor import BaseTBSRegressor
-from tbsclassify.estimators._statistics import TextureNetwork, check_layers
+from tbsclassify.estimators._statistics import (
+    TextureNetwork,
+    check_layers,
+    check_scales,
+)
 from tbsclassify.estimators._weights import check_weights
 from tbsclassify.labels import TBS_THRESHOLDS
 
 _MODES = ("texture", "full", "head")
-# What is described of each channel.
-_STATISTICS = ("mean", "std")
 
 
 class PretrainedEstimator(BaseTBSEstimator):
@@ -44,6 +46,7 @@ class PretrainedEstimator(BaseTBSEstimator):
         *,
         weights: str | os.PathLike | None = "imagenet",
         layers: Sequence[str] | None = None,
+        scales: Sequence[float] = (1.0, 0.5),
         alpha: float | None = None,
         pooling: str = "network",
         dropout: float = 0.4,
@@ -86,6 +89,7 @@ class PretrainedEstimator(BaseTBSEstimator):
         self.mode = mode
         self.weights = weights
         self.layers = layers
+        self.scales = scales
         self.alpha = alpha
         self.pooling = pooling
         self.dropout = dropout
@@ -97,6 +101,7 @@ class PretrainedEstimator(BaseTBSEstimator):
         check_option(self.pooling, "pooling", ("network", "statistics"))
         if self._has_statistics:
             check_layers(self.backbone, self.layers)
+            check_scales(self.scales)
         if self.alpha is not None:
             check_number(self.alpha, "alpha", low=0, inclusive=(False, True))
         check_number(self.dropout, "dropout", low=0, high=1, inclusive=(True, False))
@@ -161,7 +166,9 @@ class PretrainedEstimator(BaseTBSEstimator):
             network = TextureNetwork
             options = {
                 "layers": check_layers(self.backbone, self.layers),
-                "statistics": _STATISTICS,
+                "statistics": ("mean", "std"),
+                "scales": check_scales(self.scales),
+                "mirror": True,
             }
         return partial(
             network,
@@ -207,6 +214,9 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         and ``pooling="statistics"``. What is behind the deepest is not computed.
         None takes early layers that are known for AlexNet, DenseNet, ResNet,
         SqueezeNet and VGG-16.
+    scales : list of float, default=(1.0, 0.5)
+        Sizes, as shares of a scan's own, at which its maps are described: coarse
+        texture is fine in a scan of half the size.
     alpha : float, default=None
         Strength of the ridge penalty of the closed form. None chooses the one with
         the least squared error in a cross-validation by patient.
@@ -318,10 +328,12 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     -----
     Orderless statistics of early maps are an old way to recognise textures; RADAM
     [2]_ is a recent form of it. Early layers see texture, later ones see objects of
-    photographs. The closed form is a ridge regression on standardised statistics. It
-    learns TBS where that is given, else the classes as -1 and 1. Its outputs become
-    probabilities by a logistic function, or by the spread of TBS, that are fitted
-    to its predictions for patients held out in the cross-validation.
+    photographs. Statistics are means over a scan and its mirror image, and are
+    compressed by ``arcsinh(10 * x)``. The closed form is a ridge regression on
+    standardised statistics. It learns TBS where that is given, else the classes as -1
+    and 1. Its outputs become probabilities by a logistic function, or by the spread of
+    TBS, that are fitted to its predictions for patients held out in the
+    cross-validation.
 
     With `tbs`, P(degraded) is the probability of a TBS below the lower threshold under
     a normal distribution around the predicted value, with `residual_std_` as its
@@ -378,6 +390,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         *,
         weights: str | os.PathLike | None = "imagenet",
         layers: Sequence[str] | None = None,
+        scales: Sequence[float] = (1.0, 0.5),
         alpha: float | None = None,
         pooling: str = "network",
         dropout: float = 0.4,
@@ -405,6 +418,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
             mode,
             weights=weights,
             layers=layers,
+            scales=scales,
             alpha=alpha,
             pooling=pooling,
             dropout=dropout,
@@ -485,6 +499,9 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         and ``pooling="statistics"``. What is behind the deepest is not computed.
         None takes early layers that are known for AlexNet, DenseNet, ResNet,
         SqueezeNet and VGG-16.
+    scales : list of float, default=(1.0, 0.5)
+        Sizes, as shares of a scan's own, at which its maps are described: coarse
+        texture is fine in a scan of half the size.
     alpha : float, default=None
         Strength of the ridge penalty of the closed form. None chooses the one with
         the least squared error in a cross-validation by patient.

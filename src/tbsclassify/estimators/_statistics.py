@@ -5,12 +5,13 @@ import os
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from tbsclassify._validation import check_option
+from tbsclassify._validation import check_number, check_option
 from tbsclassify.estimators._closed_form import LinearHead
 from tbsclassify.estimators._networks import (
     STATISTICS,
@@ -20,6 +21,9 @@ from tbsclassify.estimators._networks import (
 )
 from tbsclassify.estimators._weights import torchvision_model
 
+# Statistics are compressed by asinh: a logarithm that keeps the sign, and is linear
+# below this.
+_LINEAR_UP_TO = 0.1
 # Early layers, whose maps still show texture, by the beginning of the network's name.
 _LAYERS = {
     "alexnet": ("features.1", "features.4"),
@@ -63,6 +67,20 @@ def _check_names(names: Any, parameter: str, example: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
+    """Return the scales at which scans are looked at."""
+    if not isinstance(scales, list | tuple) or not scales:
+        raise TypeError(
+            f"Expected scales to be a list of numbers such as (1.0, 0.5), got "
+            f"{scales!r}."
+        )
+    for i, scale in enumerate(scales):
+        check_number(scale, f"scales[{i}]", low=0, inclusive=(False, True))
+    if len(set(scales)) < len(scales):
+        raise ValueError(f"Expected each number in scales once, got {scales!r}.")
+    return tuple(scales)
+
+
 class ChannelStatistics(nn.Module):
     """Statistics over the positions of each channel of a torchvision network.
 
@@ -81,11 +99,16 @@ class ChannelStatistics(nn.Module):
         Modules whose outputs are described.
     statistics : sequence of str
         Names in `STATISTICS`.
+    scales : sequence of float
+        Sizes of the images, as shares of their own, at which they are described.
+    mirror : bool
+        Whether statistics are means over the image and its mirror image.
 
     Attributes
     ----------
     names : list of str
-        Name of each output, such as ``"features.5/mean/17"``.
+        Name of each output, such as ``"features.5/mean/17"``, and at half the size
+        ``"features.5@0.5/mean/17"``.
     """
 
     def __init__(
@@ -98,16 +121,22 @@ class ChannelStatistics(nn.Module):
         weights: str | os.PathLike | None,
         layers: Sequence[str],
         statistics: Sequence[str],
+        scales: Sequence[float],
+        mirror: bool,
     ):
         super().__init__()
-        self.standardize = Standardize(mean, std)
         model = torchvision_model(backbone, weights).eval()
+        if image_shape[0] == 1:
+            mean, std = _take_grey(model, np.asarray(mean), np.asarray(std))
+        self.standardize = Standardize(mean, std)
         self.maps = _truncated(backbone, model, layers)
         self.maps.to(memory_format=torch.channels_last)
         self.statistics = tuple(statistics)
-        check_images_fit(backbone, self.maps, *image_shape[1:])
+        self.scales = tuple(scales)
+        self.mirror = mirror
+        check_images_fit(backbone, self, image_shape)
         with torch.inference_mode():
-            maps = self.maps(torch.zeros(1, 3, *image_shape[1:]))
+            maps = self.maps(self.standardize(torch.zeros(1, *image_shape)))
         for layer, one in maps.items():
             if one.ndim != 4:
                 raise ValueError(
@@ -116,7 +145,8 @@ class ChannelStatistics(nn.Module):
                     f"(n, {', '.join(map(str, one.shape[1:]))})."
                 )
         self.names = [
-            f"{layer}/{name}/{channel}"
+            f"{layer}{'' if scale == 1 else f'@{scale:g}'}/{name}/{channel}"
+            for scale in scales
             for layer, one in maps.items()
             for name in statistics
             for channel in range(one.shape[1])
@@ -124,9 +154,58 @@ class ChannelStatistics(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the statistics of raw images, shape (n, len(names))."""
-        maps = self.maps(self.standardize(images))
-        columns = [channel_statistics(one, self.statistics) for one in maps.values()]
-        return torch.cat(columns, dim=1)
+        standard = self.standardize(images)
+        return torch.cat(
+            [self._describe(_resized(standard, scale)) for scale in self.scales], dim=1
+        )
+
+    def _describe(self, images):
+        views = [images, images.flip(3)] if self.mirror else [images]
+        rows = [
+            torch.cat(
+                [channel_statistics(one, self.statistics) for one in maps.values()],
+                dim=1,
+            )
+            for maps in map(self.maps, views)
+        ]
+        return sum(rows) / len(rows)
+
+
+def _resized(images, scale):
+    if scale == 1:
+        return images
+    size = [max(1, round(scale * side)) for side in images.shape[2:]]
+    return functional.interpolate(
+        images, size, mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+def _take_grey(model, mean, std):
+    """Let the first layer take grey images, where nothing else changes.
+
+    Three channels that are all shifts and multiples of one are one channel with
+    summed weights: a third of the arithmetic in the dearest layer. Zeros that a layer
+    adds around an image are no such multiples, so it must add none.
+
+    Returns
+    -------
+    mean, std : ndarray
+        What grey levels are now to be shifted by and divided by.
+    """
+    stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    rearranges = getattr(model, "transform_input", False)
+    if stem.in_channels != 3 or any(stem.padding) or rearranges:
+        return mean, std
+    factor = torch.from_numpy(std[0] / std)
+    shift = torch.from_numpy((mean[0] - mean) / std)
+    weight = stem.weight.detach().double()
+    bias = weight.sum(dim=(2, 3)) @ shift
+    if stem.bias is not None:
+        bias += stem.bias.detach()
+    weight = (weight * factor[:, None, None]).sum(dim=1, keepdim=True)
+    stem.weight, stem.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    stem.in_channels = 1
+    return mean[:1], std[:1]
 
 
 def _truncated(backbone, model, layers):
@@ -176,7 +255,7 @@ def _picklable(graph):
 
 
 class TextureNetwork(nn.Module):
-    """A linear head on the channel statistics of a torchvision network.
+    """A linear head on the compressed channel statistics of a torchvision network.
 
     Parameters
     ----------
@@ -222,8 +301,8 @@ class TextureNetwork(nn.Module):
         return self
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the statistics of raw images."""
-        return self.backbone(images)
+        """Return the statistics of raw images, compressed."""
+        return torch.asinh(self.backbone(images) / _LINEAR_UP_TO)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """Return the outputs for what `features` gave."""

@@ -1,0 +1,268 @@
+"""Channel statistics of a frozen network as features for any estimator."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from tbsclassify._validation import (
+    check_bool,
+    check_number,
+    check_option,
+    check_random_seed,
+)
+from tbsclassify.estimators._batches import as_tensor
+from tbsclassify.estimators._inputs import (
+    check_images,
+    grey_range,
+    imagenet_statistics,
+    intensity_statistics,
+)
+from tbsclassify.estimators._memory import reused_memory
+from tbsclassify.estimators._net import resolve_device, resolve_precision
+from tbsclassify.estimators._networks import check_backbone
+from tbsclassify.estimators._random import RandomStream
+from tbsclassify.estimators._statistics import (
+    ChannelStatistics,
+    check_layers,
+    check_scales,
+    check_statistics,
+)
+from tbsclassify.estimators._weights import check_weights
+from tbsclassify.images import iter_batches
+
+
+class DeepTextureFeatures(TransformerMixin, BaseEstimator):
+    """Statistics of the channels of a frozen torchvision network at several depths.
+
+    Each scan is described by the mean and the standard deviation of each channel over
+    the positions of its map. Early layers see texture. What the features are worth is
+    for the estimator behind them to find out: standardise them first.
+
+    Parameters
+    ----------
+    backbone : str, default="squeezenet1_0"
+        Torchvision's name of the network.
+    weights : {"imagenet", None} or path-like, default="imagenet"
+        Weights of the network. ImageNet's come from torchvision, which downloads them
+        once into its cache; None takes random weights, for which nothing is
+        downloaded. A path names a state dict with torchvision's keys,
+        ``.safetensors`` or written by ``torch.save``.
+    layers : list of str, default=None
+        Modules whose outputs are described, by torchvision's names. What is behind the
+        deepest is not computed. None takes early layers that are known for
+        AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16.
+    statistics : list of {"mean", "std"}, default=("mean", "std")
+        What is kept of each channel: mean and standard deviation over all positions.
+    scales : list of float, default=(1.0, 0.5)
+        Sizes, as shares of a scan's own, at which it is described: coarse texture is
+        fine in a scan of half the size.
+    mirror : bool, default=True
+        Whether statistics are means over a scan and its mirror image.
+    batch_size : int, default=24
+        Scans that are described at once.
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU where
+        there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Precision of the maps. "auto" takes bfloat16 on processors that compute with
+        it natively, else float32. Statistics are always float32.
+    random_state : int, RandomState or None, default=None
+        Seed of random weights. The global random state is left as it was found.
+
+    Attributes
+    ----------
+    image_shape_ : tuple of three ints
+        Channels, height and width of the scans.
+    image_dtype_ : dtype
+        Depth of the scans: uint8, uint16 or float32.
+    intensity_mean_, intensity_std_ : ndarray of shape (3,)
+        Grey levels are shifted by the first and divided by the second at the
+        network's input.
+    module_ : torch.nn.Module
+        The network, without what is behind the deepest layer.
+    n_features_in_ : int
+        Pixels of an image, over all channels.
+
+    See Also
+    --------
+    TBSPretrainedClassifier : With ``mode="texture"``, these features with a head.
+    tbsclassify.texture.VariogramFeatures : Texture without a network.
+
+    Notes
+    -----
+    Scans are normalised as in `TBSPretrainedClassifier`. Scans given as paths are
+    read batch by batch, so that memory does not grow with their number. Where
+    nothing is to be learned of their grey levels, with ImageNet weights and 8 bits,
+    `fit` looks at the first scan only.
+
+    Examples
+    --------
+    Beside age, in front of a ridge regression on TBS:
+
+    >>> from sklearn.compose import make_column_transformer
+    >>> from sklearn.linear_model import RidgeCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from tbsclassify import DeepTextureFeatures, LumbarCropper, make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(8, random_state=0)
+    >>> boxes = [name for name in scans.frame if name[:1] == "L"]
+    >>> features = make_pipeline(
+    ...     LumbarCropper(64, scale="fit"),
+    ...     DeepTextureFeatures(weights=None, random_state=0),
+    ... )
+    >>> model = make_pipeline(
+    ...     make_column_transformer(
+    ...         (features, ["image", *boxes]), ("passthrough", ["age"])
+    ...     ),
+    ...     StandardScaler(),
+    ...     RidgeCV(),
+    ... )
+    >>> model.fit(scans.frame, scans.tbs).predict(scans.frame).shape
+    (8,)
+    """
+
+    def __init__(
+        self,
+        backbone: str = "squeezenet1_0",
+        *,
+        weights: str | os.PathLike | None = "imagenet",
+        layers: Sequence[str] | None = None,
+        statistics: Sequence[str] = ("mean", "std"),
+        scales: Sequence[float] = (1.0, 0.5),
+        mirror: bool = True,
+        batch_size: int = 24,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: np.random.RandomState | int | None = None,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.layers = layers
+        self.statistics = statistics
+        self.scales = scales
+        self.mirror = mirror
+        self.batch_size = batch_size
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Build the network, and learn how scans are normalised.
+
+        Parameters
+        ----------
+        X : array of shape (n_scans, height, width) or (n_scans, channels, \
+height, width), or sequence
+            Scans of one size: uint8, uint16 or floating-point grey levels. Or a
+            sequence of such 2-D arrays or of paths, or a table with these in a
+            column ``image``. An array of shape (n_samples, n_features) is read as
+            images one row high.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : DeepTextureFeatures
+            The fitted transformer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is not what its description says; if images differ in size,
+            hold NaN, or are too small for the network.
+        OSError
+            If ImageNet weights are neither cached nor can be downloaded.
+        """
+        check_backbone(self.backbone)
+        check_weights(self.weights)
+        layers = check_layers(self.backbone, self.layers)
+        statistics = check_statistics(self.statistics)
+        scales = check_scales(self.scales)
+        check_bool(self.mirror, "mirror")
+        check_number(self.batch_size, "batch_size", low=1, integer=True)
+        check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        device = resolve_device(self.device)
+        images = self._iter_images(X)
+        if self.weights is None:
+            mean, std = intensity_statistics(images)
+        else:
+            mean, std = imagenet_statistics(self.backbone, *grey_range(images))
+        self.intensity_mean_ = np.broadcast_to(mean, 3).copy()
+        self.intensity_std_ = np.broadcast_to(std, 3).copy()
+        stream = RandomStream(check_random_seed(self.random_state), device)
+        with stream.drawing():
+            self.module_ = ChannelStatistics(
+                self.backbone,
+                self.image_shape_,
+                self.intensity_mean_,
+                self.intensity_std_,
+                weights=self.weights,
+                layers=layers,
+                statistics=statistics,
+                scales=scales,
+                mirror=self.mirror,
+            )
+        self.module_.requires_grad_(False).to(device).eval()
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Describe scans.
+
+        Parameters
+        ----------
+        X : array or sequence
+            Scans, as in `fit`.
+
+        Returns
+        -------
+        features : ndarray of float32 of shape (n_scans, n_features_out)
+            A row for each scan.
+        """
+        check_is_fitted(self, "module_")
+        device = next(self.module_.buffers()).device
+        dtype = resolve_precision(self.precision, str(device))
+        autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+        rows = []
+        with torch.inference_mode(), reused_memory(), autocast:
+            for batch in iter_batches(X, self.batch_size):
+                images, _ = check_images(self, batch, reset=False)
+                rows.append(self.module_(as_tensor(images).to(device)).cpu().numpy())
+        return np.concatenate(rows)
+
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Name the features by layer, statistic and channel.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Ignored; images have no named features.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_features_out,)
+            Such as ``features.3/mean/17``, and ``features.3@0.5/mean/17`` at half the
+            size.
+        """
+        check_is_fitted(self, "module_")
+        return np.array(self.module_.names, dtype=object)
+
+    def _iter_images(self, X: Any) -> Iterator[np.ndarray]:
+        """Yield checked images, and note of the first what they are like."""
+        reset = True
+        for batch in iter_batches(X, self.batch_size):
+            images, _ = check_images(self, batch, reset=reset)
+            if images.shape[1] not in (1, 3):
+                raise ValueError(
+                    "Expected X to hold images of 1 channel (grey) or 3 (colour) for "
+                    f"backbone={self.backbone!r}, got {images.shape[1]} channels."
+                )
+            yield from images
+            reset = False
