@@ -263,8 +263,10 @@ def cell(row, name, spec=".3f"):
 
 
 def print_table(lines):
-    """Print lines, the first of which are the titles, as reStructuredText."""
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    """Print lines, the first the titles, in reStructuredText, without empty columns."""
+    columns = [cells for cells in zip(*lines, strict=True) if {*cells[1:]} != {"-"}]
+    lines = list(zip(*columns, strict=True))
+    widths = [max(map(len, cells)) for cells in columns]
     rule = " ".join("=" * width for width in widths)
     lines = [" ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     print("", rule, lines[0], rule, *lines[1:], rule, sep="\n", flush=True)
