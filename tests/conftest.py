@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 from threadpoolctl import threadpool_info
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier, load_scans
+from tbsclassify.estimators._networks import PAPER_TRAINING
 
 # Real scans and weights are nobody's to ship: a folder beside the checkout, or
 # one named by this variable, may hold them.
@@ -42,13 +43,14 @@ def small_adhoc(**parameters):
     """Make an ad hoc classifier that trains in a fraction of a second."""
     architecture = {"blocks": 1, "filters": (4,), "fc": (8,)}
     training = {"lr": 0.01, "batch_size": 8, "max_epochs": 8, "random_state": 0}
+    training |= PAPER_TRAINING | {"early_stopping": True}
     return TBSAdHocClassifier(**architecture | training | parameters)
 
 
 def small_pretrained(**parameters):
     """Make a torchvision classifier that trains in about a second."""
-    network = {"backbone": "squeezenet1_1", "weights": None}
-    training = {"max_epochs": 2, "random_state": 0}
+    network = {"backbone": "squeezenet1_1", "mode": "full", "weights": None}
+    training = PAPER_TRAINING | {"lr": 0.0001, "max_epochs": 2, "random_state": 0}
     return TBSPretrainedClassifier(**network | training | parameters)
 
 

@@ -146,11 +146,14 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         train, valid = self._split(
             codes, groups, split_seed, learns_tbs=tbs is not None
         )
-        self._fit_normalization(images[train])
+        # A scan without weight has no say in how scans and values are normalised.
+        used = np.arange(len(codes))[train]
+        used = used[weight[used] > 0]
+        self._fit_normalization(images[i] for i in used)
         target = codes
         if tbs is not None:
             # The spread of few values that are all equal is 0.
-            self.tbs_mean_, spread = float(tbs[train].mean()), float(tbs[train].std())
+            self.tbs_mean_, spread = float(tbs[used].mean()), float(tbs[used].std())
             self.tbs_scale_ = spread if spread > 0 else 1.0
             target = (tbs - self.tbs_mean_) / self.tbs_scale_
         device = resolve_device(self.device)
@@ -290,8 +293,8 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             self.residual_std_ = max(std, _LEAST_STD)
 
     def _forget_fit(self):
-        names = "net_ history_ n_epochs_ best_epoch_ tbs_mean_ tbs_scale_ residual_std_"
-        for name in names.split():
+        names = "net_ history_ n_epochs_ best_epoch_ alpha_ tbs_mean_ tbs_scale_"
+        for name in [*names.split(), "residual_std_"]:
             if hasattr(self, name):
                 delattr(self, name)
 
@@ -367,6 +370,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             fraction=self.validation_fraction,
             seed=seed,
             classes=getattr(self, "classes_", np.zeros(1)),
+            required=learns_tbs,
         )
 
     def _fit_normalization(self, images):
