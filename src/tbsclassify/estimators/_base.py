@@ -280,11 +280,14 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         """Set the attributes of a fitted classifier that come from its net."""
         self.history_ = net.history_table()
         self.n_epochs_ = len(net.history)
-        # One that the user passed may restore an epoch, too; ours is the last.
+        # One that the user passed may restore an epoch, too; ours is the last. A closed
+        # form takes no notice of callbacks.
         restored = [
             callback.best_epoch_
             for _, callback in net.callbacks_
-            if isinstance(callback, EarlyStopping) and callback.load_best
+            if isinstance(callback, EarlyStopping)
+            and callback.load_best
+            and self._trains_in_epochs
         ]
         self.best_epoch_ = restored[-1] if restored else self.n_epochs_
         self.net_ = net
@@ -370,7 +373,6 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             fraction=self.validation_fraction,
             seed=seed,
             classes=getattr(self, "classes_", np.zeros(1)),
-            required=learns_tbs,
         )
 
     def _fit_normalization(self, images):

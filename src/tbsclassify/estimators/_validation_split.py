@@ -16,13 +16,7 @@ _ATTEMPTS = 20
 
 
 def validation_split(
-    codes: np.ndarray,
-    groups: Any,
-    *,
-    fraction: float,
-    seed: int,
-    classes: np.ndarray,
-    required: bool = False,
+    codes: np.ndarray, groups: Any, *, fraction: float, seed: int, classes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the scans to train on and those to validate on.
 
@@ -39,8 +33,6 @@ def validation_split(
         Seed of the split.
     classes : ndarray of shape (n_classes,)
         Labels of the classes, for errors.
-    required : bool
-        Whether a fit cannot do without: TBS is learned, and `residual_std_` measured.
 
     Returns
     -------
@@ -53,13 +45,12 @@ def validation_split(
         If not every class can have a patient on both sides, or `groups` is not as
         long as `codes`.
     """
-    way_out = "" if required else ", or early_stopping=False"
     if groups is not None and num_samples(groups) != len(codes):
         raise ValueError(
             f"Expected groups to hold the patient of each of {len(codes)} scans, got "
             f"{num_samples(groups)} entries. Behind a step that adds scans, such as "
-            "AugmentationSampler, groups do not follow: resample first and pass "
-            f"groups[sampler.sample_indices_]{way_out.replace('or', 'or use')}."
+            "AugmentationSampler, groups do not follow: use early_stopping=False, or "
+            "resample first and pass groups[sampler.sample_indices_]."
         )
     patient, n_patients = check_groups(groups, len(codes))
     # Scans of each class that a patient has, shape (n_patients, n_classes).
@@ -68,15 +59,10 @@ def validation_split(
     patients_of_class = (scans > 0).sum(axis=0)
     if patients_of_class.min() < 2:
         who = "scan" if groups is None else "patient"
-        if len(classes) == 1:
-            raise ValueError(
-                f"Expected scans of two patients at least, got n_samples={len(codes)} "
-                f"of one {who}. Some are set aside, to measure residual_std_ on."
-            )
         raise ValueError(
             f"Class {classes[patients_of_class.argmin()]} has one {who} only, so that "
             "none is left to train on beside the validation set. Use scans of more "
-            f"patients{way_out}."
+            "patients, or early_stopping=False."
         )
     n_valid = max(len(classes), round(fraction * len(codes)))
     n_valid = min(n_valid, len(codes) - len(classes))
@@ -86,7 +72,7 @@ def validation_split(
         raise ValueError(
             "No split by patient leaves scans of every class both to train on and to "
             f"validate on: {n_patients} patients have scans of {len(classes)} classes. "
-            f"Use scans of more patients{way_out}."
+            "Use scans of more patients, or early_stopping=False."
         )
     side = part[patient]
     return np.flatnonzero(side == _TRAIN), np.flatnonzero(side == _VALID)
