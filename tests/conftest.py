@@ -73,6 +73,10 @@ def count_threads(estimator, X, y):
     )
 
 
+# Of a Ray that is started for all of them once.
+_FILES_WITH_RAY = ("test_comparison.py", "test_tuning.py", "test_tuning_cluster.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Networks this small are faster without a second thread."""
@@ -128,5 +132,12 @@ def ray_of_two_cores():
 
 
 def pytest_collection_modifyitems(items):
-    """Run last what ends the Ray of the other tests."""
+    """Keep the tests of a file in one process, and all that share a Ray.
+
+    Those of the cluster run last, since they end the Ray of the others.
+    """
     items.sort(key=lambda item: item.path.name == "test_tuning_cluster.py")
+    for item in items:
+        uses_ray = item.path.name in _FILES_WITH_RAY or "tuning" in item.path.parts
+        group = "ray" if uses_ray else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -1,6 +1,5 @@
 """What the classifiers and regressors around PyTorch networks have in common."""
 
-import copy
 import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -12,18 +11,16 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import EarlyStopping, LRScheduler
-from skorch.utils import noop
+from skorch.callbacks import EarlyStopping
 
 from tbsclassify._validation import (
-    check_bool,
     check_groups,
     check_number,
     check_option,
     check_random_seed,
 )
 from tbsclassify.augmentation import RandomAugmentation
-from tbsclassify.estimators._batches import Batches, ImageData, as_tensor
+from tbsclassify.estimators._batches import ImageData, as_tensor
 from tbsclassify.estimators._closed_form import (
     LinearHead,
     calibrate,
@@ -37,6 +34,11 @@ from tbsclassify.estimators._inputs import (
 )
 from tbsclassify.estimators._losses import class_losses, probabilities, value_losses
 from tbsclassify.estimators._net import TBSNet, resolve_device, resolve_precision
+from tbsclassify.estimators._recipe import (
+    check_recipe,
+    make_callbacks,
+    optimizer_options,
+)
 from tbsclassify.estimators._validation_split import validation_split
 from tbsclassify.images import iter_batches
 
@@ -44,8 +46,6 @@ from tbsclassify.images import iter_batches
 _PIXELS_PER_BATCH = (2**20, 2**24)
 # TBS is given to three digits: no prediction is known to be closer.
 _LEAST_STD = 0.001
-_OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
-_SCHEDULES = ("cosine", "one-cycle")
 
 
 class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
@@ -217,6 +217,16 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         """
         return self.max_epochs
 
+    def resolve_lr(self) -> float:
+        """Tell the learning rate of a fit, fitted or not.
+
+        Returns
+        -------
+        lr : float
+            The parameter `lr`, or what None stands for.
+        """
+        return self.lr
+
     @contextmanager
     def monitored(self, report: Callable[[int, int], Any]) -> Iterator[None]:
         """Call a function after each epoch of every fit in a block.
@@ -323,45 +333,16 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         return tbs, np.full_like(tbs, self.residual_std_)
 
     def _check_parameters(self):
-        check_option(self.optimizer, "optimizer", _OPTIMIZERS)
-        check_number(self._resolve_lr(), "lr", low=0, inclusive=(False, True))
-        check_number(self.weight_decay, "weight_decay", low=0)
-        if self.lr_schedule is not None:
-            check_option(self.lr_schedule, "lr_schedule", _SCHEDULES)
-        check_number(self.momentum, "momentum", low=0, high=1, inclusive=(True, False))
+        check_recipe(self)
         check_number(self.batch_size, "batch_size", low=1, integer=True)
         check_number(self.resolve_max_epochs(), "max_epochs", low=1, integer=True)
-        check_number(
-            self.validation_fraction,
-            "validation_fraction",
-            low=0,
-            high=1,
-            inclusive=(False, False),
-        )
-        check_number(self.patience, "patience", low=1, integer=True)
-        check_bool(self.early_stopping, "early_stopping")
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         if not (self.augmentation is None or hasattr(self.augmentation, "draw")):
             raise TypeError(
                 "Expected augmentation to be a RandomAugmentation or None, got "
                 f"{self.augmentation!r}."
             )
-        self._check_callbacks()
         self._check_architecture()
-
-    def _check_callbacks(self):
-        if not (self.callbacks is None or isinstance(self.callbacks, list | tuple)):
-            raise TypeError(
-                "Expected callbacks to be a list of skorch callbacks or None, got "
-                f"{self.callbacks!r}. Put a single one into a list."
-            )
-        for i, one in enumerate(self.callbacks or ()):
-            callback = one[1] if isinstance(one, tuple) and len(one) == 2 else one
-            if not hasattr(callback, "on_epoch_end"):
-                raise TypeError(
-                    f"Expected callbacks[{i}] to be a skorch callback, or a tuple of a "
-                    f"name and one, got {one!r}."
-                )
 
     def _split(self, codes, groups, seed, *, learns_tbs):
         """Choose the scans to train on, and those to stop early or to measure by."""
@@ -379,61 +360,25 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         """Choose the grey levels that become 0 and 1 at the network's input."""
         self.intensity_mean_, self.intensity_std_ = intensity_statistics(images)
 
-    def _resolve_lr(self):
-        return self.lr
-
     def _make_net(self, n_classes, n_scans, device, learns_tbs):
-        options: dict[str, Any] = {"optimizer__weight_decay": self.weight_decay}
-        if self.optimizer == "sgd":
-            options["optimizer__momentum"] = self.momentum
-        if not self.verbose:
-            # Skorch takes a print that was replaced, as Ray does, for a wish to be
-            # told.
-            options["callbacks__print_log"] = None
+        # Skorch takes a print that was replaced, as Ray does, for a wish to be told.
+        silence: dict[str, Any] = {"callbacks__print_log": None}
         return TBSNet(
             self._make_module(1 if learns_tbs else self._count_outputs(n_classes)),
             losses=value_losses if learns_tbs else class_losses,
-            optimizer=_OPTIMIZERS[self.optimizer],
-            optimizer__fused=True,
-            lr=self._resolve_lr(),
+            **optimizer_options(self),
             max_epochs=self.resolve_max_epochs(),
             batch_size=self.batch_size,
             train_split=None,
-            callbacks=self._make_callbacks(n_scans),
+            callbacks=make_callbacks(self, n_scans),
             callbacks__valid_acc=None,
             predict_nonlinearity=None if learns_tbs else probabilities,
             classes=list(range(n_classes)) or None,
             device=device,
             verbose=self.verbose,
-            **options,
+            **{} if self.verbose else silence,
             autocast_dtype=resolve_precision(self.precision, device),
             augmentation=self.augmentation,
             precompute_features=self._head_only and self.augmentation is None,
             draws_in_training=self._draws_in_training,
         )
-
-    def _make_callbacks(self, n_scans):
-        callbacks = copy.deepcopy(list(self.callbacks or []))
-        if self.early_stopping:
-            stopping = EarlyStopping(
-                patience=self.patience,
-                threshold=0,
-                load_best=True,
-                sink=print if self.verbose else noop,
-            )
-            callbacks.append(("tbs_early_stopping", stopping))
-        if self.lr_schedule is not None:
-            n_steps = self.resolve_max_epochs() * Batches.count(
-                n_scans, self.batch_size
-            )
-            policy: Any = torch.optim.lr_scheduler.CosineAnnealingLR
-            options: dict[str, Any] = {"T_max": n_steps}
-            if self.lr_schedule == "one-cycle":
-                policy = torch.optim.lr_scheduler.OneCycleLR
-                options = {"max_lr": self._resolve_lr(), "total_steps": n_steps}
-                options["cycle_momentum"] = False
-            schedule = LRScheduler(
-                policy, step_every="batch", event_name=None, **options
-            )
-            callbacks.append(("tbs_lr_schedule", schedule))
-        return callbacks

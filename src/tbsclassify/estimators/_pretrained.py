@@ -121,7 +121,15 @@ class PretrainedEstimator(BaseTBSEstimator):
             return 50 if self.mode == "full" else 20
         return self.max_epochs
 
-    def _resolve_lr(self):
+    def resolve_lr(self) -> float:
+        """Tell the learning rate of a fit, fitted or not.
+
+        Returns
+        -------
+        lr : float
+            The parameter `lr`; where it is None, 0.0001 for ``mode="full"`` and
+            0.001 for ``mode="head"``.
+        """
         if self.lr is None:
             return 0.001 if self.mode == "head" else 0.0001
         return self.lr

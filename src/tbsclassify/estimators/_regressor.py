@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
+from tbsclassify._validation import check_groups
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._inputs import check_images, scan_weights
 
@@ -62,6 +63,12 @@ height, width), or sequence
         images, y = check_images(self, X, y, reset=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
         weight = scan_weights(sample_weight, y)
+        _, n_patients = check_groups(groups, len(y))
+        if n_patients < 2:
+            raise ValueError(
+                f"Expected scans of two patients at least, got n_samples={len(y)} of "
+                "one. Some are held out, to measure residual_std_."
+            )
         self._train(images, np.zeros(len(y), dtype=int), 0, weight, groups, y)
         return self
 

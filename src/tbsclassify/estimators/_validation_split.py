@@ -62,7 +62,7 @@ def validation_split(
         raise ValueError(
             f"Class {classes[patients_of_class.argmin()]} has one {who} only, so that "
             "none is left to train on beside the validation set. Use scans of more "
-            "patients, or early_stopping=False."
+            "patients, or early_stopping=False and no tbs."
         )
     n_valid = max(len(classes), round(fraction * len(codes)))
     n_valid = min(n_valid, len(codes) - len(classes))
@@ -72,7 +72,7 @@ def validation_split(
         raise ValueError(
             "No split by patient leaves scans of every class both to train on and to "
             f"validate on: {n_patients} patients have scans of {len(classes)} classes. "
-            "Use scans of more patients, or early_stopping=False."
+            "Use scans of more patients, or early_stopping=False and no tbs."
         )
     side = part[patient]
     return np.flatnonzero(side == _TRAIN), np.flatnonzero(side == _VALID)
