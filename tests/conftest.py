@@ -10,7 +10,13 @@ import torch
 from sklearn.utils import Bunch
 from threadpoolctl import threadpool_info
 
-from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier, load_scans
+from tbsclassify import (
+    TBSAdHocClassifier,
+    TBSLabeler,
+    TBSPretrainedClassifier,
+    load_scans,
+)
+from tbsclassify.estimators._networks import PAPER_TRAINING
 
 # Real scans and weights are nobody's to ship: a folder beside the checkout, or
 # one named by this variable, may hold them.
@@ -42,14 +48,22 @@ def small_adhoc(**parameters):
     """Make an ad hoc classifier that trains in a fraction of a second."""
     architecture = {"blocks": 1, "filters": (4,), "fc": (8,)}
     training = {"lr": 0.01, "batch_size": 8, "max_epochs": 8, "random_state": 0}
+    training |= PAPER_TRAINING | {"early_stopping": True}
     return TBSAdHocClassifier(**architecture | training | parameters)
 
 
 def small_pretrained(**parameters):
     """Make a torchvision classifier that trains in about a second."""
-    network = {"backbone": "squeezenet1_1", "weights": None}
-    training = {"max_epochs": 2, "random_state": 0}
+    network = {"backbone": "squeezenet1_1", "mode": "full", "weights": None}
+    training = PAPER_TRAINING | {"lr": 0.0001, "max_epochs": 2, "random_state": 0}
     return TBSPretrainedClassifier(**network | training | parameters)
+
+
+def small_texture(**parameters):
+    """Make a classifier in closed form, on a random network, in milliseconds."""
+    network = {"backbone": "squeezenet1_0", "mode": "texture", "weights": None}
+    settings = {"precision": "float32", "random_state": 0}
+    return TBSPretrainedClassifier(**network | settings | parameters)
 
 
 def count_threads(estimator, X, y):
@@ -81,6 +95,23 @@ def spines():
         X=images.clip(0, 255).astype(np.uint8),
         y=y,
         patient=np.repeat(np.arange(16), 2),
+    )
+
+
+@pytest.fixture(scope="session")
+def graded():
+    """Return 60 images of 30 patients: the coarser the texture, the higher TBS."""
+    rng = np.random.default_rng(0)
+    tbs = rng.uniform(1.05, 1.5, 60).round(3)
+    fine = rng.normal(size=(60, 24, 24))
+    coarse = sum(np.roll(fine, shift, axis=2) for shift in range(4)) / 2
+    share = ((tbs - 1.05) / 0.45)[:, None, None]
+    images = (share * coarse + (1 - share) * fine) * 25 + 110
+    return Bunch(
+        X=images.clip(0, 255).astype(np.uint8),
+        tbs=tbs,
+        y=TBSLabeler().fit_transform(tbs),
+        patient=np.repeat(np.arange(30), 2),
     )
 
 

@@ -165,7 +165,7 @@ def test_the_validation_loss_is_the_weighted_mean_of_the_set(batch_size, order, 
         precision="float32",
     ).fit(X, y, groups=patient)
     seed = np.random.SeedSequence(0).generate_state(3)[0] >> 1
-    _, valid = model._split(y, patient, int(seed))
+    _, valid = model._split(y, patient, int(seed), learns_tbs=False)
     expected = log_loss(
         y[valid],
         model.predict_proba(X[valid]),
@@ -541,7 +541,7 @@ def test_scores_of_callbacks_see_classes(use_caching, on_train, kind, mode, spin
     model.fit(spines.X, y)
     seed = np.random.SeedSequence(0).generate_state(3)[0] >> 1
     codes = np.searchsorted(model.classes_, y)
-    part = model._split(codes, None, int(seed))[0 if on_train else 1]
+    part = model._split(codes, None, int(seed), learns_tbs=False)[0 if on_train else 1]
     expected = model.score(spines.X[part], y[part])
     assert model.history_["score"][0] == pytest.approx(expected)
 

@@ -146,11 +146,14 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         train, valid = self._split(
             codes, groups, split_seed, learns_tbs=tbs is not None
         )
-        self._fit_normalization(images[train])
+        # A scan without weight has no say in how scans and values are normalised.
+        used = np.arange(len(codes))[train]
+        used = used[weight[used] > 0]
+        self._fit_normalization(images[i] for i in used)
         target = codes
         if tbs is not None:
             # The spread of few values that are all equal is 0.
-            self.tbs_mean_, spread = float(tbs[train].mean()), float(tbs[train].std())
+            self.tbs_mean_, spread = float(tbs[used].mean()), float(tbs[used].std())
             self.tbs_scale_ = spread if spread > 0 else 1.0
             target = (tbs - self.tbs_mean_) / self.tbs_scale_
         device = resolve_device(self.device)
@@ -287,11 +290,14 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         """Set the attributes of a fitted classifier that come from its net."""
         self.history_ = net.history_table()
         self.n_epochs_ = len(net.history)
-        # One that the user passed may restore an epoch, too; ours is the last.
+        # One that the user passed may restore an epoch, too; ours is the last. A closed
+        # form takes no notice of callbacks.
         restored = [
             callback.best_epoch_
             for _, callback in net.callbacks_
-            if isinstance(callback, EarlyStopping) and callback.load_best
+            if isinstance(callback, EarlyStopping)
+            and callback.load_best
+            and self._trains_in_epochs
         ]
         self.best_epoch_ = restored[-1] if restored else self.n_epochs_
         self.net_ = net

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -152,6 +153,11 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
         self.precision = precision
         self.random_state = random_state
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Build the network, and learn how scans are normalised.
 
@@ -257,7 +263,9 @@ height, width), or sequence
     def _iter_images(self, X: Any) -> Iterator[np.ndarray]:
         """Yield checked images, and note of the first what they are like."""
         reset = True
-        for batch in iter_batches(X, self.batch_size):
+        # Scikit-learn refuses sparse tables, of which not all can be sliced.
+        batches = [X] if issparse(X) else iter_batches(X, self.batch_size)
+        for batch in batches:
             images, _ = check_images(self, batch, reset=reset)
             if images.shape[1] not in (1, 3):
                 raise ValueError(

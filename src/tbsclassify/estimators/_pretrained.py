@@ -151,7 +151,7 @@ class PretrainedEstimator(BaseTBSEstimator):
     _starts_in_closed_form = _has_statistics
 
     def _fit_normalization(self, images):
-        channels = images.shape[1]
+        channels = self.image_shape_[0]
         if channels not in (1, 3):
             raise ValueError(
                 f"Expected X to hold images of 1 channel (grey) or 3 (colour) for "

@@ -1,15 +1,15 @@
 """Channel statistics of a network's maps at several depths, and a head on them."""
 
-import copy
 import os
+import threading
 from collections.abc import Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.estimators._closed_form import LinearHead
@@ -130,14 +130,22 @@ class ChannelStatistics(nn.Module):
         if image_shape[0] == 1:
             mean, std = _take_grey(model, np.asarray(mean), np.asarray(std))
         self.standardize = Standardize(mean, std)
-        self.maps = _truncated(backbone, model, layers)
-        self.maps.to(memory_format=torch.channels_last)
+        _note_layers(backbone, model, layers)
+        self.maps = model.to(memory_format=torch.channels_last)
+        self.layers = tuple(layers)
         self.statistics = tuple(statistics)
         self.scales = tuple(scales)
         self.mirror = mirror
-        check_images_fit(backbone, self, image_shape)
-        with torch.inference_mode():
-            maps = self.maps(self.standardize(torch.zeros(1, *image_shape)))
+        try:
+            check_images_fit(backbone, self, image_shape)
+        except KeyError as error:
+            raise ValueError(
+                "Expected layers that are run when scans are described, got "
+                f"{error} of backbone={backbone!r}."
+            ) from error
+        with torch.inference_mode(), _only_what_is_run(model):
+            images = self.standardize(torch.zeros(1, *image_shape))
+            maps = _run(model, images, layers)
         for layer, one in maps.items():
             if one.ndim != 4:
                 raise ValueError(
@@ -168,7 +176,7 @@ class ChannelStatistics(nn.Module):
                 [channel_statistics(one, self.statistics) for one in maps.values()],
                 dim=1,
             )
-            for maps in map(self.maps, views)
+            for maps in (_run(self.maps, view, self.layers) for view in views)
         ]
         return sum(rows) / len(rows)
 
@@ -210,50 +218,73 @@ def _take_grey(model, mean, std):
     return mean[:1], std[:1]
 
 
-def _truncated(backbone, model, layers):
-    """Return a network that stops at the deepest layer and gives the maps of all."""
-    known = [name for name, _ in model.named_modules() if name]
+class _AllNotedError(Exception):
+    """The deepest of the layers has been run."""
+
+
+class _Note:
+    """Note the output of a layer for the thread that runs it, the first time."""
+
+    found = threading.local()
+
+    def __init__(self, layer: str, n_layers: int):
+        self.layer = layer
+        self.n_layers = n_layers
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        maps = self.found.maps
+        maps.setdefault(self.layer, output)
+        if len(maps) == self.n_layers:
+            raise _AllNotedError
+
+
+def _note_layers(backbone, model, layers):
+    """Let a network note the outputs of layers.
+
+    Torch's own way, torch.fx, changes the modules of the whole process for a moment,
+    which other threads run into.
+    """
+    modules = dict(model.named_modules())
     for layer in layers:
-        if layer not in known:
+        if not layer or layer not in modules:
+            known = list(modules)[2:5]
             raise ValueError(
                 f"Expected layers to be modules of backbone={backbone!r}, such as "
-                f"{', '.join(map(repr, known[1:4]))}, got {layer!r}."
+                f"{', '.join(map(repr, known))}, got {layer!r}."
             )
-    for module in model.modules():
+        modules[layer].register_forward_hook(_Note(layer, len(layers)))
+    for module in modules.values():
         # A layer that writes over its input would change a map that is described.
         if hasattr(module, "inplace"):
             module.inplace = False
-    nodes = {layer: layer for layer in layers}
+
+
+def _run(model, images, layers):
+    """Return the outputs of layers, in this order; what is behind is not run."""
+    _Note.found.maps = maps = {}
     try:
-        extractor = create_feature_extractor(
-            model,
-            train_return_nodes=nodes,
-            eval_return_nodes=nodes,
-            suppress_diff_warning=True,
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"Expected layers to be modules of backbone={backbone!r} that are run one "
-            f"after the other, got {tuple(layers)!r}: one of them is part of a block "
-            f"that torchvision runs as a whole. Name the block. ({error})"
-        ) from error
-    extractor.train_graph = _picklable(extractor.train_graph)
-    extractor.eval_graph = _picklable(extractor.eval_graph)
-    return extractor.eval()
+        with suppress(_AllNotedError):
+            model(images)
+    finally:
+        del _Note.found.maps
+    return {layer: maps[layer] for layer in layers}
 
 
-def _picklable(graph):
-    """Return a graph without a function of torch.nn that is made at run time."""
-    graph = copy.deepcopy(graph)  # without a trace of the nodes that were dropped
-    for node in graph.nodes:
-        if node.target is functional.max_pool2d:
-            names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-            options = {name: node.kwargs[name] for name in names if name in node.kwargs}
-            with graph.inserting_before(node):
-                new = graph.call_function(torch.max_pool2d, node.args, options)
-            node.replace_all_uses_with(new)
-            graph.erase_node(node)
-    return graph
+@contextmanager
+def _only_what_is_run(model):
+    """Drop the modules of a network that are not run in a block."""
+    run = set()
+    handles = [
+        module.register_forward_pre_hook(lambda module, args: run.add(module))
+        for module in model.modules()
+    ]
+    yield
+    for handle in handles:
+        handle.remove()
+    for module in run:
+        for name, child in module.named_children():
+            if child not in run:
+                setattr(module, name, nn.Identity())
 
 
 class BlockStatistics(nn.Module):
