@@ -128,7 +128,9 @@ class TBSNet(NeuralNetClassifier):
 
         A closed form sees maps as in prediction, which should be those of training.
         """
-        batches = (x["images"].to(self.device) for x, _ in Batches(data, self.batch_size))
+        batches = (
+            x["images"].to(self.device) for x, _ in Batches(data, self.batch_size)
+        )
         with self._autocast():
             torch.optim.swa_utils.update_bn(batches, self.module_)
 

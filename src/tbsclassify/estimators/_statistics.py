@@ -261,7 +261,8 @@ def _note_layers(backbone, model, layers):
 
 def _run(model, images, layers):
     """Return the outputs of layers, in this order; what is behind is not run."""
-    _Note.found.maps = maps = {}
+    maps: dict[str, torch.Tensor] = {}
+    _Note.found.maps = maps
     try:
         with suppress(_AllNotedError):
             model(images)
