@@ -16,6 +16,7 @@ from tbsclassify.estimators._networks import (
     adhoc_network,
 )
 from tbsclassify.estimators._regressor import BaseTBSRegressor
+from tbsclassify.estimators._statistics import adhoc_texture_network
 from tbsclassify.labels import TBS_THRESHOLDS
 
 
@@ -34,7 +35,7 @@ class AdHocEstimator(BaseTBSEstimator):
         filters: Sequence[int] = (8, 28, 36),
         fc: Sequence[int] = (1000,),
         *,
-        pooling: str = "flatten",
+        pooling: str = "statistics",
         optimizer: str = "adamw",
         lr: float = 0.001,
         momentum: float = 0.9,
@@ -93,16 +94,17 @@ class AdHocEstimator(BaseTBSEstimator):
                 f"{self.blocks} blocks, got {len(self.filters)}: {self.filters!r}."
             )
 
+    @property
+    def _starts_in_closed_form(self):
+        return self.pooling == "statistics"
+
     def _make_module(self, n_outputs):
+        shape, filters = self.image_shape_, tuple(self.filters)
+        levels = self.intensity_mean_, self.intensity_std_
+        if self.pooling == "statistics":
+            return partial(adhoc_texture_network, shape, *levels, filters, n_outputs)
         return partial(
-            adhoc_network,
-            self.image_shape_,
-            self.intensity_mean_,
-            self.intensity_std_,
-            tuple(self.filters),
-            tuple(self.fc),
-            n_outputs,
-            self.pooling,
+            adhoc_network, shape, *levels, filters, tuple(self.fc), n_outputs
         )
 
 
@@ -124,11 +126,13 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     filters : sequence of int, default=(8, 28, 36)
         Filters of each block.
     fc : sequence of int, default=(1000,)
-        Sizes of the hidden fully connected layers. The output layer follows the
-        number of classes and is not listed.
-    pooling : {"flatten", "statistics"}, default="flatten"
-        What the fully connected layers get of the last maps: every value, or the mean
-        and standard deviation of each map, which do not depend on where something is.
+        Sizes of the hidden fully connected layers, with ``pooling="flatten"``. The
+        output layer follows the number of classes and is not listed.
+    pooling : {"statistics", "flatten"}, default="statistics"
+        "statistics" describes the maps of every block by mean and standard deviation,
+        which do not depend on where something is, with a linear head on them. It
+        starts from the closed form on random filters, and then all is trained.
+        "flatten" hands every value of the last maps to the fully connected layers.
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.001
@@ -255,7 +259,7 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         filters: Sequence[int] = (8, 28, 36),
         fc: Sequence[int] = (1000,),
         *,
-        pooling: str = "flatten",
+        pooling: str = "statistics",
         optimizer: str = "adamw",
         lr: float = 0.001,
         momentum: float = 0.9,
@@ -346,11 +350,13 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     filters : sequence of int, default=(8, 28, 36)
         Filters of each block.
     fc : sequence of int, default=(1000,)
-        Sizes of the hidden fully connected layers. The output layer is
-        not listed.
-    pooling : {"flatten", "statistics"}, default="flatten"
-        What the fully connected layers get of the last maps: every value, or the mean
-        and standard deviation of each map, which do not depend on where something is.
+        Sizes of the hidden fully connected layers, with ``pooling="flatten"``. The
+        output layer is not listed.
+    pooling : {"statistics", "flatten"}, default="statistics"
+        "statistics" describes the maps of every block by mean and standard deviation,
+        which do not depend on where something is, with a linear head on them. It
+        starts from the closed form on random filters, and then all is trained.
+        "flatten" hands every value of the last maps to the fully connected layers.
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.001

@@ -194,7 +194,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
                 else code_classes(target, n_classes),
                 weight,
                 patient,
-                alpha=self.alpha,
+                alpha=getattr(self, "alpha", None),
                 seed=seed,
             )
             self.alpha_ = ridge.alpha

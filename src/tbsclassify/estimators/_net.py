@@ -106,6 +106,8 @@ class TBSNet(NeuralNetClassifier):
         head_only = getattr(self.module_, "head_only", False)
         memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
         with reused_memory(), memo as self.memo_:
+            if solve is not None and not head_only:
+                self._settle_batch_norm(data)
             features = data
             if self.precompute_features or solve is not None:
                 features = self.precompute(data)
@@ -120,6 +122,17 @@ class TBSNet(NeuralNetClassifier):
             elif self.on_epoch_ is not None:
                 self.on_epoch_(self)
         return self
+
+    def _settle_batch_norm(self, data):
+        """Give batch normalisation the statistics of the scans to be trained on.
+
+        A closed form sees maps as in prediction, which should be those of training.
+        """
+        batches = (
+            x["images"].to(self.device) for x, _ in Batches(data, self.batch_size)
+        )
+        with self._autocast():
+            torch.optim.swa_utils.update_bn(batches, self.module_)
 
     def _train_in_epochs(self, data, valid):
         self.history.clear()  # of what a start in closed form has recorded

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Self
@@ -90,17 +91,16 @@ class Standardize(nn.Module):
         return (images.float() - self.mean).div_(self.std)
 
 
-# A map that is the same everywhere has a deviation of this, not 0, at which the
-# gradient of a root is infinite.
-_LEAST_STD = 1e-6
-
-
 def _mean(maps):
     return maps.mean(dim=(2, 3))
 
 
 def _std(maps):
-    return maps.var(dim=(2, 3), correction=0).add(_LEAST_STD**2).sqrt()
+    # Faster than var, whose sums are those of Welford, and as accurate. The gradient
+    # of the norm is 0, not infinite, for a map that is the same everywhere.
+    centred = maps - maps.mean(dim=(2, 3), keepdim=True)
+    n_positions = maps.shape[2] * maps.shape[3]
+    return torch.linalg.vector_norm(centred, dim=(2, 3)) / math.sqrt(n_positions)
 
 
 # Of each channel over its positions.
@@ -116,14 +116,6 @@ def channel_statistics(
     too much.
     """
     return torch.cat([STATISTICS[name](maps.float()) for name in names], dim=1)
-
-
-class MapStatistics(nn.Module):
-    """Mean and standard deviation of each channel over its positions."""
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return shape (n, 2 * channels) for maps (n, channels, height, width)."""
-        return channel_statistics(maps)
 
 
 class AdHocCNN(nn.Sequential):
@@ -143,9 +135,6 @@ class AdHocCNN(nn.Sequential):
         Sizes of the hidden fully connected layers.
     n_outputs : int
         Number of outputs.
-    pooling : {"flatten", "statistics"}
-        What the fully connected layers get of the last maps: every value, or the
-        mean and standard deviation of each map.
     """
 
     def __init__(
@@ -154,30 +143,35 @@ class AdHocCNN(nn.Sequential):
         filters: Sequence[int],
         fc: Sequence[int],
         n_outputs: int,
-        pooling: str = "flatten",
     ):
-        channels, *sides = image_shape
-        _check_blocks_fit(sides, len(filters))
-        layers: list[nn.Module] = []
-        for n_filters in filters:
-            kernel, pool = _kernel_and_pool(sides)
-            layers += [
+        blocks, width = conv_blocks(image_shape, filters)
+        layers = [layer for block in blocks for layer in block]
+        layers.append(nn.Flatten())
+        for n_units in fc:
+            layers += [nn.Linear(width, n_units), nn.ReLU()]
+            width = n_units
+        super().__init__(*layers, nn.Linear(width, n_outputs))
+
+
+def conv_blocks(
+    image_shape: tuple[int, ...], filters: Sequence[int]
+) -> tuple[list[list[nn.Module]], int]:
+    """Make the layers of each block, and count the values that the last one gives."""
+    channels, *sides = image_shape
+    _check_blocks_fit(sides, len(filters))
+    blocks: list[list[nn.Module]] = []
+    for n_filters in filters:
+        kernel, pool = _kernel_and_pool(sides)
+        blocks.append(
+            [
                 nn.Conv2d(channels, n_filters, kernel),
                 nn.BatchNorm2d(n_filters),
                 nn.ReLU(),
                 nn.MaxPool2d(pool),
             ]
-            channels, sides = n_filters, _sides_after_block(sides)
-        if pooling == "statistics":
-            layers.append(MapStatistics())
-            width = 2 * channels
-        else:
-            layers.append(nn.Flatten())
-            width = channels * sides[0] * sides[1]
-        for n_units in fc:
-            layers += [nn.Linear(width, n_units), nn.ReLU()]
-            width = n_units
-        super().__init__(*layers, nn.Linear(width, n_outputs))
+        )
+        channels, sides = n_filters, _sides_after_block(sides)
+    return blocks, channels * sides[0] * sides[1]
 
 
 def _kernel_and_pool(sides):
@@ -357,9 +351,8 @@ def adhoc_network(
     filters: Sequence[int],
     fc: Sequence[int],
     n_outputs: int,
-    pooling: str,
 ) -> nn.Module:
     """Build an ad hoc CNN that takes raw grey levels."""
     return nn.Sequential(
-        Standardize(mean, std), AdHocCNN(image_shape, filters, fc, n_outputs, pooling)
+        Standardize(mean, std), AdHocCNN(image_shape, filters, fc, n_outputs)
     )

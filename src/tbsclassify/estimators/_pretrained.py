@@ -23,9 +23,9 @@ from tbsclassify.estimators._networks import (
 )
 from tbsclassify.estimators._regressor import BaseTBSRegressor
 from tbsclassify.estimators._statistics import (
-    TextureNetwork,
     check_layers,
     check_scales,
+    pretrained_texture_network,
 )
 from tbsclassify.estimators._weights import check_weights
 from tbsclassify.labels import TBS_THRESHOLDS
@@ -171,7 +171,7 @@ class PretrainedEstimator(BaseTBSEstimator):
         network: Any = PretrainedNetwork
         options: dict[str, Any] = {"dropout": self.dropout}
         if self._has_statistics:
-            network = TextureNetwork
+            network = pretrained_texture_network
             options = {
                 "layers": check_layers(self.backbone, self.layers),
                 "statistics": ("mean", "std"),

@@ -1,4 +1,4 @@
-"""Channel statistics of a frozen or trained torchvision network at several depths."""
+"""Channel statistics of a network's maps at several depths, and a head on them."""
 
 import os
 import threading
@@ -18,6 +18,7 @@ from tbsclassify.estimators._networks import (
     Standardize,
     channel_statistics,
     check_images_fit,
+    conv_blocks,
 )
 from tbsclassify.estimators._weights import torchvision_model
 
@@ -26,9 +27,9 @@ from tbsclassify.estimators._weights import torchvision_model
 _LINEAR_UP_TO = 0.1
 # Early layers, whose maps still show texture, by the beginning of the network's name.
 _LAYERS = {
-    "alexnet": ("features.1", "features.4"),
+    "alexnet": ("features.1", "features.3"),
     "densenet": ("features.relu0", "features.denseblock1"),
-    "resnet": ("relu", "layer1"),
+    "resnet": ("relu", "layer1.0"),
     "squeezenet": ("features.1", "features.3"),
     "vgg16": ("features.3", "features.8"),
 }
@@ -152,6 +153,7 @@ class ChannelStatistics(nn.Module):
             for name in statistics
             for channel in range(one.shape[1])
         ]
+        self.n_features = len(self.names)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the statistics of raw images, shape (n, len(names))."""
@@ -258,7 +260,8 @@ def _note_layers(backbone, model, layers):
 
 def _run(model, images, layers):
     """Return the outputs of layers, in this order; what is behind is not run."""
-    _Note.found.maps = maps = {}
+    maps: dict[str, torch.Tensor] = {}
+    _Note.found.maps = maps
     try:
         with suppress(_AllNotedError):
             model(images)
@@ -289,37 +292,67 @@ def _only_what_is_run(model):
                 setattr(module, name, nn.Identity())
 
 
-class TextureNetwork(nn.Module):
-    """A linear head on the compressed channel statistics of a torchvision network.
+class BlockStatistics(nn.Module):
+    """Statistics over the positions of each channel of each block of an ad hoc CNN.
 
     Parameters
     ----------
-    backbone, image_shape, mean, std
-        As in `ChannelStatistics`.
-    n_outputs : int
-        Number of outputs.
-    head_only : bool
-        Whether the network is frozen, so that only the head learns.
-    **statistics : dict
-        Keywords of `ChannelStatistics`.
+    image_shape : tuple of three ints
+        Channels, height and width of the images.
+    mean, std : array-like of shape (n_channels,)
+        Grey levels are shifted by `mean` and divided by `std` at the network's input.
+    filters : sequence of int
+        Filters of each block.
     """
 
     def __init__(
         self,
-        backbone: str,
         image_shape: tuple[int, ...],
         mean: Any,
         std: Any,
-        n_outputs: int,
-        *,
-        head_only: bool,
-        **statistics: Any,
+        filters: Sequence[int],
     ):
         super().__init__()
-        self.backbone = ChannelStatistics(
-            backbone, image_shape, mean, std, **statistics
-        )
-        n_features = len(self.backbone.names)
+        self.standardize = Standardize(mean, std)
+        blocks, _ = conv_blocks(image_shape, filters)
+        # What is described has not been pooled yet, and after the last block is not.
+        self.blocks = nn.ModuleList(nn.Sequential(*layers) for *layers, _ in blocks)
+        self.pools = nn.ModuleList(pool for *_, pool in blocks[:-1])
+        self.n_features = len(STATISTICS) * sum(filters)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the statistics of raw images, shape (n, n_features)."""
+        maps = self.standardize(images)
+        columns = []
+        for i, block in enumerate(self.blocks):
+            maps = block(self.pools[i - 1](maps) if i else maps)
+            columns.append(channel_statistics(maps))
+        return torch.cat(columns, dim=1)
+
+
+class TextureNetwork(nn.Module):
+    """A linear head on the compressed channel statistics of a network.
+
+    Parameters
+    ----------
+    backbone : ChannelStatistics or BlockStatistics
+        Gives the statistics of raw images.
+    n_outputs : int
+        Number of outputs.
+    head_only : bool, default=False
+        Whether the backbone is frozen, so that only the head learns.
+    """
+
+    def __init__(
+        self,
+        backbone: ChannelStatistics | BlockStatistics,
+        n_outputs: int,
+        *,
+        head_only: bool = False,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        n_features = backbone.n_features
         self.head = nn.Sequential(
             Standardize(torch.zeros(n_features), torch.ones(n_features), n_axes=0),
             nn.Linear(n_features, n_outputs),
@@ -360,3 +393,32 @@ class TextureNetwork(nn.Module):
         self.head.load_state_dict(
             {name: torch.from_numpy(value) for name, value in values.items()}
         )
+
+
+def pretrained_texture_network(
+    backbone: str,
+    image_shape: tuple[int, ...],
+    mean: Any,
+    std: Any,
+    n_outputs: int,
+    *,
+    head_only: bool,
+    **statistics: Any,
+) -> TextureNetwork:
+    """Build a network of torchvision with a head on the statistics of its maps.
+
+    Keywords are those of `ChannelStatistics`.
+    """
+    describe = ChannelStatistics(backbone, image_shape, mean, std, **statistics)
+    return TextureNetwork(describe, n_outputs, head_only=head_only)
+
+
+def adhoc_texture_network(
+    image_shape: tuple[int, ...],
+    mean: Any,
+    std: Any,
+    filters: Sequence[int],
+    n_outputs: int,
+) -> TextureNetwork:
+    """Build an ad hoc CNN with a head on the statistics of all its maps."""
+    return TextureNetwork(BlockStatistics(image_shape, mean, std, filters), n_outputs)
