@@ -12,6 +12,7 @@ from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._inputs import check_images, combine_weights
 from tbsclassify.estimators._losses import log_probabilities, probabilities
 from tbsclassify.estimators._ranges import TBSRanges
+from tbsclassify.labels import check_tbs
 
 
 def _has_learned_tbs(classifier):
@@ -93,7 +94,7 @@ height, width), or sequence
             self._ranges = TBSRanges.of_classes(
                 tbs, codes, self.classes_, self.thresholds
             )
-            tbs = np.asarray(tbs, dtype=np.float64)
+            tbs = check_tbs(tbs)
         self._train(images, codes, len(self.classes_), weight, groups, tbs)
         return self
 

@@ -74,7 +74,7 @@ def fit_ridge(
     targets : ndarray of shape (n_scans, n_outputs)
         What the outputs should be.
     weight : ndarray of shape (n_scans,)
-        Weight of each scan in the squared error, of mean 1.
+        Weight of each scan in the squared error. Only the ratios count.
     patient : ndarray of shape (n_scans,)
         Patient of each scan. All scans of a patient are in one fold.
     alpha : float or None
@@ -95,7 +95,9 @@ def fit_ridge(
     """
     rows = np.flatnonzero(weight)
     features, targets = features[rows].astype(np.float64), targets[rows]
-    weight, patient = weight[rows], patient[rows]
+    # A strength means the same whatever the scale of weights, and with scans that have
+    # none.
+    weight, patient = weight[rows] / weight[rows].mean(), patient[rows]
     n_patients = len(np.unique(patient))
     if n_patients < 2:
         raise ValueError(

@@ -138,21 +138,14 @@ class ChannelStatistics(nn.Module):
         self.mirror = mirror
         try:
             check_images_fit(backbone, self, image_shape)
-        except KeyError as error:
+        except _NoMapsError as error:
             raise ValueError(
-                "Expected layers that are run when scans are described, got "
-                f"{error} of backbone={backbone!r}."
+                "Expected layers whose output is maps, of shape (n, channels, height, "
+                f"width), got {error}, of backbone={backbone!r}."
             ) from error
         with torch.inference_mode(), _only_what_is_run(model):
             images = self.standardize(torch.zeros(1, *image_shape))
             maps = _run(model, images, layers)
-        for layer, one in maps.items():
-            if one.ndim != 4:
-                raise ValueError(
-                    "Expected layers whose output has shape (n, channels, height, "
-                    f"width), got {layer!r} of backbone={backbone!r} with shape "
-                    f"(n, {', '.join(map(str, one.shape[1:]))})."
-                )
         self.names = [
             f"{layer}{'' if scale == 1 else f'@{scale:g}'}/{name}/{channel}"
             for scale in scales
@@ -222,6 +215,10 @@ class _AllNotedError(Exception):
     """The deepest of the layers has been run."""
 
 
+class _NoMapsError(Exception):
+    """A layer has no maps to describe."""
+
+
 class _Note:
     """Note the output of a layer for the thread that runs it, the first time."""
 
@@ -232,7 +229,9 @@ class _Note:
         self.n_layers = n_layers
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        maps = self.found.maps
+        maps = getattr(self.found, "maps", None)
+        if maps is None:  # somebody else runs the network
+            return
         maps.setdefault(self.layer, output)
         if len(maps) == self.n_layers:
             raise _AllNotedError
@@ -268,6 +267,11 @@ def _run(model, images, layers):
             model(images)
     finally:
         del _Note.found.maps
+    for layer in layers:
+        if layer not in maps:
+            raise _NoMapsError(f"{layer!r}, which is not run")
+        if getattr(maps[layer], "ndim", None) != 4:
+            raise _NoMapsError(f"{layer!r}, whose output is none")
     return {layer: maps[layer] for layer in layers}
 
 
