@@ -47,9 +47,7 @@ except OSError as error:
     print(error)
     describe = make_pipeline(
         LumbarCropper(),
-        DeepTextureFeatures(
-            weights=None, layers=["features.1"], scales=[1.0], random_state=0
-        ),
+        DeepTextureFeatures(weights=None, random_state=0),
     )
     features = describe.fit_transform(scans.frame)
 image = pd.DataFrame(features, columns=describe[-1].get_feature_names_out())
@@ -156,9 +154,7 @@ plt.show()
 
 # %%
 # On these phantoms the three columns alone are far behind the image, and add little to
-# it: four hundred patients are too few to tell whether they add anything. Whether the
-# image adds anything to the three is the more useful question to a clinic, and here it
-# clearly does.
+# it: four hundred patients are too few to tell whether they add anything.
 #
 # One Pipeline for new scans
 # --------------------------

@@ -109,7 +109,7 @@ try:
     name = "deep texture, ImageNet weights"
 except OSError as error:
     print(error)
-    network = deep_texture(weights=None, layers=["features.1"], scales=[1.0])
+    network = deep_texture(weights=None)
     name = "deep texture, random weights"
 
 # %%
