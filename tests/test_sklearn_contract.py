@@ -67,6 +67,7 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
             max_epochs=30,
             batch_size=16,
             fc=(32,),
+            pooling="flatten",
             early_stopping=True,
             **PAPER_TRAINING,
         ),
