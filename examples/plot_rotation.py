@@ -46,9 +46,13 @@ networks = {
         filters=(8, 16, 32, 32),
         fc=(32,),
         augmentation=RandomAugmentation(rotation=limit, brightness=None),
+        optimizer="sgd",
         lr=0.01,
+        weight_decay=0.0,
+        lr_schedule=None,
         batch_size=24,
         max_epochs=20,
+        early_stopping=True,
         validation_fraction=0.2,
         random_state=seed,
     ).fit(crops[train], y[train])

@@ -51,15 +51,18 @@ space = [
 # A trial is the cross-validation of one configuration, fold after fold. After each
 # epoch the network is scored on the fold that is held out, and successive halving
 # (``scheduler="asha"``, the default) lets the better half go on. Patients stay together
-# in the folds. Without a running Ray, the search starts one and stops it at the end.
-# With ``checkpoint_dir="runs"`` it would keep each finished trial, and go on from there
-# when it is called again.
+# in the folds. What the space does not set is as in the paper: stochastic gradient
+# descent at a constant rate. Without a running Ray, the search starts one and stops it
+# at the end. With ``checkpoint_dir="runs"`` it would keep each finished trial, and go
+# on from there when it is called again.
 
 from tbsclassify import RayTuneSearchCV, TBSAdHocClassifier
 
 n_trials, n_folds, max_epochs = 16, 3, 15
 search = RayTuneSearchCV(
-    TBSAdHocClassifier(max_epochs=max_epochs, early_stopping=False, random_state=0),
+    TBSAdHocClassifier.from_paper(
+        "model1", max_epochs=max_epochs, early_stopping=False, random_state=0
+    ),
     space,
     n_trials=n_trials,
     scoring="roc_auc",

@@ -57,7 +57,8 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
     layers : list of str, default=None
         Modules whose outputs are described, by torchvision's names. What is behind the
         deepest is not computed. None takes early layers that are known for
-        AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16.
+        AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16; the first of them alone with
+        random weights.
     statistics : list of {"mean", "std"}, default=("mean", "std")
         What is kept of each channel: mean and standard deviation over all positions.
     scales : list of float, default=(1.0, 0.5)
@@ -187,7 +188,7 @@ height, width), or sequence
         """
         check_backbone(self.backbone)
         check_weights(self.weights)
-        layers = check_layers(self.backbone, self.layers)
+        layers = check_layers(self.backbone, self.layers, self.weights)
         statistics = check_statistics(self.statistics)
         scales = check_scales(self.scales)
         check_bool(self.mirror, "mirror")

@@ -100,7 +100,7 @@ class PretrainedEstimator(BaseTBSEstimator):
         check_weights(self.weights)
         check_option(self.pooling, "pooling", ("network", "statistics"))
         if self._has_statistics:
-            check_layers(self.backbone, self.layers)
+            check_layers(self.backbone, self.layers, self.weights)
             check_scales(self.scales)
         if self.alpha is not None:
             check_number(self.alpha, "alpha", low=0, inclusive=(False, True))
@@ -173,7 +173,7 @@ class PretrainedEstimator(BaseTBSEstimator):
         if self._has_statistics:
             network = pretrained_texture_network
             options = {
-                "layers": check_layers(self.backbone, self.layers),
+                "layers": check_layers(self.backbone, self.layers, self.weights),
                 "statistics": ("mean", "std"),
                 "scales": check_scales(self.scales),
                 "mirror": True,
@@ -221,7 +221,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         Modules of the network whose outputs are described, with ``mode="texture"``
         and ``pooling="statistics"``. What is behind the deepest is not computed.
         None takes early layers that are known for AlexNet, DenseNet, ResNet,
-        SqueezeNet and VGG-16.
+        SqueezeNet and VGG-16; the first of them alone with random weights.
     scales : list of float, default=(1.0, 0.5)
         Sizes, as shares of a scan's own, at which its maps are described: coarse
         texture is fine in a scan of half the size.
@@ -506,7 +506,7 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         Modules of the network whose outputs are described, with ``mode="texture"``
         and ``pooling="statistics"``. What is behind the deepest is not computed.
         None takes early layers that are known for AlexNet, DenseNet, ResNet,
-        SqueezeNet and VGG-16.
+        SqueezeNet and VGG-16; the first of them alone with random weights.
     scales : list of float, default=(1.0, 0.5)
         Sizes, as shares of a scan's own, at which its maps are described: coarse
         texture is fine in a scan of half the size.

@@ -35,12 +35,17 @@ _LAYERS = {
 }
 
 
-def check_layers(backbone: str, layers: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of layers, or those that are good for a backbone."""
+def check_layers(
+    backbone: str, layers: Sequence[str] | None, weights: Any
+) -> tuple[str, ...]:
+    """Return the names of layers, or those that are good for a backbone.
+
+    With random weights, only the first layer is.
+    """
     if layers is None:
         for family, names in _LAYERS.items():
             if backbone.startswith(family):
-                return names
+                return names[:1] if weights is None else names
         raise ValueError(
             f"Expected layers to name modules of backbone={backbone!r}, got None, "
             f"which stands for layers of {', '.join(_LAYERS)} only. Choose early ones "
