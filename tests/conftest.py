@@ -48,7 +48,7 @@ def small_adhoc(**parameters):
     """Make an ad hoc classifier that trains in a fraction of a second."""
     architecture = {"blocks": 1, "filters": (4,), "fc": (8,)}
     training = {"lr": 0.01, "batch_size": 8, "max_epochs": 8, "random_state": 0}
-    training |= PAPER_TRAINING | {"early_stopping": True}
+    training |= PAPER_TRAINING | {"pooling": "flatten", "early_stopping": True}
     return TBSAdHocClassifier(**architecture | training | parameters)
 
 

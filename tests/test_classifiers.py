@@ -644,6 +644,7 @@ def test_random_weights_are_fed_standardised_scans(spines):
 
 def test_imagenet_weights_are_fed_what_they_were_trained_on(spines, monkeypatch):
     model = TBSPretrainedClassifier("resnet18")
+    model.image_shape_ = (1, 24, 24)
     model._fit_normalization(spines.X[:, None])
     assert_allclose(model.intensity_mean_ / 255, [0.485, 0.456, 0.406])
     assert_allclose(model.intensity_std_ / 255, [0.229, 0.224, 0.225])

@@ -21,6 +21,8 @@ from tbsclassify import DeepTextureFeatures, LumbarCropper
 from tbsclassify.estimators import _statistics
 from tbsclassify.estimators._networks import PAPER_BACKBONES
 
+TWO = ["features.1", "features.3"]
+
 
 def small_features(**parameters):
     """Describe by a random SqueezeNet, in single precision."""
@@ -58,7 +60,7 @@ def test_features_are_means_and_deviations_of_the_maps(scans):
 
 
 def test_names_tell_layer_scale_statistic_and_channel(scans):
-    model = small_features(statistics=["std"]).fit(scans)
+    model = small_features(layers=TWO, scales=[1.0, 0.5], statistics=["std"]).fit(scans)
     names = list(model.get_feature_names_out())
     assert len(names) == model.transform(scans).shape[1] == len(set(names))
     assert names[0] == "features.1/std/0"
@@ -68,7 +70,7 @@ def test_names_tell_layer_scale_statistic_and_channel(scans):
 
 
 def test_names_belong_to_their_features(scans):
-    both = small_features().fit(scans)
+    both = small_features(layers=TWO, scales=[1.0, 0.5]).fit(scans)
     alone = small_features(layers=["features.3"], statistics=["std"], scales=[0.5])
     named = pd.DataFrame(both.transform(scans), columns=both.get_feature_names_out())
     found = alone.fit(scans).transform(scans)
@@ -253,7 +255,7 @@ def test_with_given_weights_a_fit_reads_the_first_batch_only(scans, tmp_path):
     Image.fromarray(scans[0]).save(first)
     model = small_features(weights=tmp_path / "weights.pt", batch_size=1)
     model.fit([str(first), str(tmp_path / "absent.png")])
-    assert model.transform([str(first)]).shape == (1, 896)
+    assert len(model.transform([str(first)])) == 1
 
 
 def test_features_have_names_in_a_table(scans):
@@ -283,7 +285,9 @@ def test_a_pipeline_keeps_features_in_a_cache(scans, tmp_path, monkeypatch):
 
 def test_features_stand_beside_clinical_columns(paths):
     table = pd.DataFrame({"image": paths, "age": np.linspace(50, 80, 9)})
-    features = make_pipeline(LumbarCropper(32), small_features(scales=[1.0]))
+    features = make_pipeline(
+        LumbarCropper(32), small_features(layers=TWO, scales=[1.0])
+    )
     columns = make_column_transformer((features, ["image"]), ("passthrough", ["age"]))
     found = columns.fit_transform(table)
     assert found.shape == (9, 449)

@@ -67,6 +67,7 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
             max_epochs=30,
             batch_size=16,
             fc=(32,),
+            pooling="flatten",
             early_stopping=True,
             **PAPER_TRAINING,
         ),
@@ -91,7 +92,9 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
         ),
         TBSPretrainedClassifier(**TEXTURE, batch_size=64),
         TBSPretrainedRegressor(**TEXTURE, batch_size=64),
-        TBSAdHocRegressor(1, (8,), (16,), lr=0.01, max_epochs=15, batch_size=32),
+        TBSAdHocRegressor(
+            1, (8,), (16,), pooling="flatten", lr=0.01, max_epochs=15, batch_size=32
+        ),
         DeepTextureFeatures(**TEXTURE, batch_size=64),
         LumbarCropper(size=4),
     ],

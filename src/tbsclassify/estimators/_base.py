@@ -146,6 +146,8 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         train, valid = self._split(
             codes, groups, split_seed, learns_tbs=tbs is not None
         )
+        parts = [part for part in (train, valid) if part is not None]
+        weights = [with_mean_one(weight[part]) for part in parts]
         # A scan without weight has no say in how scans and values are normalised.
         used = np.arange(len(codes))[train]
         used = used[weight[used] > 0]
@@ -160,9 +162,8 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         net = self._make_net(n_classes, len(codes[train]), device, tbs is not None)
         net.set_params(torch_seed=torch_seed, shuffle_seed=shuffle_seed)
         data = [
-            ImageData(images[part], target[part], with_mean_one(weight[part]), device)
-            for part in (train, valid)
-            if part is not None
+            ImageData(images[part], target[part], one, device)
+            for part, one in zip(parts, weights, strict=True)
         ]
         solve = None
         if self._starts_in_closed_form:
