@@ -365,3 +365,9 @@ def test_other_images_than_those_of_the_fit_are_refused(scans):
 def test_images_of_two_channels_are_refused(scans):
     with pytest.raises(ValueError, match=r"1 channel .* got 2 channels"):
         small_features().fit(scans[:8].reshape(4, 2, 40, 36))
+
+
+def test_of_random_weights_only_the_first_layer_is_described(scans):
+    names = small_features(layers=None).fit(scans).get_feature_names_out()
+    layers = {name.partition("/")[0] for name in names}
+    assert layers == {"features.1", "features.1@0.5"}

@@ -32,17 +32,17 @@ class AdHocEstimator(BaseTBSEstimator):
     def __init__(
         self,
         blocks: int = 3,
-        filters: Sequence[int] = (8, 28, 36),
+        filters: Sequence[int] = (16, 32, 64),
         fc: Sequence[int] = (1000,),
         *,
         pooling: str = "statistics",
         optimizer: str = "adamw",
-        lr: float = 0.001,
+        lr: float = 0.0003,
         momentum: float = 0.9,
         weight_decay: float = 0.01,
         lr_schedule: str | None = "one-cycle",
-        batch_size: int = 48,
-        max_epochs: int = 30,
+        batch_size: int = 24,
+        max_epochs: int = 10,
         early_stopping: bool = False,
         validation_fraction: float = 0.125,
         patience: int = 15,
@@ -123,7 +123,7 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     ----------
     blocks : int, default=3
         Number of convolution blocks.
-    filters : sequence of int, default=(8, 28, 36)
+    filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
     fc : sequence of int, default=(1000,)
         Sizes of the hidden fully connected layers, with ``pooling="flatten"``. The
@@ -135,7 +135,7 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         "flatten" hands every value of the last maps to the fully connected layers.
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
-    lr : float, default=0.001
+    lr : float, default=0.0003
         Learning rate, the highest where there is a schedule.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
@@ -144,9 +144,9 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     lr_schedule : {"one-cycle", "cosine", None}, default="one-cycle"
         Course of the learning rate over all epochs: rising from a 25th before it
         falls; falling to zero as half a cosine does; or constant.
-    batch_size : int, default=48
+    batch_size : int, default=24
         Scans in a batch.
-    max_epochs : int, default=30
+    max_epochs : int, default=10
         Epochs to train for, at most.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
@@ -256,17 +256,17 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     def __init__(
         self,
         blocks: int = 3,
-        filters: Sequence[int] = (8, 28, 36),
+        filters: Sequence[int] = (16, 32, 64),
         fc: Sequence[int] = (1000,),
         *,
         pooling: str = "statistics",
         optimizer: str = "adamw",
-        lr: float = 0.001,
+        lr: float = 0.0003,
         momentum: float = 0.9,
         weight_decay: float = 0.01,
         lr_schedule: str | None = "one-cycle",
-        batch_size: int = 48,
-        max_epochs: int = 30,
+        batch_size: int = 24,
+        max_epochs: int = 10,
         early_stopping: bool = False,
         validation_fraction: float = 0.125,
         patience: int = 15,
@@ -347,7 +347,7 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     ----------
     blocks : int, default=3
         Number of convolution blocks.
-    filters : sequence of int, default=(8, 28, 36)
+    filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
     fc : sequence of int, default=(1000,)
         Sizes of the hidden fully connected layers, with ``pooling="flatten"``. The
@@ -359,7 +359,7 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
         "flatten" hands every value of the last maps to the fully connected layers.
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
-    lr : float, default=0.001
+    lr : float, default=0.0003
         Learning rate, the highest where there is a schedule.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
@@ -368,9 +368,9 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     lr_schedule : {"one-cycle", "cosine", None}, default="one-cycle"
         Course of the learning rate over all epochs: rising from a 25th before it
         falls; falling to zero as half a cosine does; or constant.
-    batch_size : int, default=48
+    batch_size : int, default=24
         Scans in a batch.
-    max_epochs : int, default=30
+    max_epochs : int, default=10
         Epochs to train for, at most.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
