@@ -138,6 +138,11 @@ class ChannelStatistics(nn.Module):
         self.mirror = mirror
         try:
             check_images_fit(backbone, self, image_shape)
+        except _NoMapError as error:
+            raise ValueError(
+                "Expected layers whose output has shape (n, channels, height, width), "
+                f"got {error} of backbone={backbone!r}."
+            ) from error
         except KeyError as error:
             raise ValueError(
                 "Expected layers that are run when scans are described, got "
@@ -146,13 +151,6 @@ class ChannelStatistics(nn.Module):
         with torch.inference_mode(), _only_what_is_run(model):
             images = self.standardize(torch.zeros(1, *image_shape))
             maps = _run(model, images, layers)
-        for layer, one in maps.items():
-            if one.ndim != 4:
-                raise ValueError(
-                    "Expected layers whose output has shape (n, channels, height, "
-                    f"width), got {layer!r} of backbone={backbone!r} with shape "
-                    f"(n, {', '.join(map(str, one.shape[1:]))})."
-                )
         self.names = [
             f"{layer}{'' if scale == 1 else f'@{scale:g}'}/{name}/{channel}"
             for scale in scales
@@ -222,6 +220,10 @@ class _AllNotedError(Exception):
     """The deepest of the layers has been run."""
 
 
+class _NoMapError(Exception):
+    """The output of a layer has no channels or no positions."""
+
+
 class _Note:
     """Note the output of a layer for the thread that runs it, the first time."""
 
@@ -233,6 +235,10 @@ class _Note:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         maps = self.found.maps
+        if getattr(output, "ndim", None) != 4:
+            shape = getattr(output, "shape", None)
+            got = type(output).__name__ if shape is None else f"shape {tuple(shape)}"
+            raise _NoMapError(f"{self.layer!r} with {got}")
         maps.setdefault(self.layer, output)
         if len(maps) == self.n_layers:
             raise _AllNotedError
