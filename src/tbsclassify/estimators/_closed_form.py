@@ -95,12 +95,14 @@ def fit_ridge(
     """
     rows = np.flatnonzero(weight)
     features, targets = features[rows].astype(np.float64), targets[rows]
-    weight, patient = weight[rows], patient[rows]
+    # Of mean 1 without those of weight 0, too, which the strength refers to.
+    weight, patient = weight[rows] / weight[rows].mean(), patient[rows]
     n_patients = len(np.unique(patient))
     if n_patients < 2:
         raise ValueError(
-            f"Expected scans of two patients at least, got n_samples={len(rows)} of "
-            'one. mode="texture" holds patients out to choose its strength.'
+            "Expected scans with a weight of two patients at least, got "
+            f"n_samples={len(rows)} of one. Some are held out, to choose the strength "
+            "of the closed form: use scans of more patients."
         )
     center = np.average(features, axis=0, weights=weight)
     scale = np.sqrt(np.average((features - center) ** 2, axis=0, weights=weight))
