@@ -12,6 +12,7 @@ from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._inputs import check_images, combine_weights
 from tbsclassify.estimators._losses import log_probabilities, probabilities
 from tbsclassify.estimators._ranges import TBSRanges
+from tbsclassify.labels import check_tbs
 
 
 def _has_learned_tbs(classifier):
@@ -50,11 +51,11 @@ height, width), or sequence
         y : array-like of shape (n_scans,)
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. With ``early_stopping=True`` no patient is then
-            both trained and validated on; with ``early_stopping=False`` they are not
-            looked at. Inside a Pipeline pass them as ``classifier_name__groups`` or by
-            metadata routing: a search or ``cross_validate`` hands its own ``groups``
-            to the splitter only.
+            Patient of each scan. No patient is then both trained and validated on,
+            be it to stop early, to measure `residual_std_`, or to choose the
+            strength of a closed form. Inside a Pipeline pass them as
+            ``classifier_name__groups`` or by metadata routing: a search or
+            ``cross_validate`` hands its own ``groups`` to the splitter only.
         sample_weight : array-like of shape (n_scans,), default=None
             Weight of each scan in the loss, multiplied by `class_weight`. Only the
             ratios of weights count: they are scaled to a mean of 1.
@@ -93,7 +94,7 @@ height, width), or sequence
             self._ranges = TBSRanges.of_classes(
                 tbs, codes, self.classes_, self.thresholds
             )
-            tbs = np.asarray(tbs, dtype=np.float64)
+            tbs = check_tbs(tbs)  # a column becomes a flat array
         self._train(images, codes, len(self.classes_), weight, groups, tbs)
         return self
 
