@@ -14,6 +14,7 @@ from tbsclassify import (
     TBSPretrainedRegressor,
     make_clinical_baseline,
 )
+from tbsclassify.estimators._closed_form import fit_ridge
 from tbsclassify.plotting import BlandAltmanDisplay
 
 N_SCANS = 24
@@ -107,6 +108,23 @@ def test_scans_without_weight_do_not_weaken_the_penalty():
     model = TBSPretrainedRegressor(weights=None, alpha=10.0, random_state=0)
     weighted = model.fit(X, TBS, sample_weight=weight).predict(X)
     assert_allclose(weighted, model.fit(X[kept], TBS[kept]).predict(X), rtol=1e-6)
+
+
+def test_a_feature_that_hardly_ever_responds_is_not_blown_up_where_it_does():
+    features = rng.normal(size=(40, 5))
+    features[:, 4] = 0
+    features[7, 4] = 1e-4
+    head = fit_ridge(
+        features,
+        features[:, :1] + rng.normal(size=(40, 1)),
+        np.ones(40),
+        np.arange(40),
+        alpha=1.0,
+        seed=0,
+    )
+    usual, responds = np.zeros((2, 1, 5))
+    responds[0, 4] = 1
+    assert abs(head.predict(responds) - head.predict(usual)) < 2
 
 
 def test_a_clinical_column_that_is_not_in_a_list_is_refused():
