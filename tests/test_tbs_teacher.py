@@ -152,7 +152,10 @@ def test_classes_that_are_not_ordered_by_tbs_are_refused():
         (lambda tbs: np.where(np.arange(60) == 5, np.nan, tbs), r"index 5 \(nan\)"),
         (lambda tbs: 100 * tbs, "values in per cent by 100"),
         (lambda tbs: tbs[:-1], "each of 60 scans, got 59"),
-        (lambda tbs: np.column_stack([tbs, tbs]), "1d array"),
+        (
+            lambda tbs: np.column_stack([tbs, tbs]),
+            "one value a scan, got an array of shape",
+        ),
         (lambda tbs: pd.DataFrame({"tbs": tbs}), "got a table"),
         (lambda tbs: -tbs, "not positive"),
     ],

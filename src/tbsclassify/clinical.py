@@ -95,6 +95,11 @@ def make_clinical_features(columns: Sequence[str] | None = None) -> ColumnTransf
         Fitting raises a ValueError if X is no table, none of the four columns
         is there, or one of `columns` is missing.
 
+    Raises
+    ------
+    ValueError
+        If `columns` is one text.
+
     See Also
     --------
     make_clinical_baseline : A classifier on these features.
@@ -121,6 +126,11 @@ def make_clinical_features(columns: Sequence[str] | None = None) -> ColumnTransf
     >>> model.predict(scans.frame).shape
     (20,)
     """
+    if isinstance(columns, str):
+        raise ValueError(
+            "Expected columns to be a list of names such as ['age', 'bmi'], or None, "
+            f"got {columns!r}."
+        )
     numbers = make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
     )

@@ -187,6 +187,12 @@ def check_tbs(tbs: ArrayLike, n_scans: int | None = None) -> np.ndarray:
             "Expected tbs to hold one value a scan, got a table. Pass its column, such "
             "as scans.tbs."
         )
+    shape = np.shape(tbs)
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(
+            f"Expected tbs to hold one value a scan, got {_described(tbs, shape)}. "
+            "Pass an array of shape (n_scans,)."
+        )
     values = column_or_1d(tbs, dtype=np.float64)
     if n_scans is not None and len(values) != n_scans:
         raise ValueError(
@@ -212,6 +218,10 @@ def check_tbs(tbs: ArrayLike, n_scans: int | None = None) -> np.ndarray:
             f"index {_shown(values, large)}. Divide values in per cent by 100."
         )
     return values
+
+
+def _described(tbs: Any, shape: tuple[int, ...]) -> str:
+    return f"an array of shape {shape}" if shape else repr(tbs)
 
 
 def _shown(values: np.ndarray, indices: np.ndarray) -> str:

@@ -88,6 +88,11 @@ class AdHocEstimator(BaseTBSEstimator):
             for i, size in enumerate(sizes):
                 check_number(size, f"{name}[{i}]", low=1, integer=True)
         check_option(self.pooling, "pooling", ("flatten", "statistics"))
+        if self.pooling == "statistics" and not self.blocks:
+            raise ValueError(
+                'Expected blocks to be 1 at least with pooling="statistics", which '
+                'describes the maps of blocks, got 0. Use pooling="flatten".'
+            )
         if len(self.filters) != self.blocks:
             raise ValueError(
                 f"Expected filters to hold one number for each of blocks="

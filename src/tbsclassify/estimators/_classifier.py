@@ -51,11 +51,11 @@ height, width), or sequence
         y : array-like of shape (n_scans,)
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. With ``early_stopping=True`` no patient is then
-            both trained and validated on; with ``early_stopping=False`` they are not
-            looked at. Inside a Pipeline pass them as ``classifier_name__groups`` or by
-            metadata routing: a search or ``cross_validate`` hands its own ``groups``
-            to the splitter only.
+            Patient of each scan. No patient is then both trained and validated on,
+            be it to stop early, to measure `residual_std_`, or to choose the
+            strength of a closed form. Inside a Pipeline pass them as
+            ``classifier_name__groups`` or by metadata routing: a search or
+            ``cross_validate`` hands its own ``groups`` to the splitter only.
         sample_weight : array-like of shape (n_scans,), default=None
             Weight of each scan in the loss, multiplied by `class_weight`. Only the
             ratios of weights count: they are scaled to a mean of 1.

@@ -12,6 +12,8 @@ from sklearn.model_selection import GroupKFold
 # taken where all are equally good. Statistics of random filters need little.
 _ALPHAS = np.geomspace(1e6, 1e-4, 41)
 _N_FOLDS = 5
+# Spread of a feature that is divided by, at least, as a share of the usual one.
+_LEAST_SCALE = 0.1
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,18 @@ def fit_ridge(
     n_patients = len(np.unique(patient))
     if n_patients < 2:
         raise ValueError(
-            f"Expected scans of two patients at least, got n_samples={len(rows)} of "
-            'one. mode="texture" holds patients out to choose its strength.'
+            "Expected scans with a weight of two patients at least, got "
+            f"n_samples={len(rows)} of one. Some are held out, to choose the strength "
+            "of the closed form: use scans of more patients."
         )
     center = np.average(features, axis=0, weights=weight)
     scale = np.sqrt(np.average((features - center) ** 2, axis=0, weights=weight))
     # What varies by rounding alone is constant.
-    scale[scale <= 1e-6 * np.abs(center)] = np.inf
+    constant = scale <= 1e-6 * np.abs(center)
+    if not constant.all():
+        # A channel that nearly never responds would be blown up where it does.
+        scale = np.maximum(scale, _LEAST_SCALE * np.median(scale[~constant]))
+    scale[constant] = np.inf
     standard = (features - center) / scale
     alphas = _ALPHAS if alpha is None else np.array([alpha], dtype=float)
     held_out = np.empty((len(alphas), *targets.shape))

@@ -129,6 +129,8 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
     (8,)
     """
 
+    module_: ChannelStatistics
+
     def __init__(
         self,
         backbone: str = "squeezenet1_0",
@@ -186,6 +188,8 @@ height, width), or sequence
         OSError
             If ImageNet weights are neither cached nor can be downloaded.
         """
+        if hasattr(self, "module_"):
+            del self.module_  # so that a failing refit leaves the transformer unfitted
         check_backbone(self.backbone)
         check_weights(self.weights)
         layers = check_layers(self.backbone, self.layers, self.weights)

@@ -131,7 +131,9 @@ class TBSNet(NeuralNetClassifier):
         batches = (
             x["images"].to(self.device) for x, _ in Batches(data, self.batch_size)
         )
-        with self._autocast():
+        # In training mode some layers draw: EfficientNet drops paths.
+        draws = self.random_stream_.drawing() if self.draws_in_training else None
+        with self._autocast(), draws or nullcontext():
             torch.optim.swa_utils.update_bn(batches, self.module_)
 
     def _train_in_epochs(self, data, valid):

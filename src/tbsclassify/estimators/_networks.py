@@ -307,10 +307,15 @@ def check_images_fit(name: str, model: nn.Module, image_shape: tuple[int, ...]) 
         if fits(height, width):
             return
         smallest = next((side for side in range(1, 400) if fits(side, side)), None)
+    least = (
+        "none below 400 x 400 pixels. Use larger scales"
+        if smallest is None
+        else f"images from {smallest} x {smallest} pixels on. Use larger crops, such "
+        "as LumbarCropper(size=224)"
+    )
     raise ValueError(
         f"X holds images of {height} x {width} pixels, but backbone={name!r} takes "
-        f"images from {smallest} x {smallest} pixels on. Use larger crops, such as "
-        "LumbarCropper(size=224)."
+        f"{least}."
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from sklearn.base import is_classifier
 
 from tbsclassify.metrics._regression import check_values, regression_row
 from tbsclassify.plotting._style import COLOURS, LABEL_SIZE, LINE_STYLES, axes_of
@@ -151,7 +152,19 @@ class BlandAltmanDisplay:
         -------
         display : BlandAltmanDisplay
             The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If `estimator` is a classifier, whose predictions are no values.
         """
+        if is_classifier(estimator):
+            name = type(estimator).__name__
+            raise ValueError(
+                f"Expected estimator to be a regressor, got a classifier, {name}, "
+                "which predicts classes. Where it has learned TBS, use "
+                "from_predictions(tbs, estimator.predict_tbs(X))."
+            )
         return cls.from_predictions(tbs, estimator.predict(X), **options)
 
     def plot(self, ax: Any = None) -> Self:
