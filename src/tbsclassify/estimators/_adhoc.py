@@ -33,9 +33,9 @@ class AdHocEstimator(BaseTBSEstimator):
         self,
         blocks: int = 3,
         filters: Sequence[int] = (16, 32, 64),
-        fc: Sequence[int] = (1000,),
+        fc: Sequence[int] = (),
         *,
-        pooling: str = "statistics",
+        pooling: str | None = None,
         optimizer: str = "adamw",
         lr: float = 0.0003,
         momentum: float = 0.9,
@@ -87,8 +87,14 @@ class AdHocEstimator(BaseTBSEstimator):
                 )
             for i, size in enumerate(sizes):
                 check_number(size, f"{name}[{i}]", low=1, integer=True)
-        check_option(self.pooling, "pooling", ("flatten", "statistics"))
-        if self.pooling == "statistics" and not self.blocks:
+        if self.pooling is not None:
+            check_option(self.pooling, "pooling", ("flatten", "statistics"))
+        if self.pooling == "statistics" and len(self.fc):
+            raise ValueError(
+                'Expected fc to be empty with pooling="statistics", whose head is '
+                f'linear, got {self.fc!r}. Use pooling="flatten", or fc=().'
+            )
+        if self._starts_in_closed_form and not self.blocks:
             raise ValueError(
                 'Expected blocks to be 1 at least with pooling="statistics", which '
                 'describes the maps of blocks, got 0. Use pooling="flatten".'
@@ -101,12 +107,14 @@ class AdHocEstimator(BaseTBSEstimator):
 
     @property
     def _starts_in_closed_form(self):
-        return self.pooling == "statistics"
+        return self.pooling == "statistics" or (
+            self.pooling is None and not len(self.fc)
+        )
 
     def _make_module(self, n_outputs):
         shape, filters = self.image_shape_, tuple(self.filters)
         levels = self.intensity_mean_, self.intensity_std_
-        if self.pooling == "statistics":
+        if self._starts_in_closed_form:
             return partial(adhoc_texture_network, shape, *levels, filters, n_outputs)
         return partial(
             adhoc_network, shape, *levels, filters, tuple(self.fc), n_outputs
@@ -116,10 +124,10 @@ class AdHocEstimator(BaseTBSEstimator):
 class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     """A small convolutional network trained on the scans alone.
 
-    Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling,
-    followed by fully connected layers (the paper's approach 3 [1]_). The output is
-    one sigmoid for two classes, and softmax for more. `from_paper` makes the paper's
-    four networks, with its training.
+    Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling. What
+    follows is a linear head on statistics of their maps, or fully connected layers
+    (the paper's approach 3 [1]_). The output is one sigmoid for two classes, and
+    softmax for more. `from_paper` makes the paper's four networks, with its training.
 
     With ``fit(..., tbs=...)`` the network learns the TBS value, and the classes
     follow from it. Where TBS is known, this is the better way.
@@ -130,14 +138,15 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         Number of convolution blocks.
     filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
-    fc : sequence of int, default=(1000,)
-        Sizes of the hidden fully connected layers, with ``pooling="flatten"``. The
-        output layer follows the number of classes and is not listed.
-    pooling : {"statistics", "flatten"}, default="statistics"
+    fc : sequence of int, default=()
+        Sizes of the hidden fully connected layers behind flattened maps. The output
+        layer follows the number of classes and is not listed.
+    pooling : {"statistics", "flatten"}, default=None
         "statistics" describes the maps of every block by mean and standard deviation,
         which do not depend on where something is, with a linear head on them. It
         starts from the closed form on random filters, and then all is trained.
         "flatten" hands every value of the last maps to the fully connected layers.
+        None is "flatten" where `fc` names some, else "statistics".
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.0003
@@ -250,7 +259,7 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     >>> y = TBSLabeler().fit_transform(scans.tbs)
     >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
     >>> model = TBSAdHocClassifier(
-    ...     blocks=2, filters=(4, 8), fc=(16,), max_epochs=3, random_state=0
+    ...     blocks=2, filters=(4, 8), max_epochs=3, random_state=0
     ... )
     >>> model.fit(crops, y, groups=scans.patient, tbs=scans.tbs).n_epochs_
     3
@@ -262,9 +271,9 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         self,
         blocks: int = 3,
         filters: Sequence[int] = (16, 32, 64),
-        fc: Sequence[int] = (1000,),
+        fc: Sequence[int] = (),
         *,
-        pooling: str = "statistics",
+        pooling: str | None = None,
         optimizer: str = "adamw",
         lr: float = 0.0003,
         momentum: float = 0.9,
@@ -354,14 +363,15 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
         Number of convolution blocks.
     filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
-    fc : sequence of int, default=(1000,)
-        Sizes of the hidden fully connected layers, with ``pooling="flatten"``. The
-        output layer is not listed.
-    pooling : {"statistics", "flatten"}, default="statistics"
+    fc : sequence of int, default=()
+        Sizes of the hidden fully connected layers behind flattened maps. The output
+        layer is not listed.
+    pooling : {"statistics", "flatten"}, default=None
         "statistics" describes the maps of every block by mean and standard deviation,
         which do not depend on where something is, with a linear head on them. It
         starts from the closed form on random filters, and then all is trained.
         "flatten" hands every value of the last maps to the fully connected layers.
+        None is "flatten" where `fc` names some, else "statistics".
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.0003
@@ -448,7 +458,7 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     >>> scans = make_dxa_phantoms(24, random_state=0)
     >>> crops = LumbarCropper(size=64, scale="fit").fit_transform(scans.frame)
     >>> model = TBSAdHocRegressor(
-    ...     blocks=2, filters=(4, 8), fc=(16,), max_epochs=3, random_state=0
+    ...     blocks=2, filters=(4, 8), max_epochs=3, random_state=0
     ... )
     >>> tbs = model.fit(crops, scans.tbs, groups=scans.patient).predict(crops)
     >>> tbs.shape
