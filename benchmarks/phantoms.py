@@ -76,10 +76,16 @@ def slopes(scans, **parameters):
 
 def networks():
     """Make the networks of the quickstart, with its short trainings."""
-    ad_hoc = TBSAdHocClassifier(
-        5, (8, 16, 32, 32, 32), (32,), lr=0.003, batch_size=24, max_epochs=10
+    ad_hoc = TBSAdHocClassifier.from_paper(
+        "model4",
+        blocks=5,
+        filters=(8, 16, 32, 32, 32),
+        fc=(32,),
+        lr=0.003,
+        batch_size=24,
+        max_epochs=10,
     )
-    squeezenet = TBSPretrainedClassifier("squeezenet1_0", "head", lr=0.001)
+    squeezenet = TBSPretrainedClassifier.from_paper("squeezenet1_0", "head", lr=0.001)
     return {
         "ad hoc network, 10 epochs": ad_hoc,
         "SqueezeNet head, 4 epochs": squeezenet.set_params(max_epochs=4),

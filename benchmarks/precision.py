@@ -23,7 +23,8 @@ PRECISIONS = ("float32", "bfloat16")
 
 def models(**parameters):
     return {
-        "ad hoc": TBSAdHocClassifier(
+        "ad hoc": TBSAdHocClassifier.from_paper(
+            "model4",
             blocks=4,
             filters=(8, 16, 32, 32),
             fc=(32,),
@@ -32,7 +33,7 @@ def models(**parameters):
             max_epochs=15,
             **parameters,
         ),
-        "SqueezeNet, head": TBSPretrainedClassifier(
+        "SqueezeNet, head": TBSPretrainedClassifier.from_paper(
             "squeezenet1_0", "head", weights=None, lr=0.01, **parameters
         ),
     }

@@ -107,7 +107,7 @@ def make_ours(name, mode, n_epochs):
         return TBSAdHocClassifier.from_paper(
             name, early_stopping=False, precision="float32", max_epochs=n_epochs
         )
-    return TBSPretrainedClassifier(
+    return TBSPretrainedClassifier.from_paper(
         name, mode, weights=None, precision="float32", max_epochs=n_epochs
     )
 

@@ -69,7 +69,7 @@ def out_of_fold(name, data, network, mode, weights, seed):
     proba = np.empty(len(y))
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     for train, test in folds.split(X, y, patient):
-        model = TBSPretrainedClassifier(
+        model = TBSPretrainedClassifier.from_paper(
             network,
             mode,
             weights=weights,

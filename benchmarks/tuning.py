@@ -67,9 +67,8 @@ def make_data(n_patients, size):
 
 
 def network(max_epochs, **parameters):
-    return TBSAdHocClassifier(
-        max_epochs=max_epochs, early_stopping=False, random_state=0, **parameters
-    )
+    settings = {"max_epochs": max_epochs, "early_stopping": False, "random_state": 0}
+    return TBSAdHocClassifier.from_paper("model4", **settings | parameters)
 
 
 def count_epochs(*seeds, max_epochs=20, n_trials=32):
