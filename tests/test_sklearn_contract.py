@@ -63,6 +63,7 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
 @parametrize_with_checks(
     [
         TBSAdHocClassifier(
+            filters=(8, 28, 36),
             lr=0.01,
             max_epochs=30,
             batch_size=16,

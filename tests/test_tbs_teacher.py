@@ -536,7 +536,7 @@ def test_bad_parameters_of_the_recipe_are_named(parameters, message, spines):
 
 def test_statistics_of_the_last_maps_take_the_place_of_their_pixels(spines):
     flat, pooled = (
-        small_adhoc(pooling=pooling).fit(spines.X, spines.y)
+        small_adhoc(pooling=pooling, fc=()).fit(spines.X, spines.y)
         for pooling in ("flatten", "statistics")
     )
     first = {
@@ -555,6 +555,7 @@ def test_statistics_of_the_last_maps_tell_textures_apart(spines):
     train = spines.patient < 10
     model = small_adhoc(
         pooling="statistics",
+        fc=(),
         optimizer="adamw",
         lr=0.03,
         max_epochs=20,

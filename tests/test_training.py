@@ -437,6 +437,14 @@ def test_callbacks_after_one_that_ends_the_training_hear_of_the_epoch(spines):
     assert model.history_["seen"].tolist() == [True, True]
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Have Python's own handler, which processes of pytest-xdist do without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _interrupt():
     signal.raise_signal(signal.SIGINT)
 

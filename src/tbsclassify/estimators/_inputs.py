@@ -107,8 +107,8 @@ def with_mean_one(weight: np.ndarray) -> np.ndarray:
     if not weight.any():
         raise ValueError(
             "Expected weights above zero for some scans of both the training and the "
-            "validation set, got a part in which all are zero. Give more scans a "
-            "weight, or hold none out: early_stopping=False and no tbs."
+            "validation set, got a part in which all are zero. Change sample_weight or "
+            "class_weight, or hold none out: early_stopping=False and no tbs."
         )
     # The largest becomes 1 first, so that neither the sum nor the factor overflows.
     weight = weight / weight.max()
