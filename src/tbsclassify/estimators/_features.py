@@ -18,12 +18,7 @@ from tbsclassify._validation import (
     check_random_seed,
 )
 from tbsclassify.estimators._batches import as_tensor
-from tbsclassify.estimators._inputs import (
-    check_images,
-    grey_range,
-    imagenet_statistics,
-    intensity_statistics,
-)
+from tbsclassify.estimators._inputs import check_images, colour_statistics
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._net import resolve_device, resolve_precision
 from tbsclassify.estimators._networks import check_backbone
@@ -199,13 +194,9 @@ height, width), or sequence
         check_number(self.batch_size, "batch_size", low=1, integer=True)
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         device = resolve_device(self.device)
-        images = self._iter_images(X)
-        if self.weights is None:
-            mean, std = intensity_statistics(images)
-        else:
-            mean, std = imagenet_statistics(self.backbone, *grey_range(images))
-        self.intensity_mean_ = np.broadcast_to(mean, 3).copy()
-        self.intensity_std_ = np.broadcast_to(std, 3).copy()
+        self.intensity_mean_, self.intensity_std_ = colour_statistics(
+            self._iter_images(X), self.backbone, self.weights
+        )
         stream = RandomStream(check_random_seed(self.random_state), device)
         with stream.drawing():
             self.module_ = ChannelStatistics(
@@ -272,10 +263,5 @@ height, width), or sequence
         batches = [X] if issparse(X) else iter_batches(X, self.batch_size)
         for batch in batches:
             images, _ = check_images(self, batch, reset=reset)
-            if images.shape[1] not in (1, 3):
-                raise ValueError(
-                    "Expected X to hold images of 1 channel (grey) or 3 (colour) for "
-                    f"backbone={self.backbone!r}, got {images.shape[1]} channels."
-                )
             yield from images
             reset = False

@@ -128,7 +128,42 @@ def intensity_statistics(
     return means.mean(axis=0), np.where(spread > 0, spread, 1.0)
 
 
-def grey_range(images: Iterable[np.ndarray]) -> tuple[float, float]:
+def colour_statistics(
+    images: Iterable[np.ndarray], backbone: str, weights: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what grey levels are shifted by and divided by for a network of colours.
+
+    With weights it is what torchvision's networks expect; with random ones, mean and
+    deviation of the images, read one by one.
+
+    Raises
+    ------
+    ValueError
+        If images have neither one channel nor three.
+    """
+    images = _of_known_colours(images, backbone)
+    if weights is None:
+        mean, std = intensity_statistics(images)
+    else:
+        low, high = _grey_range(images)
+        transforms = imagenet_weights(backbone).transforms()
+        width = high - low if high > low else 1.0
+        mean = low + width * np.array(transforms.mean)
+        std = width * np.array(transforms.std)
+    return np.broadcast_to(mean, 3).copy(), np.broadcast_to(std, 3).copy()
+
+
+def _of_known_colours(images, backbone):
+    for image in images:
+        if len(image) not in (1, 3):
+            raise ValueError(
+                "Expected X to hold images of 1 channel (grey) or 3 (colour) for "
+                f"backbone={backbone!r}, got {len(image)} channels."
+            )
+        yield image
+
+
+def _grey_range(images):
     """Return the grey levels that count as black and white.
 
     8-bit scans fill their range. Those of other depths rarely do: theirs is that of
@@ -141,20 +176,3 @@ def grey_range(images: Iterable[np.ndarray]) -> tuple[float, float]:
         limits.append((float(image.min()), float(image.max())))
     low, high = zip(*limits, strict=True)
     return min(low), max(high)
-
-
-def imagenet_statistics(
-    backbone: str, low: float, high: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation that a network of torchvision expects, as grey levels.
-
-    Parameters
-    ----------
-    backbone : str
-        Torchvision's name of the network.
-    low, high : float
-        Grey levels that it sees as 0 and 1.
-    """
-    transforms = imagenet_weights(backbone).transforms()
-    width = high - low if high > low else 1.0
-    return low + width * np.array(transforms.mean), width * np.array(transforms.std)

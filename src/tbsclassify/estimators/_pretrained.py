@@ -11,11 +11,7 @@ from tbsclassify._validation import check_number, check_option
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._classifier import BaseTBSClassifier
-from tbsclassify.estimators._inputs import (
-    grey_range,
-    imagenet_statistics,
-    intensity_statistics,
-)
+from tbsclassify.estimators._inputs import colour_statistics
 from tbsclassify.estimators._networks import (
     PAPER_TRAINING,
     PretrainedNetwork,
@@ -151,18 +147,9 @@ class PretrainedEstimator(BaseTBSEstimator):
     _starts_in_closed_form = _has_statistics
 
     def _fit_normalization(self, images):
-        channels = self.image_shape_[0]
-        if channels not in (1, 3):
-            raise ValueError(
-                f"Expected X to hold images of 1 channel (grey) or 3 (colour) for "
-                f"backbone={self.backbone!r}, got {channels} channels."
-            )
-        if self.weights is None:
-            mean, std = intensity_statistics(images)
-        else:
-            mean, std = imagenet_statistics(self.backbone, *grey_range(images))
-        self.intensity_mean_ = np.broadcast_to(mean, 3).copy()
-        self.intensity_std_ = np.broadcast_to(std, 3).copy()
+        self.intensity_mean_, self.intensity_std_ = colour_statistics(
+            images, self.backbone, self.weights
+        )
 
     def _count_outputs(self, n_classes):
         return super()._count_outputs(n_classes) if self._has_statistics else n_classes
