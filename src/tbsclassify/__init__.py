@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     )
     from tbsclassify.augmentation import AugmentationSampler, RandomAugmentation
     from tbsclassify.clinical import make_clinical_baseline
-    from tbsclassify.comparison import all_models, compare_models, paper_models
+    from tbsclassify.comparison import (
+        all_models,
+        compare_models,
+        paper_models,
+        radiomics_models,
+    )
     from tbsclassify.cropping import LumbarCropper
     from tbsclassify.datasets import load_scans, make_dxa_phantoms
     from tbsclassify.estimators import (
@@ -44,8 +49,10 @@ if TYPE_CHECKING:
     from tbsclassify.metrics import classification_row, format_table
     from tbsclassify.splitting import paper_split, train_validation_test_split
     from tbsclassify.texture import (
+        TextureMatrixFeatures,
         VariogramFeatures,
         initial_slope,
+        make_radiomics_classifier,
         make_texture_classifier,
     )
     from tbsclassify.tuning import RayTuneSearchCV
@@ -61,6 +68,7 @@ __all__ = [
     "TBSLabeler",
     "TBSPretrainedClassifier",
     "TBSPretrainedRegressor",
+    "TextureMatrixFeatures",
     "VariogramFeatures",
     "__version__",
     "all_models",
@@ -79,11 +87,13 @@ __all__ = [
     "load_scans",
     "make_clinical_baseline",
     "make_dxa_phantoms",
+    "make_radiomics_classifier",
     "make_texture_classifier",
     "metrics",
     "paper_models",
     "paper_split",
     "plotting",
+    "radiomics_models",
     "read_scan",
     "splitting",
     "texture",
@@ -103,6 +113,7 @@ _ORIGIN = {
     "TBSLabeler": "labels",
     "TBSPretrainedClassifier": "estimators",
     "TBSPretrainedRegressor": "estimators",
+    "TextureMatrixFeatures": "texture",
     "VariogramFeatures": "texture",
     "all_models": "comparison",
     "classification_row": "metrics",
@@ -112,9 +123,11 @@ _ORIGIN = {
     "load_scans": "datasets",
     "make_clinical_baseline": "clinical",
     "make_dxa_phantoms": "datasets",
+    "make_radiomics_classifier": "texture",
     "make_texture_classifier": "texture",
     "paper_models": "comparison",
     "paper_split": "splitting",
+    "radiomics_models": "comparison",
     "read_scan": "images",
     "train_validation_test_split": "splitting",
 }

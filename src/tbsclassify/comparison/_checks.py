@@ -21,7 +21,8 @@ def check_models(models: Mapping[str, Any] | str, X: Any) -> dict[str, Any]:
         models = models_by_name(models, X)
     if not isinstance(models, Mapping) or not models:
         raise TypeError(
-            'Expected models to be a dict of classifiers by name, "paper" or "all", '
+            'Expected models to be a dict of classifiers by name, "paper", '
+            '"radiomics" or "all", '
             f"got {models!r} of type {type(models).__name__}."
         )
     for name, model in models.items():

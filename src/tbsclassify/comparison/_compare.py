@@ -48,10 +48,11 @@ def compare_models(
 
     Parameters
     ----------
-    models : dict of str to estimator, "paper" or "all"
+    models : dict of str to estimator, "paper", "radiomics" or "all"
         Unfitted classifiers with `predict_proba`, by name. ``"paper"`` takes
-        `paper_models` and ``"all"`` takes `all_models`. Where X is a table with
-        any of the columns age, bmi, bmd and sex, both also have ``"clinical"``,
+        `paper_models`, ``"radiomics"`` `radiomics_models` and ``"all"``
+        `all_models`. Where X is a table with any of the columns age, bmi, bmd
+        and sex, they also have ``"clinical"``,
         `make_clinical_baseline`, which sees no image. Where the estimator or the
         last step of a Pipeline takes `groups` in fit, it gets them, so that its
         own validation set is split off by patient, too; unless it was told not
@@ -134,6 +135,7 @@ def compare_models(
     See Also
     --------
     paper_models : The models of the paper.
+    radiomics_models : Those of the group's second paper.
     all_models : These and the library's own.
     tbsclassify.splitting.paper_split : Its test set.
 

@@ -1,5 +1,6 @@
 """The models of the paper and the library's own, ready to be compared."""
 
+from collections.abc import Callable
 from typing import Any
 
 from sklearn.base import clone
@@ -11,7 +12,11 @@ from tbsclassify.clinical import CLINICAL_COLUMNS, make_clinical_baseline
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.estimators import TBSAdHocClassifier, TBSPretrainedClassifier
 from tbsclassify.estimators._networks import PAPER_BACKBONES, PAPER_MODELS
-from tbsclassify.texture import make_texture_classifier
+from tbsclassify.texture import (
+    TextureMatrixFeatures,
+    make_radiomics_classifier,
+    make_texture_classifier,
+)
 
 
 def paper_models(
@@ -67,6 +72,43 @@ def paper_models(
     return models | {"texture": make_texture_classifier()}
 
 
+def radiomics_models(
+    *, features: TextureMatrixFeatures | None = None, resampler: Any = None
+) -> dict[str, Pipeline]:
+    """Make the three classifiers of the group's second paper, on radiomics.
+
+    Parameters
+    ----------
+    features : TextureMatrixFeatures, default=None
+        The features; None takes the families GLDM and GLRLM.
+    resampler : object with `fit_resample`, default=None
+        What changes each training set, such as ``imblearn.combine.SMOTEENN()``.
+
+    Returns
+    -------
+    models : dict of str to Pipeline
+        ``"radiomics-svm"``, ``"radiomics-logistic"`` and ``"radiomics-boosting"``,
+        made by `make_radiomics_classifier`.
+
+    See Also
+    --------
+    paper_models : Those of the first paper.
+
+    Examples
+    --------
+    >>> from tbsclassify.comparison import radiomics_models
+    >>> list(radiomics_models())
+    ['radiomics-svm', 'radiomics-logistic', 'radiomics-boosting']
+    """
+    models = {
+        f"radiomics-{name}": make_radiomics_classifier(
+            name, features=features, resampler=resampler
+        )
+        for name in ("svm", "logistic", "boosting")
+    }
+    return {name: clone(model) for name, model in models.items()}
+
+
 def all_models(
     *, cropper: LumbarCropper | None = None, **parameters: Any
 ) -> dict[str, Pipeline]:
@@ -83,9 +125,10 @@ def all_models(
     Returns
     -------
     models : dict of str to Pipeline
-        Those of `paper_models`, ``"texture"`` included, then ``"deep-texture"``,
-        the ``mode="texture"`` of `TBSPretrainedClassifier`, and ``"ad-hoc"``,
-        `TBSAdHocClassifier` with its own settings in place of the paper's.
+        Those of `paper_models`, ``"texture"`` included, and of `radiomics_models`,
+        then ``"deep-texture"``, the ``mode="texture"`` of
+        `TBSPretrainedClassifier`, and ``"ad-hoc"``, `TBSAdHocClassifier` with its
+        own settings in place of the paper's.
 
     See Also
     --------
@@ -94,18 +137,22 @@ def all_models(
     Examples
     --------
     >>> from tbsclassify.comparison import all_models
-    >>> list(all_models())[-3:]
-    ['texture', 'deep-texture', 'ad-hoc']
+    >>> list(all_models())[-2:]
+    ['deep-texture', 'ad-hoc']
     """
     networks = {
         "deep-texture": TBSPretrainedClassifier(mode="texture"),
         "ad-hoc": TBSAdHocClassifier(),
     }
     own = _after_cropper(networks, cropper, parameters)
-    return paper_models(cropper=cropper, **parameters) | own
+    return paper_models(cropper=cropper, **parameters) | radiomics_models() | own
 
 
-MODELS_BY_NAME = {"paper": paper_models, "all": all_models}
+MODELS_BY_NAME: dict[str, Callable[[], dict[str, Any]]] = {
+    "paper": paper_models,
+    "radiomics": radiomics_models,
+    "all": all_models,
+}
 
 
 def models_by_name(name: str, X: Any) -> dict[str, Any]:
