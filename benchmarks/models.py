@@ -50,11 +50,13 @@ from tbsclassify import (
     TBSAdHocClassifier,
     TBSLabeler,
     TBSPretrainedClassifier,
+    TextureMatrixFeatures,
     VariogramFeatures,
     compare_models,
     load_scans,
     make_clinical_baseline,
     make_dxa_phantoms,
+    make_radiomics_classifier,
     make_texture_classifier,
 )
 from tbsclassify._pipelines import decline_metadata, fit_metadata
@@ -65,7 +67,7 @@ from tbsclassify.labels import TBS_THRESHOLDS
 from tbsclassify.metrics import classification_row, difference_row, regression_row
 
 REAL_VALUES = {"normal": 1.40, "osteopenia": 1.27, "osteoporosis": 1.10}
-REFERENCES = ("variogram", "clinical")
+REFERENCES = ("variogram", "deep texture, TBS", "clinical")
 SLOW = ("full, TBS", "paper's Model 4")
 # The control fits twice as often, so it is for models that take seconds.
 CONTROLLED = (
@@ -73,6 +75,7 @@ CONTROLLED = (
     "clinical",
     "variogram",
     "variogram, TBS",
+    "radiomics, TBS",
     "deep texture, TBS",
     "deep texture, random weights, TBS",
     "image + clinical, TBS",
@@ -118,6 +121,9 @@ def make_models(weights):
         StandardScaler(),
     )
     image_and_clinical = [("image", image), ("clinical", make_clinical_features())]
+    radiomics = make_pipeline(TextureMatrixFeatures(), StandardScaler())
+    variogram = make_pipeline(VariogramFeatures(), StandardScaler())
+    textures = [("variogram", variogram), ("radiomics", radiomics)]
     models = {
         "clinical": make_clinical_baseline(),
         "grey levels": make_pipeline(
@@ -128,6 +134,14 @@ def make_models(weights):
         ),
         "variogram": make_texture_classifier(),
         "variogram, TBS": make_pipeline(VariogramFeatures(), RidgeOnTBS()),
+        "radiomics, SVM": make_radiomics_classifier("svm"),
+        "radiomics, TBS": make_pipeline(radiomics, RidgeOnTBS()),
+        "variogram + radiomics, TBS": make_pipeline(
+            FeatureUnion(textures), RidgeOnTBS()
+        ),
+        "image + variogram + radiomics, TBS": make_pipeline(
+            FeatureUnion([("image", image), *textures]), RidgeOnTBS()
+        ),
         "image + clinical, TBS": make_pipeline(
             FeatureUnion(image_and_clinical), RidgeOnTBS()
         ),
