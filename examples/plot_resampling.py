@@ -36,9 +36,7 @@ from sklearn.svm import SVC
 from tbsclassify import (
     TBSLabeler,
     TextureMatrixFeatures,
-    compare_models,
     make_dxa_phantoms,
-    radiomics_models,
 )
 from tbsclassify.metrics import classification_row
 
