@@ -37,7 +37,12 @@ from sklearn.utils import Bunch
 
 from tbsclassify import LumbarCropper, RayTuneSearchCV, TBSAdHocClassifier
 from tbsclassify._pipelines import fit_metadata
-from tbsclassify.comparison import all_models, compare_models, paper_models
+from tbsclassify.comparison import (
+    all_models,
+    compare_models,
+    paper_models,
+    radiomics_models,
+)
 from tbsclassify.comparison._checks import check_models
 from tbsclassify.comparison._control import permute_patients
 from tbsclassify.comparison._fits import best_threshold
@@ -1142,13 +1147,15 @@ def test_all_models_are_the_paper_s_and_our_own_behind_one_cropper():
     cropper = LumbarCropper(size=96)
     models = all_models(cropper=cropper, max_epochs=3, weights=None)
     paper = paper_models(cropper=cropper, max_epochs=3, weights=None)
-    assert list(models) == [*paper, "deep-texture", "ad-hoc"]
+    assert list(models) == [*paper, *radiomics_models(), "deep-texture", "ad-hoc"]
     assert {name: repr(model) for name, model in paper.items()}.items() <= {
         name: repr(model) for name, model in models.items()
     }.items()
     assert models["deep-texture"][-1].mode == "texture"
     assert models["deep-texture"][-1].weights is None
-    assert {models[name][0].size for name in models if name != "texture"} == {96}
+    croppers = [model[0] for model in models.values() if hasattr(model[0], "size")]
+    assert {cropper.size for cropper in croppers} == {96}
+    assert len(croppers) == 14 + 2
     assert models["ad-hoc"][-1].get_params() == TBSAdHocClassifier().get_params() | {
         "max_epochs": 3
     }
@@ -1163,7 +1170,8 @@ TABLES = {
 
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize(
-    ("name", "make"), [("paper", paper_models), ("all", all_models)]
+    ("name", "make"),
+    [("paper", paper_models), ("radiomics", radiomics_models), ("all", all_models)],
 )
 def test_a_baseline_without_images_is_there_where_the_table_has_its_columns(
     name, make, kind
