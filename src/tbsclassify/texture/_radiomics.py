@@ -121,7 +121,7 @@ class TextureMatrixFeatures(StatelessScanTransformer):
     n_levels : int, default=32
         Number of bins, of equal width between the least and the greatest grey
         level of the vertebra. So all families but "firstorder" stay the same when
-        brightness or contrast changes.
+        brightness or contrast changes, as long as nothing is clipped.
     margin : int, default=4
         Pixels to take off all sides of the boxes or labelled regions, because
         endplates and cortical walls are no trabecular texture.
@@ -146,7 +146,8 @@ class TextureMatrixFeatures(StatelessScanTransformer):
     as the sum average of the GLCM, and shape: boxes have none.
 
     The features are in units of pixels and depend on their size: see
-    ``benchmarks/robustness.py``. Bring all scans to one size of pixel first.
+    :ref:`sphx_glr_auto_examples_plot_robustness.py`. Bring all scans to one size of
+    pixel first.
 
     Nothing is learned from the scans, so `transform` works without `fit`.
 
