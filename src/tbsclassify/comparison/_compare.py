@@ -1,6 +1,6 @@
 """The paper's experiment as a tool: many models, the same scans, one table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -13,12 +13,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from tbsclassify._checkpoint import Checkpoint
 from tbsclassify._scores import check_labels
 from tbsclassify._validation import check_groups, check_random_seed, patient_ids
-from tbsclassify.comparison._checks import check_models, check_numbers, check_positive
+from tbsclassify.comparison._checks import (
+    check_models,
+    check_numbers,
+    check_positive,
+    list_checks,
+)
 from tbsclassify.comparison._control import (
     control_table,
     shuffle_for_each,
     warn_of_findings,
 )
+from tbsclassify.comparison._duplicates import find_duplicates
 from tbsclassify.comparison._fits import Target, derive_seed, list_splits, plan_trials
 from tbsclassify.comparison._result import ComparisonResult, collect
 from tbsclassify.comparison._run import run_all
@@ -36,7 +42,7 @@ def compare_models(
     n_repeats: int = 1,
     threshold: float | str = 0.5,
     pos_label: int | str | bool = 1,
-    check: str | None = None,
+    check: str | Sequence[str] | None = None,
     n_bootstrap: int = 2000,
     confidence_level: float = 0.95,
     random_state: np.random.RandomState | int | None = None,
@@ -211,12 +217,13 @@ def compare_models(
     target = Target(y, None if tbs is None else check_tbs(tbs, len(y)))
     classes = np.unique(y)
     pos_label = check_positive(classes, pos_label, threshold)
-    check_numbers(n_repeats, cv, check, n_bootstrap, confidence_level, n_jobs)
+    checks = list_checks(check)
+    check_numbers(n_repeats, cv, n_bootstrap, confidence_level, n_jobs)
     seed = check_random_seed(random_state)
     splits = list_splits(X, y, groups, cv=cv, n_repeats=n_repeats, seed=seed)
     trials = plan_trials(models, splits, [target] * len(splits), seed=seed)
     patient, _ = check_groups(groups, len(y))
-    if check == "permuted":
+    if "permuted" in checks:
         shuffled = shuffle_for_each(splits, target, patient, seed)
         trials += plan_trials(models, splits, shuffled, seed=seed, permuted=True)
     checkpoint = _open_checkpoint(
@@ -227,6 +234,16 @@ def compare_models(
         splits=[(split.train, split.test) for split in splits],
         settings=(seed, threshold, pos_label, get_config()["enable_metadata_routing"]),
     )
+    duplicates = None
+    if "duplicates" in checks:
+        duplicates = find_duplicates(
+            X,
+            splits,
+            patient,
+            groups,
+            confidence_level=confidence_level,
+            seed=derive_seed(seed, "duplicates"),
+        )
     outcomes = run_all(
         trials,
         models,
@@ -245,7 +262,8 @@ def compare_models(
         "random_state": derive_seed(seed, "bootstrap"),
     }
     result = collect(outcomes, groups, classes, pos_label, bootstrap)
-    if check == "permuted":
+    result.duplicates = duplicates
+    if "permuted" in checks:
         result.control = control_table(
             outcomes,
             y,
