@@ -1228,7 +1228,11 @@ def test_arguments_that_make_no_sense_are_refused(scans, change, error, message)
         ({"random_state": "seed"}, TypeError, "random_state to be"),
         ({"threshold": np.nan}, ValueError, "threshold to be a finite number"),
         ({"threshold": None}, TypeError, "threshold to be"),
-        ({"check": True}, ValueError, "check to be one of 'permuted', got True"),
+        (
+            {"check": True},
+            ValueError,
+            "check to be one of 'permuted', 'duplicates', got True",
+        ),
         ({"pos_label": "degraded"}, ValueError, "got 'degraded'"),
         ({"n_repeats": 0}, ValueError, "n_repeats to be an integer at least 1"),
         ({"n_jobs": 0}, ValueError, "n_jobs to be an integer other than 0"),

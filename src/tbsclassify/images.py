@@ -175,8 +175,10 @@ def unscanned_mask(
     return mask
 
 
-def iter_scans(X: Any, *, channels: bool = False) -> Iterator[np.ndarray]:
-    """Yield the scans of `X` as checked arrays of one depth, reading paths.
+def iter_scans(
+    X: Any, *, channels: bool = False, one_depth: bool = True
+) -> Iterator[np.ndarray]:
+    """Yield the scans of `X` as checked arrays, reading paths.
 
     Threads read a few files ahead, while the caller works on what it has got.
 
@@ -186,18 +188,21 @@ def iter_scans(X: Any, *, channels: bool = False) -> Iterator[np.ndarray]:
         Scans in any of their forms.
     channels : bool, default=False
         Whether scans may have channels, as (channels, height, width).
+    one_depth : bool, default=True
+        Whether all scans must have the depth of the first.
 
     Raises
     ------
     ValueError
         If a scan cannot be read, has another shape, holds NaN, or is of another
-        depth than the first.
+        depth where that must not be.
     """
     depth = None
     for i, scan in enumerate(_iter_read(scans_of(X))):
         scan = check_scan(scan, i, channels=channels)
         depth = scan.dtype if depth is None else depth
-        check_one_depth(depth, scan.dtype, i)
+        if one_depth:
+            check_one_depth(depth, scan.dtype, i)
         yield scan
 
 

@@ -1,7 +1,7 @@
 """What is checked of a comparison before its first fit."""
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from tbsclassify._validation import check_number, check_option
 from tbsclassify.comparison._fits import THRESHOLD_MEASURES
 from tbsclassify.comparison._models import MODELS_BY_NAME, models_by_name
 from tbsclassify.metrics._bootstrap import check_bootstrap
+
+CHECKS = ("permuted", "duplicates")
 
 
 def check_models(models: Mapping[str, Any] | str, X: Any) -> dict[str, Any]:
@@ -77,17 +79,22 @@ def check_positive(
     return pos_label
 
 
+def list_checks(check: str | Sequence[str] | None) -> list[str]:
+    """Return the names of the checks that are asked for."""
+    if check is None:
+        return []
+    named = check if isinstance(check, list | tuple) else [check]
+    return [check_option(one, "check", CHECKS) for one in named]
+
+
 def check_numbers(
     n_repeats: int,
     cv: Any,
-    check: str | None,
     n_bootstrap: int,
     confidence_level: float,
     n_jobs: int | None,
 ) -> None:
-    """Check the numbers of a comparison, and the name of its check."""
-    if check is not None:
-        check_option(check, "check", ("permuted",))
+    """Check the numbers of a comparison."""
     check_bootstrap(n_bootstrap, confidence_level)
     check_number(n_repeats, "n_repeats", low=1, integer=True)
     if n_repeats > 1 and not isinstance(cv, numbers.Integral):

@@ -59,6 +59,13 @@ class ComparisonResult:
         least), ``roc_auc_low`` and ``roc_auc_high``, intervals that together have
         the confidence level, ``p_value``, how often chance alone gives as much,
         and ``error``.
+    duplicates : pandas.DataFrame or None
+        With ``check="duplicates"``, a row for each test row that nearly repeats a
+        training row of another patient, the surest first: ``repeat``, ``fold``,
+        ``scan`` and ``train_scan`` (their indices), ``patient`` and
+        ``train_patient``, ``distance`` (root mean square of the differences, in
+        standard deviations), ``ratio`` (this distance over that to the tenth
+        nearest patient), and ``p_value``, how often chance gives as small a ratio.
     classes : ndarray
         The classes, sorted.
     pos_label : int, str or bool
@@ -72,6 +79,7 @@ class ComparisonResult:
     fits: pd.DataFrame
     histories: dict[tuple, pd.DataFrame]
     control: pd.DataFrame | None
+    duplicates: pd.DataFrame | None
     classes: np.ndarray
     pos_label: Any
     bootstrap: dict
@@ -288,6 +296,7 @@ def collect(
         fits=fits,
         histories=_histories(outcomes),
         control=None,
+        duplicates=None,
         classes=classes,
         pos_label=pos_label,
         bootstrap=bootstrap,
