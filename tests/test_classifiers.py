@@ -654,6 +654,26 @@ def test_imagenet_weights_are_fed_what_they_were_trained_on(spines, monkeypatch)
     assert_allclose((model.intensity_mean_[0] - deep.min()) / width, 0.485)
 
 
+def test_narrow_images_are_in_float32_whatever_the_precision():
+    # In bfloat16, strided convolutions of maps one pixel wide are wrong on some CPUs.
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 40, 16)), np.arange(12) % 2
+    probabilities = [
+        TBSPretrainedClassifier(
+            "resnet18",
+            mode="full",
+            weights=None,
+            max_epochs=1,
+            precision=precision,
+            random_state=0,
+        )
+        .fit(X, y)
+        .predict_proba(X)
+        for precision in ("float32", "bfloat16")
+    ]
+    assert_array_equal(*probabilities)
+
+
 def test_bfloat16_predicts_nearly_as_float32(spines):
     probabilities = [
         small_adhoc(precision=precision).fit(spines.X, spines.y).predict_proba(spines.X)

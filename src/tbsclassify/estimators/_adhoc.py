@@ -190,7 +190,8 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         where there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32.
+        processors that compute with it natively, else float32. Images at
+        most 16 pixels wide are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, shuffling and the validation split. An int
         gives the same probabilities bit for bit on one CPU, in threads, too.
@@ -408,7 +409,8 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
         where there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32.
+        processors that compute with it natively, else float32. Images at
+        most 16 pixels wide are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, shuffling and the validation split. An int
         gives the same probabilities bit for bit on one CPU, in threads, too.

@@ -378,7 +378,9 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             device=device,
             verbose=self.verbose,
             **{} if self.verbose else silence,
-            autocast_dtype=resolve_precision(self.precision, device),
+            autocast_dtype=resolve_precision(
+                self.precision, device, self.image_shape_[-1]
+            ),
             augmentation=self.augmentation,
             precompute_features=self._head_only and self.augmentation is None,
             draws_in_training=self._draws_in_training,

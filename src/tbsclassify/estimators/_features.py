@@ -68,7 +68,8 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
         there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the maps. "auto" takes bfloat16 on processors that compute with
-        it natively, else float32. Statistics are always float32.
+        it natively, else float32. Statistics are always float32, and so are the maps
+        of images at most 16 pixels wide.
     random_state : int, RandomState or None, default=None
         Seed of random weights. The global random state is left as it was found.
 
@@ -228,7 +229,7 @@ height, width), or sequence
         """
         check_is_fitted(self, "module_")
         device = next(self.module_.buffers()).device
-        dtype = resolve_precision(self.precision, str(device))
+        dtype = resolve_precision(self.precision, str(device), self.image_shape_[-1])
         autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
         rows = []
         with torch.inference_mode(), reused_memory(), autocast:

@@ -19,6 +19,8 @@ from tbsclassify.estimators._random import RandomStream
 from tbsclassify.estimators._stopping import StopTrainingError, is_ctrl_c
 
 # Skorch's names of the first columns of `history_`.
+# Images of so few pixels across are never in bfloat16, see `resolve_precision`.
+_NARROW = 16
 _COLUMNS = ("epoch", "train_loss", "valid_loss", "dur")
 
 
@@ -398,13 +400,16 @@ def resolve_device(device: str) -> str:
     return str(device)
 
 
-def resolve_precision(precision: str, device: str) -> torch.dtype | None:
+def resolve_precision(precision: str, device: str, width: int) -> torch.dtype | None:
     """Return the dtype to autocast to, or None for float32 throughout.
 
     ``"auto"`` takes bfloat16 only where the processor computes with it: CUDA
-    from compute capability 8 on, CPUs with AVX-512 BF16 or AMX.
+    from compute capability 8 on, CPUs with AVX-512 BF16 or AMX. Images of small
+    `width` in pixels are in float32 always.
     """
-    if precision == "float32":
+    # On a CPU with AMX, a strided convolution in bfloat16 reads memory that nobody
+    # wrote if its input is one pixel wide (PyTorch 2.14). Networks halve five times.
+    if precision == "float32" or width <= _NARROW:
         return None
     if precision == "bfloat16":
         return torch.bfloat16

@@ -269,7 +269,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         where there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32.
+        processors that compute with it natively, else float32. Images at
+        most 16 pixels wide are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, dropout, shuffling and of what is held
         out. An int gives the same probabilities bit for bit on one CPU, in
@@ -547,7 +548,8 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         where there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32.
+        processors that compute with it natively, else float32. Images at
+        most 16 pixels wide are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, dropout, shuffling and of what is held
         out. An int gives the same probabilities bit for bit on one CPU, in
