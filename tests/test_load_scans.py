@@ -1,8 +1,10 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import load_real_scans
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, StratifiedGroupKFold
 from test_dicom import write_dicom
@@ -445,11 +447,51 @@ def test_pixel_sizes_of_the_table_go_before_those_of_files(tmp_path):
     assert_array_equal(load_scans(table, tmp_path).spacing, [[0.61, 0.61], [0.6, 0.6]])
 
 
-def test_pixel_sizes_in_another_unit_are_bad_rows(folder):
+def test_pixel_sizes_that_cannot_be_are_taken_as_not_known(folder):
     path, table = folder
-    table["row_spacing"] = table["column_spacing"] = [600.0] + [0.6] * 5
-    with pytest.raises(ValueError, match=r"row 0 .*row_spacing 600 .* millimetres"):
-        load_scans(table, path)
+    table["row_spacing"] = [600.0, 0.06, 0.3, 0.6, 0.2, 1.1]
+    table["column_spacing"] = [600.0, 0.06, 0.7, 0.6, 0.2, 1.1]
+    message = (
+        r"0\.2 to 1\.1 mm.* got 0\.06 to 600 mm in 3 of 6 rows of table, \[0, 1, 2\]"
+    )
+    with (
+        pytest.warns(UserWarning, match=message),
+        pytest.warns(UserWarning, match="pixels of different sizes"),
+    ):
+        scans = load_scans(table, path)
+    assert np.isnan(scans.spacing[:3]).all()
+    assert scans.spacing[3:, 0].tolist() == [0.6, 0.2, 1.1]
+
+
+def test_a_size_of_the_table_that_cannot_be_does_not_give_way_to_that_of_the_file(
+    tmp_path,
+):
+    table = dicom_folder(tmp_path, PixelSpacing=[[0.6, 0.6], [0.6, 0.6]])
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        scans = load_scans(table.assign(spacing=[0.025, 0.6]), tmp_path)
+    assert_array_equal(scans.spacing, [[np.nan, np.nan], [0.6, 0.6]])
+
+
+@pytest.mark.parametrize("name", ["spacing", "Pixel_Spacing", "pixel size (mm)"])
+def test_one_column_may_hold_the_size_of_square_pixels(folder, name):
+    path, table = folder
+    scans = load_scans(table.assign(**{name: "0.6"}), path)
+    assert_array_equal(scans.spacing, [[0.6, 0.6]] * 6)
+    assert name not in scans.frame
+    assert_array_equal(scans.frame[["row_spacing", "column_spacing"]], scans.spacing)
+    with pytest.raises(ValueError, match=f"{re.escape(name)} 'x' is not a number"):
+        load_scans(table.assign(**{name: "x"}), path)
+
+
+def test_loaded_scans_of_two_scanners_are_cropped_at_one_size(tmp_path):
+    table = dicom_folder(tmp_path, PixelSpacing=[[0.6, 0.6], [0.3, 0.3]])
+    with pytest.warns(UserWarning, match=r"LumbarCropper\(spacing="):
+        scans = load_scans(table, tmp_path)
+    crops = LumbarCropper(8, spacing=0.6).transform(scans.frame)
+    assert_array_equal(crops[0], scans.images[0][4:12, 4:12])
+    pairs = scans.images[1].astype(float).reshape(8, 2, 8, 2)
+    box = LumbarCropper(8, spacing=0.6, resample="box").transform(scans.frame[1:])
+    assert_allclose(box[0], pairs.mean(axis=(1, 3)), atol=1)
 
 
 def test_mixed_pixel_sizes_are_reported_by_row(tmp_path):

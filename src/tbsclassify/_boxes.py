@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from tbsclassify._scans import plain_name, scans_of
+from tbsclassify._scans import numbers_in, plain_name, scans_of
 
 # Corners of a box in pixels: the first row and column inside it and the first
 # row and column after it.
@@ -146,27 +145,13 @@ def boxes_of_table(table: Any) -> np.ndarray | None:
     if not names:
         return None
     if set(names) == {""}:
-        return boxes_in(table, names[""])[:, np.newaxis]
+        return numbers_in(table, names[""])[:, np.newaxis]
     unknown = np.full((len(table), len(BOX_SIDES)), np.nan)
     boxes = [
-        boxes_in(table, names[level]) if level in names else unknown for level in LEVELS
+        numbers_in(table, names[level]) if level in names else unknown
+        for level in LEVELS
     ]
     if "" in names:
         no_level = np.isnan(np.concatenate(boxes, axis=1)).all(axis=1, keepdims=True)
-        boxes[0] = np.where(no_level, boxes_in(table, names[""]), boxes[0])
+        boxes[0] = np.where(no_level, numbers_in(table, names[""]), boxes[0])
     return np.stack(boxes, axis=1)
-
-
-def boxes_in(table: Any, names: list[Any]) -> np.ndarray:
-    """Return four columns of a table as floats of shape (n, 4)."""
-    columns = [
-        [np.nan if pd.isna(value) else value for value in table[name].to_list()]
-        for name in names
-    ]
-    try:
-        return np.array(columns, dtype=float).T
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"Expected columns {', '.join(map(str, names))} to hold numbers of "
-            "pixels, got text in some rows. Convert them, as load_scans does."
-        ) from None

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tbsclassify._spacing import PLAUSIBLE_SPACING, are_plausible
+
 # Only these elements are parsed; names, ids and dates are never in memory.
 _TAGS = [
     "BitsAllocated",
@@ -48,11 +50,8 @@ _REGIONS = {
     r"|\blumbar\b|\bl spine\b",
 }
 
-# Pixels of spine and hip scans in mm; those of a total body are larger.
-_PLAUSIBLE_SPACING = (0.2, 1.1)
+# Pixels of a total body in mm, which are larger than those of a spine.
 _PLAUSIBLE_SPACING_TOTAL_BODY = (0.2, 3.0)
-# A pixel may be this much longer on one side than on the other.
-_MAX_ANISOTROPY = 2.0
 
 
 class UnreadableScanError(ValueError):
@@ -278,9 +277,8 @@ def _pixel_spacing(
     dataset: Any, region: str | None, name: str
 ) -> tuple[tuple[float, float] | None, str | None]:
     """Height and width of a pixel in mm and the element that tells them."""
-    low, high = (
-        _PLAUSIBLE_SPACING_TOTAL_BODY if region == "total_body" else _PLAUSIBLE_SPACING
-    )
+    total_body = region == "total_body"
+    limits = _PLAUSIBLE_SPACING_TOTAL_BODY if total_body else PLAUSIBLE_SPACING
     for element in ("PixelSpacing", "ImagerPixelSpacing", "ExposedArea"):
         spacing = _two_positive(dataset.get(element))
         if spacing and element == "ExposedArea":
@@ -289,17 +287,13 @@ def _pixel_spacing(
             spacing = height / dataset.Rows, width / dataset.Columns
         if not spacing:
             continue
-        tolerance = 1e-6
-        if (
-            min(spacing) >= low - tolerance
-            and max(spacing) <= high + tolerance
-            and max(spacing) <= (_MAX_ANISOTROPY + tolerance) * min(spacing)
-        ):
+        if are_plausible(np.array([spacing]), limits)[0]:
             return spacing, element
         warnings.warn(
-            f"{name}: expected pixels of {low} to {high} mm, got {spacing[0]:.3g} x "
-            f"{spacing[1]:.3g} mm from {element}. This size is not handed on: measure "
-            "it, and put it into columns row_spacing and column_spacing of the table.",
+            f"{name}: expected pixels of {limits[0]} to {limits[1]} mm, got "
+            f"{spacing[0]:.3g} x {spacing[1]:.3g} mm from {element}. This size is not "
+            "handed on: measure it, and put it into columns row_spacing and "
+            "column_spacing of the table.",
             UserWarning,
             stacklevel=5,
         )

@@ -149,6 +149,21 @@ def plain_name(name: Any) -> str:
     return re.sub(r"[\W_]+", "", str(name)).lower()
 
 
+def numbers_in(table: Any, names: list[Any]) -> np.ndarray:
+    """Return columns of a table as floats of shape (n_rows, n_names)."""
+    columns = [
+        [np.nan if pd.isna(value) else value for value in table[name].to_list()]
+        for name in names
+    ]
+    try:
+        return np.array(columns, dtype=float).T
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Expected columns {', '.join(map(str, names))} to hold numbers, got text "
+            "in some rows. Convert them, as load_scans does."
+        ) from None
+
+
 def _image_column(table: Any) -> Any:
     names = list(table.columns)
     if names.count("image") > 1:

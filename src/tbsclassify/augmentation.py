@@ -17,8 +17,8 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
-from tbsclassify._boxes import box_columns, boxes_in, check_boxes
-from tbsclassify._scans import scans_of
+from tbsclassify._boxes import box_columns, check_boxes
+from tbsclassify._scans import numbers_in, scans_of
 from tbsclassify._scores import check_labels
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
@@ -513,7 +513,7 @@ def _resample_table(
     resampled["image"] = pd.Series(list(images), dtype=object)
     shapes = [image.shape[-2:] for image in images[len(rows) - n_copies :]]
     for names in box_columns(table.columns).values():
-        boxes = check_boxes(boxes_in(resampled, names), len(rows))[:, 0]
+        boxes = check_boxes(numbers_in(resampled, names), len(rows))[:, 0]
         if n_copies:
             boxes[-n_copies:] = _move_boxes(boxes[-n_copies:], shapes, draws)
         resampled[names] = boxes

@@ -1,142 +1,34 @@
 """Crop scans to a square around the vertebrae L1 to L4."""
 
-import math
 import warnings
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from tbsclassify._boxes import check_scans_and_boxes
-from tbsclassify._scans import check_fill
+from tbsclassify._spacing import (
+    MILLIMETRES,
+    check_spacings,
+    warn_of_mixed_spacings,
+)
+from tbsclassify._squares import (
+    RESAMPLING,
+    Resample,
+    check_sides,
+    crop_square,
+    square_at,
+)
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.images import iter_scans
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+__all__ = ["LumbarCropper", "crop_square"]
 
 # A crop may lose this share of L1-L4, some rows of an endplate, without a word.
 _TOLERATED_LOSS = 0.05
-# Side in pixels of the largest window that is cut out of a scan, or of a crop.
-_MAX_SIDE = 8000
-
-_Resample = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
-
-
-def crop_square(
-    scan: np.ndarray,
-    center: tuple[float, float],
-    size: int,
-    *,
-    scale: float = 1.0,
-    resample: _Resample = "bilinear",
-    fill: float = 0,
-) -> np.ndarray:
-    """Cut a square out of a scan, keeping its aspect.
-
-    Parameters
-    ----------
-    scan : ndarray of shape (height, width)
-        Grey levels.
-    center : tuple of two floats
-        Row and column of the crop's centre in pixels of the scan, counted from
-        the outer edge of the first pixel.
-    size : int
-        Side of the crop in pixels.
-    scale : float, default=1.0
-        Pixels of the crop for one pixel of the scan. At 1 pixels are copied,
-        never interpolated: the centre moves by up to half a pixel instead.
-    resample : {"nearest", "box", "bilinear", "bicubic", "lanczos"}, \
-default="bilinear"
-        Pillow's filter for another scale; all but "nearest" smooth before they
-        shrink.
-    fill : int or float, default=0
-        Grey level where the crop reaches beyond the scan.
-
-    Returns
-    -------
-    crop : ndarray of shape (size, size)
-        The crop, in the scan's dtype.
-
-    Raises
-    ------
-    ValueError
-        If scans of this dtype cannot hold `fill`, or the crop or its window on the
-        scan has more than 8000 x 8000 pixels.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tbsclassify.cropping import crop_square
-    >>> scan = np.arange(20, dtype=np.uint8).reshape(4, 5)
-    >>> crop_square(scan, center=(2, 2), size=2)
-    array([[ 6,  7],
-           [11, 12]], dtype=uint8)
-    """
-    scan = np.asarray(scan)
-    check_fill(fill, "fill", scan.dtype)
-    _check_sides(size, scale)
-    top, left, bottom, right = _square(center, size, scale)
-    side = size / scale
-    first = math.floor(top), math.floor(left)
-    last = math.ceil(bottom), math.ceil(right)
-    window = _padded_window(scan, first, last, fill)
-    if scale == 1:
-        return window
-    # Pillow interpolates 8-bit levels and floating-point numbers, not 16 bits.
-    source = window if window.dtype == np.uint8 else window.astype(np.float32)
-    top, left = top - first[0], left - first[1]
-    resized = Image.fromarray(source).resize(
-        (size, size), _RESAMPLING[resample], box=(left, top, left + side, top + side)
-    )
-    crop = np.asarray(resized)
-    if np.issubdtype(scan.dtype, np.integer) and crop.dtype != scan.dtype:
-        info = np.iinfo(scan.dtype)
-        crop = np.clip(np.rint(crop), info.min, info.max)
-    return crop.astype(scan.dtype, copy=False)
-
-
-def _square(center: ArrayLike, size: int, scale: float) -> np.ndarray:
-    """Return what a crop shows as (top, left, bottom, right), in the scan's pixels."""
-    corner = np.asarray(center, dtype=float) - size / scale / 2
-    if scale == 1:
-        corner = np.floor(corner + 0.5)
-    return np.concatenate([corner, corner + size / scale])
-
-
-def _check_sides(size: int, scale: float) -> None:
-    """Refuse crops and windows so large that they fill the memory."""
-    if max(size, size / scale) > _MAX_SIDE:
-        raise ValueError(
-            f"Expected size and size / scale to be at most {_MAX_SIDE} pixels, got "
-            f"size={size} and scale={scale:g}, a window of {size / scale:g} pixels. "
-            'Choose a smaller size or a larger scale; with scale="fit", check the '
-            "boxes."
-        )
-
-
-def _padded_window(
-    scan: np.ndarray, first: tuple[int, int], last: tuple[int, int], fill: float
-) -> np.ndarray:
-    """Copy rows and columns `first` to `last`, filled outside the scan."""
-    shape = tuple(stop - start for start, stop in zip(first, last, strict=True))
-    window = np.full(shape, fill, dtype=scan.dtype)
-    source, target = [], []
-    for start, stop, length in zip(first, last, scan.shape, strict=True):
-        begin, end = max(start, 0), min(stop, length)
-        if begin >= end:
-            return window
-        source.append(slice(begin, end))
-        target.append(slice(begin - start, end - start))
-    window[tuple(target)] = scan[tuple(source)]
-    return window
+# Pixels this close to the wanted size have it: they are copied.
+_SAME_SIZE = 0.001
 
 
 class LumbarCropper(  # type: ignore[call-arg]
@@ -144,13 +36,13 @@ class LumbarCropper(  # type: ignore[call-arg]
 ):
     """Crop each scan to a square centred on the vertebrae L1 to L4.
 
-    The crop keeps the aspect of the scan and, at the default `scale`, copies
-    its pixels, because stretching and interpolation alter the trabecular texture
-    that classifiers look at.
+    By default pixels are copied, because stretching and interpolation alter the
+    trabecular texture that classifiers look at. Scans whose pixels differ in size
+    in mm are brought to one by `spacing`, since texture is measured in pixels.
 
-    The box of a scan is taken from the argument `boxes` or, so that it travels
-    with the scan through splits and searches, from a DataFrame `X`. A scan
-    without a box is cropped around its own centre.
+    The box of a scan and the size of its pixels are taken from the arguments `boxes`
+    and `spacings` or, so that they travel with the scan through splits and searches,
+    from a DataFrame `X`. A scan without a box is cropped around its own centre.
 
     Parameters
     ----------
@@ -161,12 +53,17 @@ class LumbarCropper(  # type: ignore[call-arg]
         by scan, so that the box (or, without one, the whole scan) and `margin`
         just fill the crop: sizes become comparable, but the texture is
         resampled by a factor that depends on the patient's height.
+    spacing : float, default=None
+        Height and width in mm of the crop's pixels, in place of `scale`. Each scan
+        is resampled by the size of its own pixels, rows and columns by a factor of
+        their own; pixels within 0.1 % of the wanted size are copied. A scan
+        whose pixel size is not known is an error. None leaves pixels as they are.
     margin : float, default=0.1
         With ``scale="fit"``: border around the box on each side, as a share of
         the longer side of the box.
     resample : {"nearest", "box", "bilinear", "bicubic", "lanczos"}, \
 default="bilinear"
-        Pillow's filter where `scale` is not 1.
+        Pillow's filter where pixels are not copied.
     fill : int or float, default=0
         Grey level where a crop reaches beyond its scan.
 
@@ -194,6 +91,11 @@ default="bilinear"
 
     >>> LumbarCropper().transform(scans.frame).shape
     (2, 224, 224)
+
+    So do the sizes of pixels. 128 pixels of 1.05 mm show as much as 224 of 0.6 mm:
+
+    >>> LumbarCropper(128, spacing=1.05).transform(scans.frame).shape
+    (2, 128, 128)
     """
 
     def __init__(
@@ -201,17 +103,77 @@ default="bilinear"
         size: int = 224,
         *,
         scale: float | Literal["fit"] = 1.0,
+        spacing: float | None = None,
         margin: float = 0.1,
-        resample: _Resample = "bilinear",
+        resample: Resample = "bilinear",
         fill: float = 0,
     ) -> None:
         self.size = size
         self.scale = scale
+        self.spacing = spacing
         self.margin = margin
         self.resample = resample
         self.fill = fill
 
-    def transform(self, X: Any, boxes: ArrayLike | None = None) -> np.ndarray:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        boxes: ArrayLike | None = None,
+        spacings: ArrayLike | None = None,
+    ) -> Self:
+        """Check parameters, scans, boxes and pixel sizes; nothing is learned.
+
+        Parameters
+        ----------
+        X : array, sequence or table
+            Scans, as in `transform`.
+        y : None
+            Ignored.
+        boxes, spacings : array-like, default=None
+            As in `transform`.
+
+        Returns
+        -------
+        self : LumbarCropper
+            The cropper itself.
+        """
+        self._check_parameters()
+        _, boxes = check_scans_and_boxes(X, boxes)
+        self._check_spacings(X, spacings, len(boxes))
+        return self
+
+    def fit_transform(
+        self,
+        X: Any,
+        y: Any = None,
+        boxes: ArrayLike | None = None,
+        spacings: ArrayLike | None = None,
+    ) -> np.ndarray:
+        """Do what `transform` does; there is nothing to fit.
+
+        Parameters
+        ----------
+        X : array, sequence or table
+            Scans, as in `transform`.
+        y : None
+            Ignored.
+        boxes, spacings : array-like, default=None
+            As in `transform`.
+
+        Returns
+        -------
+        crops : ndarray of shape (n_scans, size, size)
+            What `transform` returns.
+        """
+        return self.transform(X, boxes=boxes, spacings=spacings)
+
+    def transform(
+        self,
+        X: Any,
+        boxes: ArrayLike | None = None,
+        spacings: ArrayLike | None = None,
+    ) -> np.ndarray:
         """Crop scans.
 
         Parameters
@@ -222,11 +184,15 @@ default="bilinear"
             boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
             ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
             ``bottom``, ``right``. Levels without columns are taken as not known.
-            Other columns are not looked at.
+            Pixel sizes may be in columns ``row_spacing`` and ``column_spacing``,
+            or in one, ``spacing``. Other columns are not looked at.
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
 default=None
             Boxes of L1 to L4 as (top, left, bottom, right) in pixels, ends
             exclusive; the crop is centred on their hull. NaN where unknown.
+        spacings : array-like of shape (n_scans,) or (n_scans, 2), default=None
+            Height and width in mm of the pixels of each scan, or one number for
+            both. They take the place of those in a table.
 
         Returns
         -------
@@ -237,31 +203,36 @@ default=None
         ------
         ValueError
             If a scan is not readable, boxes have no meaning, scans are of several
-            depths, or cannot hold `fill`.
+            depths, or cannot hold `fill`; with `spacing`, if the pixel size of a
+            scan is not known.
 
         Warns
         -----
         UserWarning
             If crops lose more than 5 % of their boxes' longer side, or a crop
-            without a box shows less than half of its scan's height.
+            without a box shows less than half of its scan's height; without
+            `spacing`, if pixel sizes are known to differ by more than 2 %.
         """
         self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
         boxes = hull(boxes)
+        spacings = self._check_spacings(X, spacings, len(boxes))
+        if self.spacing is None:
+            warn_of_mixed_spacings(X, spacings)
         crops, cut_off, narrow = np.empty(0), 0, 0
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
             if i == 0:
                 crops = np.empty((len(boxes), self.size, self.size), scan.dtype)
-            region, known, scale = self._region(scan.shape, box)
+            region, known, scale = self._region(scan.shape, box, spacings[i])
             reach = self.size / scale
-            longest = (region[2:] - region[:2]).max()
-            cut_off += int(known and reach < (1 - _TOLERATED_LOSS) * longest)
-            narrow += int(not known and scan.shape[0] > 2 * reach)
+            needed = (1 - _TOLERATED_LOSS) * (region[2:] - region[:2])
+            cut_off += int(known and (reach < needed).any())
+            narrow += int(not known and scan.shape[0] > 2 * reach[0])
             crops[i] = crop_square(
                 scan,
                 (region[:2] + region[2:]) / 2,
                 self.size,
-                scale=scale,
+                scale=tuple(scale),
                 resample=self.resample,
                 fill=self.fill,
             )
@@ -269,7 +240,10 @@ default=None
         return crops
 
     def square_of(
-        self, shape: tuple[int, int], box: ArrayLike | None = None
+        self,
+        shape: tuple[int, int],
+        box: ArrayLike | None = None,
+        spacing: ArrayLike | None = None,
     ) -> np.ndarray:
         """Tell which square of a scan the crop shows.
 
@@ -280,23 +254,31 @@ default=None
         box : array-like of shape (4,), default=None
             Box of L1-L4 as (top, left, bottom, right) in pixels. None or NaN
             where it is not known.
+        spacing : float or array-like of shape (2,), default=None
+            Height and width in mm of the scan's pixels, which a cropper with
+            `spacing` needs.
 
         Returns
         -------
         square : ndarray of float of shape (4,)
             The square as (top, left, bottom, right) in pixels of the scan; it may
-            reach beyond the scan.
+            reach beyond the scan. With `spacing` it is a square in mm.
 
         Examples
         --------
         >>> from tbsclassify import LumbarCropper
         >>> LumbarCropper(20).square_of((40, 60))
         array([10., 20., 30., 40.])
+        >>> LumbarCropper(20, spacing=0.6).square_of((40, 60), spacing=(0.6, 0.3))
+        array([10., 10., 30., 50.])
         """
         self._check_parameters()
         given = np.full(4, np.nan) if box is None else np.asarray(box, dtype=float)
-        region, _, scale = self._region(shape, given)
-        return _square((region[:2] + region[2:]) / 2, self.size, scale)
+        size = None if spacing is None else np.broadcast_to(spacing, (1, 2))
+        region, _, scale = self._region(
+            shape, given, self._check_spacings(None, size, 1)[0]
+        )
+        return square_at((region[:2] + region[2:]) / 2, self.size, scale)
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Accept scikit-learn's setting of containers, which crops do not heed.
@@ -317,16 +299,39 @@ default=None
         return self
 
     def _region(
-        self, shape: tuple[int, ...], box: np.ndarray
-    ) -> tuple[np.ndarray, bool, float]:
-        """Region that the crop is centred on, whether from a box, and the scale."""
+        self, shape: tuple[int, ...], box: np.ndarray, spacing: np.ndarray
+    ) -> tuple[np.ndarray, bool, np.ndarray]:
+        """Region that the crop is centred on, whether from a box, and both scales."""
         known = not np.isnan(box).any()
         region = box if known else np.array([0, 0, *shape], dtype=float)
-        if self.scale != "fit":
-            return region, known, float(self.scale)
-        longer = float((region[2:] - region[:2]).max())
-        scale = self.size / (longer * (1 + 2 * self.margin) if known else longer)
+        if self.spacing is not None:
+            scale = spacing / self.spacing
+            scale = np.where(np.abs(scale - 1) <= _SAME_SIZE, 1, scale)
+        elif self.scale == "fit":
+            longer = float((region[2:] - region[:2]).max())
+            margin = self.margin if known else 0
+            scale = np.full(2, self.size / (longer * (1 + 2 * margin)))
+        else:
+            scale = np.full(2, float(self.scale))
         return region, known, scale
+
+    def _check_spacings(
+        self, X: Any, spacings: ArrayLike | None, n_scans: int
+    ) -> np.ndarray:
+        """Pixel size of each scan in mm, which must be known where it is used."""
+        known = check_spacings(X, spacings, n_scans)
+        if known is None:
+            known = np.full((n_scans, 2), np.nan)
+        unknown = np.flatnonzero(np.isnan(known).any(axis=1))
+        if self.spacing is not None and unknown.size:
+            raise ValueError(
+                f"Expected the pixel size of each scan, which spacing={self.spacing!r} "
+                f"needs, got none of {unknown.size} of {n_scans} scans, index "
+                f"{unknown[:10].tolist()}. Put it into columns row_spacing and "
+                "column_spacing of X (load_scans takes it from DICOM files) or pass "
+                "spacings, leave these scans out, or choose spacing=None."
+            )
+        return known
 
     def _check_parameters(self) -> None:
         check_number(self.size, "size", low=1, integer=True)
@@ -337,13 +342,24 @@ default=None
                     f"for one pixel of the scan, got {self.scale!r}."
                 )
             check_number(self.scale, "scale", low=0, inclusive=(False, True))
-            _check_sides(self.size, float(self.scale))
+            check_sides(self.size, self.scale)
+        if self.spacing is not None:
+            low, high = MILLIMETRES
+            check_number(self.spacing, "spacing", low=low, high=high)
+            if self.scale != 1:
+                raise ValueError(
+                    "Expected scale to be left at 1 where spacing tells the size of "
+                    f"pixels, got scale={self.scale!r} and spacing={self.spacing!r}. "
+                    "Choose one of them."
+                )
         check_number(self.margin, "margin", low=0)
-        check_option(self.resample, "resample", _RESAMPLING)
+        check_option(self.resample, "resample", RESAMPLING)
         check_number(self.fill, "fill")
 
     def _warn(self, n_scans: int, cut_off: int, narrow: int) -> None:
         remedy = f'Choose a larger size than {self.size}, or scale="fit".'
+        if self.spacing is not None:
+            remedy = f"Choose a larger size than {self.size}, or a larger spacing."
         if cut_off:
             warnings.warn(
                 f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}",

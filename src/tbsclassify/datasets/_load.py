@@ -17,15 +17,18 @@ from sklearn.utils import Bunch
 
 from tbsclassify._boxes import box_columns, boxes_of_table
 from tbsclassify._scans import plain_name
+from tbsclassify._spacing import (
+    PLAUSIBLE_SPACING,
+    SPACING_COLUMNS,
+    are_mixed,
+    are_plausible,
+    spacing_columns,
+)
 from tbsclassify._validation import check_option, patient_ids
 from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 from tbsclassify.images import read_scan
 from tbsclassify.labels import TBS_RANGE
 
-_SPACING_COLUMNS = ["row_spacing", "column_spacing"]
-_SPACING_RANGE = (0.05, 5.0)  # mm; what lies outside is in another unit
-# Pixel sizes of one scanner differ by this factor where they come from rounded mm.
-_SAME_SPACING = 1.05
 # Names that other programs give to the sides of boxes.
 _FOREIGN_BOX = re.compile(
     r"l[1-4]([xy][012]?|[xy](min|max)|(min|max)[xy]|row|col(umn)?|w(idth)?|h(eight)?)"
@@ -57,7 +60,8 @@ def load_scans(
         from ``top``, ``left``, ``bottom``, ``right`` (of L1-L4 as a whole), if the
         table has them. Case and punctuation in these names do not matter, and
         levels without columns are not known. Columns ``row_spacing`` and
-        ``column_spacing`` have the height and width of a pixel in mm. All further
+        ``column_spacing``, or one column ``spacing``, ``pixel_spacing`` or
+        ``pixel_size``, have the height and width of a pixel in mm. All further
         columns (age, BMI ...) are kept.
 
         A file may be UTF-8, UTF-16 or cp1252, separated by comma, semicolon, tab
@@ -99,9 +103,9 @@ def load_scans(
         paths : ndarray of str of shape (n_scans,)
             Path of each file.
         frame : pandas.DataFrame
-            The table, with the images in a column ``image``: an ``X`` in which
-            boxes travel with their scans. It has the columns ``row_spacing`` and
-            ``column_spacing``, too.
+            The table, with the images in a column ``image`` and `spacing` in
+            ``row_spacing`` and ``column_spacing``: an ``X`` in which boxes and
+            pixel sizes travel with their scans.
 
     Raises
     ------
@@ -118,8 +122,10 @@ def load_scans(
     -----
     UserWarning
         If patient ids differ by upper and lower case only, scans show several
-        regions of the body by their DICOM headers, pixel sizes differ, or columns
-        look like boxes but are not named like them.
+        regions of the body by their DICOM headers, pixel sizes differ by more than
+        2 %, or columns look like boxes but are not named like them; and if pixel
+        sizes of the table lie outside 0.2 to 1.1 mm, or one side of a pixel is more
+        than twice the other. These are taken as not known.
 
     See Also
     --------
@@ -144,10 +150,11 @@ def load_scans(
     ((3, 280, 300), ['a', 'b', 'c'])
     """
     check_option(on_bad_rows, "on_bad_rows", ("error", "warn"))
-    frame = _name_spacing(read_table(table, [file_column, patient_column]))
+    frame = read_table(table, [file_column, patient_column])
     columns = [file_column, patient_column]
     columns += [] if tbs_column is None else [tbs_column]
     _check_columns(frame, columns, file_column)
+    sizes = spacing_columns(frame.columns)
     bad: _Bad = defaultdict(list)
     files = frame[file_column]
     paths = _resolve_paths(files, Path(image_dir), bad)
@@ -156,7 +163,7 @@ def load_scans(
     _check_one_row_a_scan(paths, patients, tbs, bad)
     images, facts = _read_images(paths, fill_unscanned, n_jobs, bad)
     boxes = _read_boxes(frame, images, bad)
-    spacing = _read_spacing(frame, facts, bad)
+    spacing = _read_spacing(frame, sizes, facts, bad)
     _find_shared_pixels(images, patients, bad)
     if bad:
         _report(bad, files, on_bad_rows)
@@ -170,7 +177,8 @@ def load_scans(
     frame[patient_column] = patient_ids(frame[patient_column].to_numpy(), len(rows))
     collected = _collect([images[row] for row in rows])
     frame["image"] = pd.Series(list(collected), dtype=object)
-    frame[_SPACING_COLUMNS] = spacing[rows]
+    frame = frame.drop(columns=list(sizes or ()))
+    frame[list(SPACING_COLUMNS)] = spacing[rows]
     return Bunch(
         images=collected,
         tbs=None if tbs is None else tbs[rows],
@@ -180,21 +188,6 @@ def load_scans(
         paths=np.array([paths[row] for row in rows], dtype=str),
         frame=frame,
     )
-
-
-def _name_spacing(frame: pd.DataFrame) -> pd.DataFrame:
-    """Name the columns of pixel sizes as we do; case and punctuation do not count."""
-    ours = {name.replace("_", ""): name for name in _SPACING_COLUMNS}
-    named = {name: ours.get(plain_name(name), name) for name in frame.columns}
-    renamed = list(named.values())
-    for name in _SPACING_COLUMNS:
-        if renamed.count(name) > 1:
-            raise ValueError(
-                f"Expected table to have one column {name!r}, got "
-                f"{renamed.count(name)} that differ by spelling only. Drop or rename "
-                "all but one."
-            )
-    return frame.rename(columns=named)
 
 
 def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) -> None:
@@ -213,12 +206,6 @@ def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) ->
             "Expected table to have no column 'image', where load_scans puts the "
             "pixels. Rename yours, or, if it holds the files' names, pass "
             'file_column="image".'
-        )
-    present = [name for name in _SPACING_COLUMNS if name in frame.columns]
-    if len(present) == 1:
-        raise ValueError(
-            "Expected table to have both row_spacing and column_spacing, got "
-            f"{present[0]} only. Add the other."
         )
 
 
@@ -361,30 +348,42 @@ def _read_boxes(
 
 
 def _read_spacing(
-    frame: pd.DataFrame, facts: list[dict[str, Any]], bad: _Bad
+    frame: pd.DataFrame,
+    names: tuple[Any, Any] | None,
+    facts: list[dict[str, Any]],
+    bad: _Bad,
 ) -> np.ndarray:
     """Return pixel sizes of the table and, where it has none, of the files."""
     unknown = (np.nan, np.nan)
     of_files = [metadata.get("pixel_spacing") or unknown for metadata in facts]
     spacing = np.array(of_files, dtype=float)
-    if _SPACING_COLUMNS[0] not in frame.columns:
+    if names is None:
         return spacing
-    of_table = np.full_like(spacing, np.nan)
-    low, high = _SPACING_RANGE
-    for axis, name in enumerate(_SPACING_COLUMNS):
+    sides = []
+    for name in dict.fromkeys(names):
         values, unreadable = parse_numbers(frame[name])
         for row in np.flatnonzero(unreadable).tolist():
             bad[row].append(f"{name} {not_a_number(frame[name].iloc[row])}")
-        for row in np.flatnonzero((values < low) | (values > high)).tolist():
-            bad[row].append(
-                f"{name} {values[row]:g} lies outside {low}-{high}, expected "
-                "millimetres"
-            )
-        of_table[:, axis] = values
+        sides.append(values)
+    of_table = np.broadcast_to(np.stack(sides, axis=1), spacing.shape)
     given = ~np.isnan(of_table)
-    for row in np.flatnonzero(given.any(axis=1) & ~given.all(axis=1)).tolist():
+    complete = given.all(axis=1)
+    for row in np.flatnonzero(given.any(axis=1) & ~complete).tolist():
         bad[row].append("one of row_spacing and column_spacing without the other")
-    return np.where(given, of_table, spacing)
+    spacing = np.where(given, of_table, spacing)
+    odd = np.flatnonzero(complete & ~are_plausible(of_table))
+    if odd.size:
+        low, high = PLAUSIBLE_SPACING
+        warnings.warn(
+            f"Expected pixels of {low} to {high} mm, neither side more than twice the "
+            f"other, got {of_table[odd].min():.3g} to {of_table[odd].max():.3g} mm in "
+            f"{odd.size} of {len(frame)} rows of table, {odd[:10].tolist()}. Their "
+            "size is taken as not known: measure it, and correct the table.",
+            UserWarning,
+            stacklevel=3,
+        )
+        spacing[odd] = np.nan
+    return spacing
 
 
 def _find_shared_pixels(
@@ -449,19 +448,15 @@ def _warn_of_mixture(
             UserWarning,
             stacklevel=3,
         )
-    known = ~np.isnan(spacing).any(axis=1)
-    if not known.any():
-        return
-    if (spacing[known].max(axis=0) > _SAME_SPACING * spacing[known].min(axis=0)).any():
+    if are_mixed(spacing):
         by_size: dict[str, list[int]] = defaultdict(list)
-        for (height, width), row in zip(
-            spacing[known], rows[known].tolist(), strict=True
-        ):
-            by_size[f"{height:.2f} x {width:.2f} mm"].append(row)
+        for (height, width), row in zip(spacing, rows.tolist(), strict=True):
+            if not np.isnan(height):
+                by_size[f"{height:.2f} x {width:.2f} mm"].append(row)
         warnings.warn(
             f"The scans have pixels of different sizes: {_by_rows(by_size)}. Texture "
-            "changes with the size of pixels: keep scans of one size, or resample "
-            "them to one; scans.spacing has the sizes.",
+            "changes with the size of pixels: bring them to one with "
+            "LumbarCropper(spacing=...), or keep scans of one size.",
             UserWarning,
             stacklevel=3,
         )

@@ -11,6 +11,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from tbsclassify._spacing import warn_of_mixed_spacings
 from tbsclassify._validation import (
     check_bool,
     check_number,
@@ -195,6 +196,7 @@ height, width), or sequence
         check_number(self.batch_size, "batch_size", low=1, integer=True)
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         device = resolve_device(self.device)
+        warn_of_mixed_spacings(X)
         self.intensity_mean_, self.intensity_std_ = colour_statistics(
             self._iter_images(X), self.backbone, self.weights
         )
@@ -228,6 +230,7 @@ height, width), or sequence
             A row for each scan.
         """
         check_is_fitted(self, "module_")
+        warn_of_mixed_spacings(X)
         device = next(self.module_.buffers()).device
         dtype = resolve_precision(self.precision, str(device), self.image_shape_[-1])
         autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from tbsclassify._boxes import LEVELS, check_scans_and_boxes
 from tbsclassify._scans import check_scan
+from tbsclassify._spacing import check_spacings
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.cropping import LumbarCropper, hull
 from tbsclassify.images import iter_scans
@@ -109,6 +110,7 @@ default=None
             tbs = X["tbs"]
         scans, known = check_scans_and_boxes(X, boxes)
         images = list(iter_scans(scans))
+        spacings = check_spacings(X)
         titles: list[list[str]] = [[] for _ in images]
         if tbs is not None:
             for title, score in zip(titles, np.asarray(tbs, float), strict=True):
@@ -118,8 +120,13 @@ default=None
                 title.append(str(label))
         squares = np.array(
             [
-                cropper.square_of(image.shape, box)
-                for image, box in zip(images, hull(known), strict=True)
+                cropper.square_of(image.shape, box, spacing)
+                for image, box, spacing in zip(
+                    images,
+                    hull(known),
+                    [None] * len(images) if spacings is None else spacings,
+                    strict=True,
+                )
             ]
         )
         display = cls(images, [", ".join(title) for title in titles], known, squares)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from tbsclassify._boxes import LEVELS, check_scans_and_boxes
+from tbsclassify._spacing import warn_of_mixed_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
 from tbsclassify.images import iter_scans
@@ -218,11 +219,13 @@ default=None
         -----
         UserWarning
             If a box or a region less the margin holds no pixel. The vertebra is
-            left out. A scan without any is described by its central region.
+            left out. A scan without any is described by its central region. Or if
+            the table has pixel sizes that differ by more than 2 %.
         """
         self._check_parameters()
         has_masks = boxes is None and "mask" in getattr(X, "columns", ())
         scans, boxes = check_scans_and_boxes(X, boxes)
+        warn_of_mixed_spacings(X)
         masks = X["mask"] if has_masks else [None] * len(boxes)
         features = np.empty((len(boxes), len(_names(self.families))))
         too_small = []

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tbsclassify._boxes import check_scans_and_boxes
+from tbsclassify._spacing import warn_of_mixed_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
 from tbsclassify.images import iter_scans
@@ -74,6 +75,9 @@ class VariogramFeatures(StatelessScanTransformer):
     features of a constant image are finite. A lag that no pair in the region
     of a scan spans takes this value, too.
 
+    Lags are in pixels: bring scans to one size of pixel first, with
+    ``LumbarCropper(spacing=...)``.
+
     A change of contrast adds one number to all features. It is left in: how
     much a texture varies may be as telling as how. Bring scans to one grey scale
     first where their display differs.
@@ -133,10 +137,12 @@ default=None
         Warns
         -----
         UserWarning
-            If the boxes of a scan are too small for some of the lags.
+            If the boxes of a scan are too small for some of the lags, or the table
+            has pixel sizes that differ by more than 2 %.
         """
         lags = self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
+        warn_of_mixed_spacings(X)
         features = np.empty((len(boxes), len(DIRECTIONS) * len(lags)))
         too_small = []
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
