@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,29 +12,9 @@ from sklearn.utils import Bunch
 
 from tbsclassify._boxes import BOX_SIDES
 from tbsclassify._validation import check_number, check_option, check_random_seed
-from tbsclassify.datasets._anatomy import (
-    FIELD_OF_VIEW,
-    Grid,
-    body_boxes,
-    draw_pose,
-    draw_spine,
-)
-from tbsclassify.datasets._density import paint_scan
-from tbsclassify.datasets._population import (
-    ANATOMY,
-    LEVELS,
-    LUMBAR,
-    SCAN,
-    TEXTURE,
-    Patients,
-    draw_patients,
-    report_tbs,
-    stream,
-)
-from tbsclassify.datasets._scanner import draw_settings, scan_density, to_grey
-from tbsclassify.datasets._texture import draw_textures, draw_tissue
+from tbsclassify.datasets._drawing import Recipe, Scan, draw_batch
+from tbsclassify.datasets._population import LEVELS, LUMBAR, Patients, draw_patients
 
-_VARIED_SPACING = 0.6  # mm
 _MIN_SIDE = 32  # pixels
 _BATCH = 8  # patients a worker draws at a time
 
@@ -51,27 +29,6 @@ learns what was put in, and nothing about patients.
 """
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """What every worker must know to draw a patient's scans."""
-
-    seed: int
-    scans_per_patient: int
-    size: tuple[int, int] | str
-    bit_depth: int
-    noise: float
-    h_gain: float | str
-    return_masks: bool
-
-
-class _Scan(NamedTuple):
-    """One scan, as a worker hands it back."""
-
-    image: np.ndarray
-    mask: np.ndarray | None
-    facts: dict[str, Any]  # entries of the Bunch that differ from scan to scan
-
-
 def make_dxa_phantoms(
     n_patients: int = 100,
     *,
@@ -82,6 +39,7 @@ def make_dxa_phantoms(
     h_gain: float | str = 1.35,
     decouple: float = 1.0,
     class_shares: Sequence[float] | None = None,
+    appearance: str = "plain",
     return_masks: bool = False,
     n_jobs: int | None = None,
     random_state: int | np.random.RandomState | None = None,
@@ -231,14 +189,16 @@ def make_dxa_phantoms(
         h_gain=h_gain,
         decouple=decouple,
         class_shares=class_shares,
+        appearance=appearance,
     )
-    recipe = _Recipe(
+    recipe = Recipe(
         seed=check_random_seed(random_state),
         scans_per_patient=int(scans_per_patient),
         size=size if isinstance(size, str) else (int(size[0]), int(size[1])),
         bit_depth=bit_depth,
         noise=noise,
         h_gain=h_gain,
+        varied=appearance == "varied",
         return_masks=return_masks,
     )
     patients = draw_patients(
@@ -251,67 +211,13 @@ def make_dxa_phantoms(
     # Batches are copied into place as they come, so that no more than a few of
     # them are held besides the result.
     drawn = Parallel(n_jobs=n_jobs, prefer="processes", return_as="generator")(
-        delayed(_draw_batch)(recipe, batch, patients[batch]) for batch in batches
+        delayed(draw_batch)(recipe, batch, patients[batch]) for batch in batches
     )
     return _collect(drawn, recipe, patients)
 
 
-def _draw_batch(
-    recipe: _Recipe, numbers: np.ndarray, patients: Patients
-) -> list[_Scan]:
-    """Draw all scans of some patients, in order."""
-    return [
-        scan
-        for i, number in enumerate(numbers)
-        for scan in _draw_patient(recipe, int(number), patients[i])
-    ]
-
-
-def _draw_patient(recipe: _Recipe, number: int, patient: Patients) -> list[_Scan]:
-    """Draw the scans of one patient: one anatomy and texture, many poses."""
-    spine = draw_spine(stream(recipe.seed, number, ANATOMY), patient)
-    rng = stream(recipe.seed, number, TEXTURE)
-    textures = draw_textures(rng, patient, recipe.h_gain)
-    tissue = draw_tissue(rng)
-    scans = []
-    for k in range(recipe.scans_per_patient):
-        rng = stream(recipe.seed, number, SCAN, k)
-        grid = _choose_grid(recipe.size, rng)
-        pose = draw_pose(rng, spine)
-        settings = draw_settings(rng, patient, recipe.noise)
-        density, labels = paint_scan(spine, pose, grid, patient, textures, tissue)
-        measured = scan_density(density, grid, settings, rng)
-        scans.append(
-            _Scan(
-                image=to_grey(measured, settings, recipe.bit_depth),
-                mask=labels if recipe.return_masks else None,
-                facts={
-                    "tbs_vertebrae": report_tbs(
-                        recipe.seed, number, k, patient.level_tbs[LUMBAR]
-                    ),
-                    "all_boxes": body_boxes(spine, pose, grid),
-                    "pixel_spacing": grid.spacing,
-                    "rotation": float(np.degrees(pose.rotation)),
-                    "shift": pose.shift[::-1],
-                    "noise_sd": settings.noise_sd,
-                },
-            )
-        )
-    return scans
-
-
-def _choose_grid(size: tuple[int, int] | str, rng: np.random.Generator) -> Grid:
-    """Return the pixels that show at least the whole field of view."""
-    height_mm, width_mm = FIELD_OF_VIEW
-    if isinstance(size, str):
-        height, width = rng.integers((280, 300), (340, 350), endpoint=True)
-        return Grid(int(height), int(width), _VARIED_SPACING)
-    height, width = size
-    return Grid(height, width, max(height_mm / height, width_mm / width))
-
-
 def _collect(
-    batches: Iterable[list[_Scan]], recipe: _Recipe, patients: Patients
+    batches: Iterable[list[Scan]], recipe: Recipe, patients: Patients
 ) -> Bunch:
     """Gather scans, as they come, into one Bunch."""
     n_scans = len(patients) * recipe.scans_per_patient
@@ -346,12 +252,11 @@ def _collect(
     )
     if masks is not None:
         phantoms.masks = masks
-    phantoms.spacing = np.repeat(phantoms.pixel_spacing[:, np.newaxis], 2, axis=1)
     phantoms.frame = _to_frame(phantoms)
     return phantoms
 
 
-def _empty_images(recipe: _Recipe, n: int, dtype: type) -> np.ndarray:
+def _empty_images(recipe: Recipe, n: int, dtype: type) -> np.ndarray:
     """Return room for ``n`` images, or for references to them if sizes vary."""
     if isinstance(recipe.size, str):
         return np.empty(n, dtype=object)
@@ -384,12 +289,14 @@ def _check_arguments(
     h_gain: float | str,
     decouple: float,
     class_shares: Sequence[float] | None,
+    appearance: str,
 ) -> None:
     """Raise for arguments that make no scan, and say what would."""
     check_number(n_patients, "n_patients", low=1, integer=True)
     check_number(scans_per_patient, "scans_per_patient", low=1, integer=True)
     check_number(noise, "noise", low=0)
     check_number(decouple, "decouple", low=0)
+    check_option(appearance, "appearance", ("plain", "varied"))
     if isinstance(h_gain, str):
         check_option(h_gain, "h_gain", ("literal",))
     else:
