@@ -110,7 +110,7 @@ def draw_view(
         max(_TOP[0], _BOTTOM[0] - extent),
         min(_TOP[1] if spacing is _SPACING else 1.0, _BOTTOM[1] - extent),
     )
-    l1_top = rng.uniform(min(limits), max(limits))
+    l1_top = rng.uniform(*limits)
     half = (right - left) / 2 / frame_width
     axis = np.clip(rng.uniform(*_AXIS), half + 0.02, 0.98 - half)
     shift = (
@@ -155,7 +155,8 @@ def _vary_bodies(
     spine is widest and its middle darkest .20-.25 of the spacing above a body's
     centre, and the middle brightest .30 below.
     """
-    # Of pedicles and of spinous processes, in heights of the body.
+    # Shift of pedicles and of spinous processes, in heights of the body; then
+    # factors of strengths.
     rise, fall = (-0.12, 0.0) + 0.06 * rng.standard_normal(2)
     joints, marrow, spinous = rng.uniform((0.1, 0.0, 0.7), (0.7, 1.0, 1.6))
     window, root, spurs = rng.uniform((0.1, 0.3, 0.3), (0.8, 1.3, 1.3))
@@ -168,9 +169,9 @@ def _vary_bodies(
     heights = high * np.exp(0.03 * rng.standard_normal(len(vertebrae)))
 
     bodies = []
-    for body, wide, high in zip(vertebrae, widths, heights, strict=True):
-        w, h = float(wide * body.width), float(high * body.height)
-        parts = body.parts * (wide, high, 1, 1, 1, 1)
+    for body, across, along in zip(vertebrae, widths, heights, strict=True):
+        w, h = float(across * body.width), float(along * body.height)
+        parts = body.parts * (across, along, 1, 1, 1, 1)
         parts[JOINTS, 4] *= joints
         parts[MARROW, 4] *= marrow
         parts[SPINOUS, 4] *= spinous

@@ -82,7 +82,7 @@ def _paint_out_lines(rng: np.random.Generator, image: np.ndarray) -> None:
     for row in rng.integers(0, height - thickness, rng.integers(2, 7)):
         band = image[row : row + thickness, left:right]
         smeared = ndimage.uniform_filter1d(band.mean(axis=0), max(width // 30, 1))
-        band[:] = (darkness * smeared).astype(image.dtype)
+        band[:] = np.rint(darkness * smeared)
 
 
 def _direction(rng: np.random.Generator) -> np.ndarray:

@@ -172,6 +172,7 @@ def _paint_sacrum(
     wings = expit(depth / 2) * expit((58 - across) / 3) * np.exp(-below / 60)
     rim = 0.5 * np.exp(-0.5 * ((depth - 3) / 3) ** 2)
     canal = 1.2 * np.exp(-((across / 14) ** 2) - ((below - 16) / 8) ** 2)
+    # Two rows of holes, 22 mm apart.
     foramina = np.exp(-(((across - 17) / 5) ** 2)) * np.cos(0.28 * (below - 18))
     # The column of arches and discs ends here.
     density[window] *= 1 - 0.55 * expit((below - 28) / 5)
