@@ -84,7 +84,7 @@ class Curve:
     wavelength: float  # mm
     phase: float  # radians
 
-    def x(self, y: np.ndarray) -> np.ndarray:
+    def x(self, y: np.ndarray | float) -> np.ndarray:
         """Return the axis at height `y`."""
         angle = 2 * np.pi * y / self.wavelength + self.phase
         return self.amplitude * (np.sin(angle) - float(np.sin(self.phase)))
@@ -164,7 +164,7 @@ class Spine:
     vertebrae: tuple[Vertebra, ...]
     size: float  # factor of all lengths
     column: np.ndarray  # (7,) arches and discs between the bodies, of the BMD
-    column_width: np.ndarray  # (7,) half of it, of the body's width
+    outline: np.ndarray  # (n, 2): y and half the width of that column (mm)
     ribs: np.ndarray  # (n, 6): body, side, length, slope, bend, strength
     crests: np.ndarray  # (2, 4): side, top y, inner x, strength
     spots: np.ndarray  # (n, 5): x, y, sd in x and y, strength (g/cm2)
@@ -207,7 +207,7 @@ def draw_spine(rng: np.random.Generator, patient: Patients) -> Spine:
         vertebrae=vertebrae,
         size=size,
         column=np.clip(column, 0.32, 0.60),
-        column_width=np.full(len(LEVELS), _COLUMN_WIDTH),
+        outline=np.stack([centres, _COLUMN_WIDTH * widths], axis=1),
         ribs=_draw_ribs(rng, size),
         crests=_draw_crests(rng, centres[5], size),
         spots=_draw_spots(rng, size, wear),

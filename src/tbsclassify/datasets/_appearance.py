@@ -55,31 +55,29 @@ def vary_spine(
 ) -> tuple[Spine, np.ndarray]:
     """Return a spine with the looks of a patient, and factors of its BMD (7,)."""
     # Discs are often as bright as bodies: a dense column leaves little to them.
-    column = rng.uniform(0.52, 0.88) + 0.04 * rng.standard_normal(len(spine.column))
+    column = rng.uniform(0.54, 0.90) + 0.04 * rng.standard_normal(len(spine.column))
     bodies = _vary_bodies(rng, spine.vertebrae, float(column.mean()))
     denser = np.exp(0.06 * rng.standard_normal(len(bodies)))
     for level, reason in enumerate(reasons, start=LUMBAR.start):
         if reason:
             bodies[level], denser[level] = afflict(rng, bodies[level], str(reason))
 
-    # L4 and L5 flare towards the sacrum.
-    column_width = np.full(len(bodies), rng.uniform(0.40, 0.50))
-    column_width[-2:] += rng.uniform(0, (0.04, 0.14))
     discs = _vary_discs(rng, spine.vertebrae, reasons)
     curve = replace(
         spine.curve, amplitude=spine.curve.amplitude * rng.uniform(0.3, 1.1)
     )
     vertebrae = _stack(bodies, discs, spine, curve)
+    beyond = _extend(vertebrae, curve)
     varied = replace(
         spine,
         curve=curve,
         vertebrae=vertebrae,
         column=column,
-        column_width=column_width,
-        beyond=_extend(vertebrae, curve),
+        outline=_draw_outline(rng, [*vertebrae, *(body for _, body in beyond)]),
+        beyond=beyond,
         ribs=_vary_ribs(rng, spine.ribs),
         crests=_vary_crests(rng, spine.crests),
-        column_edge=float(rng.uniform(0.6, 2.0)),
+        column_edge=float(rng.uniform(0.4, 1.2)),
         spots=np.vstack([spine.spots, _draw_sacral_spots(rng, vertebrae[-1])]),
         sacrum=float(rng.uniform(0.15, 0.55)),
     )
@@ -133,7 +131,7 @@ def vary_display(rng: np.random.Generator, settings: Settings) -> Settings:
         settings,
         psf_sd=settings.psf_sd * float(rng.uniform(0.9, 1.5)),
         noise_sd=settings.noise_sd * float(noise),
-        low=float(rng.uniform(-0.05, 0.15) if clipped else rng.uniform(-0.30, -0.05)),
+        low=float(rng.uniform(-0.08, 0.08) if clipped else rng.uniform(-0.30, -0.08)),
         high=float(rng.uniform(1.5, 2.6)),
         gamma=float(np.exp(rng.uniform(-0.25, 0.25))),
     )
@@ -159,7 +157,7 @@ def _vary_bodies(
     # factors of strengths.
     rise, fall = (-0.12, 0.0) + 0.06 * rng.standard_normal(2)
     joints, marrow, spinous = rng.uniform((0.1, 0.0, 0.7), (0.7, 1.0, 1.6))
-    window, root, spurs = rng.uniform((0.1, 0.3, 0.3), (0.8, 1.3, 1.3))
+    window, root, spurs = rng.uniform((0.1, 0.1, 0.3), (0.8, 0.9, 1.3))
     lamina, transverse, untidy = rng.uniform((0.1, 0.2, 0.1), (0.7, 1.0, 0.6))
     # Arches stay visible where the column takes the place of the bodies.
     gain = (0.52 / (1.02 - column)) ** 1.2
@@ -183,8 +181,8 @@ def _vary_bodies(
         level = (rise - 0.14) * h  # of the pedicles
         arch = [
             (0, level, 5.5, 3.6, -window, 26),
-            (-0.49 * w, level, 4.5, 6.0, root, 15),
-            (0.49 * w, level, 4.5, 6.0, root, 15),
+            (-0.46 * w, level, 3.5, 5.5, root, 15),
+            (0.46 * w, level, 3.5, 5.5, root, 15),
         ]
         # Bone and bowel of no name break up discs that would be clean windows.
         clutter = rng.uniform(
@@ -247,6 +245,21 @@ def _extend(
         )
         beyond.append((level, moved))
     return tuple(beyond)
+
+
+def _draw_outline(rng: np.random.Generator, bodies: list[Vertebra]) -> np.ndarray:
+    """Return y and half the width of the column: broad at pedicles, narrow below."""
+    bodies = sorted(bodies, key=lambda body: body.centre[1])
+    y = np.array([body.centre[1] for body in bodies])
+    height, width = np.array([(body.height, body.width) for body in bodies]).T
+    half = width * rng.uniform(0.41, 0.48)
+    half[-3:] *= 1 + rng.uniform(0, (0.05, 0.16, 0.20))  # L4 to S1 flare
+    uneven = 0.015 * width * rng.standard_normal((2, len(bodies)))
+    broad = half + width * rng.uniform(0.01, 0.09) + uneven[0]
+    narrow = half - width * rng.uniform(0.00, 0.05) + uneven[1]
+    at = np.stack([y - 0.30 * height, y - 0.15 * height, y + 0.35 * height], axis=1)
+    nodes = np.stack([broad, broad, narrow], axis=1)
+    return np.stack([at.ravel(), nodes.ravel()], axis=1)
 
 
 def _vary_ribs(rng: np.random.Generator, ribs: np.ndarray) -> np.ndarray:

@@ -13,8 +13,6 @@ from scipy.special import expit
 
 from tbsclassify.datasets._anatomy import Grid
 
-_STREAK_PITCH = 1.05  # mm, that of the scan lines
-
 
 def add_metal(rng: np.random.Generator, density: np.ndarray, grid: Grid) -> None:
     """Add clips, cables and objects in the corners to a density map (g/cm2)."""
@@ -41,16 +39,18 @@ def add_streaks(
     rng: np.random.Generator, measured: np.ndarray, grid: Grid, noise_sd: float
 ) -> None:
     """Add noise that is smooth along scan lines, from grain to streaks (g/cm2)."""
-    if rng.random() >= 0.7:
+    if rng.random() >= 0.8:
         return
-    n_lines = int(grid.height * grid.spacing / _STREAK_PITCH) + 2
-    lines = rng.standard_normal((n_lines, grid.width), dtype=np.float32)
+    pitch = rng.uniform(1.05, 2.2)  # mm; scan lines are 1.05 mm apart, or binned
+    at = (np.arange(grid.height) * grid.spacing / pitch)[:, None].astype(np.float32)
+    first = at.astype(int)[:, 0]
+    lines = rng.standard_normal((first[-1] + 2, grid.width), dtype=np.float32)
     length = np.exp(rng.uniform(*np.log([0.6, 6.0]))) / grid.column_spacing
     lines = ndimage.gaussian_filter1d(lines, length, axis=1, mode="wrap", truncate=3)
     lines *= np.sqrt(2 * np.sqrt(np.pi) * length)  # unit variance again
-    lines += 0.4 * rng.standard_normal((n_lines, 1), dtype=np.float32)
-    line = ((np.arange(grid.height) + 0.5) * grid.spacing / _STREAK_PITCH).astype(int)
-    measured += np.float32(noise_sd * rng.uniform(0.3, 1.4)) * lines[line]
+    lines += 0.4 * rng.standard_normal((len(lines), 1), dtype=np.float32)
+    lines *= noise_sd * float(rng.uniform(0.3, 1.4))
+    measured += lines[first] + (at % 1) * (lines[first + 1] - lines[first])
 
 
 def add_marks(rng: np.random.Generator, image: np.ndarray) -> None:

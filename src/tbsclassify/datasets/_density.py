@@ -84,11 +84,10 @@ def _paint_column(
 ) -> None:
     """Add arches, joints and discs: a band without gaps along the axis."""
     centres = [vertebra.centre[1] for vertebra in spine.vertebrae]
-    half_widths = spine.column_width * [body.width for body in spine.vertebrae]
     # These change so slowly along the spine that one value a row will do.
     along = y.mean(axis=1)
     strength = np.interp(along, centres, spine.column * bmd).astype(np.float32)
-    half_width = np.interp(along, centres, half_widths).astype(np.float32)
+    half_width = np.interp(along, *spine.outline.T).astype(np.float32)
     from_edge = half_width[:, None] - np.abs(x - spine.curve.x(y))
     density += strength[:, None] * expit(from_edge / spine.column_edge)
 
