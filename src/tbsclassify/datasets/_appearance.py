@@ -63,9 +63,8 @@ def vary_spine(
             bodies[level], denser[level] = afflict(rng, bodies[level], str(reason))
 
     discs = _vary_discs(rng, spine.vertebrae, reasons)
-    curve = replace(
-        spine.curve, amplitude=spine.curve.amplitude * rng.uniform(0.3, 1.1)
-    )
+    amplitude = spine.curve.amplitude * rng.uniform(0.3, 1.1)
+    curve = replace(spine.curve, amplitude=amplitude)
     vertebrae = _stack(bodies, discs, spine, curve)
     beyond = _extend(vertebrae, curve)
     varied = replace(

@@ -89,7 +89,7 @@ def make_dxa_phantoms(
         unlike each other as those of a clinic: frame, position and proportions
         of the spine, bright discs, scoliosis, fractures, degeneration, cement,
         metal, streaks, white borders, painted-out lines and display. Patients
-        and their TBS are the same in both.
+        and their TBS are the same in both. See :ref:`varied_phantoms`.
     return_masks : bool, default=False
         Whether to return label maps of the vertebrae.
     n_jobs : int, default=None
