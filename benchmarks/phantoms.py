@@ -34,6 +34,7 @@ SETTINGS = {
     "noise=0.07": {"noise": 0.07},
     'h_gain="literal"': {"h_gain": "literal"},
     "decouple=0": {"decouple": 0.0},
+    'appearance="varied"': {"appearance": "varied"},
 }
 ROBUST = {"sigma": 0.8, "lag_range": (3, 8)}
 

@@ -28,19 +28,32 @@ _MARGIN = 2.0  # between L1-L4 and the upper and lower border, at least (mm)
 _WAIST = 0.085  # narrowing of the body at half height, of its width
 _CONCAVITY = 0.9  # depth of an endplate (mm)
 _WOBBLE_SD = 0.4  # of a body's outline (mm)
+_COLUMN_WIDTH = 0.41  # half of it, of the body's width
+
+# Rows of a vertebra's parts, in the order of `_draw_parts`.
+SPINOUS, PEDICLES, MARROW = [0, 1], [2, 8], [3, 9]
+JOINTS = [4, 5, 10, 11]  # superior and inferior articular processes
+LAMINAE, TRANSVERSE = [6, 12], [7, 13]
+OSTEOPHYTES = slice(14, 18)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Pixels of one image: square, `spacing` millimetres wide."""
+    """Pixels of one image, `spacing` millimetres high."""
 
     height: int
     width: int
     spacing: float
+    aspect: float = 1.0  # width of a pixel over its height
+
+    @property
+    def column_spacing(self) -> float:
+        """Return the width of a pixel (mm)."""
+        return self.spacing * self.aspect
 
     def pixel_centres(self) -> tuple[np.ndarray, np.ndarray]:
         """Return x (1, width) and y (height, 1) of the pixel centres."""
-        x = (np.arange(self.width) + 0.5 - self.width / 2) * self.spacing
+        x = (np.arange(self.width) + 0.5 - self.width / 2) * self.column_spacing
         y = (np.arange(self.height) + 0.5 - self.height / 2) * self.spacing
         return x[None, :].astype(np.float32), y[:, None].astype(np.float32)
 
@@ -71,7 +84,7 @@ class Curve:
     wavelength: float  # mm
     phase: float  # radians
 
-    def x(self, y: np.ndarray) -> np.ndarray:
+    def x(self, y: np.ndarray | float) -> np.ndarray:
         """Return the axis at height `y`."""
         angle = 2 * np.pi * y / self.wavelength + self.phase
         return self.amplitude * (np.sin(angle) - float(np.sin(self.phase)))
@@ -94,6 +107,7 @@ class Vertebra:
     height: float
     wobble: np.ndarray  # (4 sides, 3 polynomials), of the outline (mm)
     parts: np.ndarray  # (n, 6): u, v, sd in u and v, strength, depth behind the body
+    endplate: float = 0.26  # strength; that of a body without parts is near 0.5
 
     def to_local(self, x: np.ndarray, y: np.ndarray) -> tuple:
         """Turn patient coordinates into the vertebra's."""
@@ -150,9 +164,17 @@ class Spine:
     vertebrae: tuple[Vertebra, ...]
     size: float  # factor of all lengths
     column: np.ndarray  # (7,) arches and discs between the bodies, of the BMD
-    ribs: np.ndarray  # (4, 6): level, side, length, slope, bend, strength
+    outline: np.ndarray  # (n, 2): y and half the width of that column (mm)
+    ribs: np.ndarray  # (n, 6): body, side, length, slope, bend, strength
     crests: np.ndarray  # (2, 4): side, top y, inner x, strength
     spots: np.ndarray  # (n, 5): x, y, sd in x and y, strength (g/cm2)
+    column_edge: float = 2.0  # softness of the column's sides (mm)
+    sacrum: float = 0.0  # of the BMD; 0 for none
+    beyond: tuple[tuple[int, Vertebra], ...] = ()  # unlabelled, each like a level
+
+    def bodies(self) -> list[tuple[int, Vertebra]]:
+        """Return every vertebra with the level whose BMD and texture it has."""
+        return [*enumerate(self.vertebrae), *self.beyond]
 
 
 def draw_spine(rng: np.random.Generator, patient: Patients) -> Spine:
@@ -185,6 +207,7 @@ def draw_spine(rng: np.random.Generator, patient: Patients) -> Spine:
         vertebrae=vertebrae,
         size=size,
         column=np.clip(column, 0.32, 0.60),
+        outline=np.stack([centres, _COLUMN_WIDTH * widths], axis=1),
         ribs=_draw_ribs(rng, size),
         crests=_draw_crests(rng, centres[5], size),
         spots=_draw_spots(rng, size, wear),
@@ -217,7 +240,8 @@ def body_boxes(spine: Spine, pose: Pose, grid: Grid) -> np.ndarray:
     limits = np.array([grid.height, grid.width])
     for box, vertebra in zip(boxes, spine.vertebrae, strict=True):
         x, y = pose.to_image(*vertebra.outline())
-        points = np.stack([y, x]) / grid.spacing + limits[:, None] / 2
+        points = np.stack([y / grid.spacing, x / grid.column_spacing])
+        points += limits[:, None] / 2
         box[:2] = np.maximum(points.min(axis=1), 0)
         box[2:] = np.minimum(points.max(axis=1), limits)
         if np.any(box[2:] <= box[:2]):
@@ -265,8 +289,7 @@ def _draw_parts(
     parts = np.array([*spinous, *sides])
     parts[:, 4] *= np.exp(0.18 * rng.standard_normal(len(parts)))
     parts[:, :2] += 0.6 * rng.standard_normal((len(parts), 2))
-    for pedicle in (2, 8):
-        parts[pedicle + 1, :2] = parts[pedicle, :2]  # marrow stays inside
+    parts[MARROW, :2] = parts[PEDICLES, :2]  # marrow stays inside
     parts[:, 2:4] *= size
 
     corners = np.array([(u, v) for u in (-0.5, 0.5) for v in (-0.5, 0.5)]) * (w, h)

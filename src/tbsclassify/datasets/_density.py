@@ -38,11 +38,11 @@ def paint_scan(
     _paint_column(density, x, y, spine, patient.level_bmd)
     _paint_ribs(density, x, y, spine, pose, grid, float(patient.bmd))
     _paint_crests(density, x, y, spine, pose, grid, float(patient.bmd))
+    if spine.sacrum:
+        _paint_sacrum(density, x, y, spine, pose, grid, float(patient.bmd))
     _add_spots(density, across, down, pose.to_image(*spine.spots.T[:2]), spine.spots)
 
-    for vertebra, bmd, texture in zip(
-        spine.vertebrae, patient.level_bmd.tolist(), textures, strict=True
-    ):
+    for level, vertebra in spine.bodies():
         reach = (0.5 * vertebra.width + 18 * spine.size, vertebra.height + 5)
         window = _window(pose, grid, vertebra.centre, reach)
         u, v = vertebra.to_local(x[window], y[window])
@@ -54,9 +54,10 @@ def paint_scan(
         _add_spots(shape, across[:, columns], down[rows], centres, vertebra.parts)
 
         # Whatever lies there already, the mean over the body is the BMD.
-        missing = bmd - float(density[window][body].mean())
+        missing = float(patient.level_bmd[level]) - float(density[window][body].mean())
         density[window] += shape * (missing / float(shape[body].mean()))
-        density[window][body] += sample_field(texture, TEXTURE_STEP, u[body], v[body])
+        inside = sample_field(textures[level], TEXTURE_STEP, u[body], v[body])
+        density[window][body] += inside
         labels[window][body] = vertebra.label
     return density, labels
 
@@ -72,7 +73,7 @@ def _draw_body(
 
     # Seen from above a body is round: its thickness falls to the sides.
     bone = 0.50 * np.sqrt(1 - 0.75 * np.minimum(np.abs(u) / wall, 1) ** 4)
-    bone += 0.26 * np.exp(-0.5 * ((from_plate - 1.0) / 1.2) ** 2)  # endplate
+    bone += vertebra.endplate * np.exp(-0.5 * ((from_plate - 1.0) / 1.2) ** 2)
     bone += 0.14 * np.exp(-0.5 * ((from_wall - 0.8) / 0.8) ** 2)  # cortical wall
     bone *= expit(from_wall / _EDGE) * expit(from_plate / _EDGE)
     return (from_wall > 0) & (from_plate > 0), bone
@@ -83,13 +84,12 @@ def _paint_column(
 ) -> None:
     """Add arches, joints and discs: a band without gaps along the axis."""
     centres = [vertebra.centre[1] for vertebra in spine.vertebrae]
-    half_widths = [0.41 * vertebra.width for vertebra in spine.vertebrae]
     # These change so slowly along the spine that one value a row will do.
     along = y.mean(axis=1)
     strength = np.interp(along, centres, spine.column * bmd).astype(np.float32)
-    half_width = np.interp(along, centres, half_widths).astype(np.float32)
+    half_width = np.interp(along, *spine.outline.T).astype(np.float32)
     from_edge = half_width[:, None] - np.abs(x - spine.curve.x(y))
-    density += strength[:, None] * expit(from_edge / 2)
+    density += strength[:, None] * expit(from_edge / spine.column_edge)
 
 
 def _paint_muscles(
@@ -110,9 +110,10 @@ def _paint_ribs(
     grid: Grid,
     bmd: float,
 ) -> None:
-    """Add the last two pairs of ribs: bands that leave T11 and T12 and bend."""
-    for level, side, length, slope, bend, strength in spine.ribs.tolist():
-        vertebra = spine.vertebrae[int(level)]
+    """Add ribs: bands that leave thoracic vertebrae and bend."""
+    bodies = [vertebra for _, vertebra in spine.bodies()]
+    for body, side, length, slope, bend, strength in spine.ribs.tolist():
+        vertebra = bodies[int(body)]
         x0 = vertebra.centre[0] + side * 0.45 * vertebra.width
         y0 = vertebra.centre[1] - 0.2 * vertebra.height
         fall = length * (slope + bend * length)
@@ -151,6 +152,32 @@ def _paint_crests(
         density[window] += strength * bmd * expit(depth / 1.2) * crest
 
 
+def _paint_sacrum(
+    density: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    spine: Spine,
+    pose: Pose,
+    grid: Grid,
+    bmd: float,
+) -> None:
+    """Add the sacrum below L5: wings that fall to the sides, with dark holes."""
+    lowest, size = spine.vertebrae[-1], spine.size
+    top = lowest.centre[1] + 0.5 * lowest.height + 5 * size
+    window = _window(pose, grid, (lowest.centre[0], top + 60), (70 * size, 72))
+    across = np.abs(x[window] - lowest.centre[0]) / size
+    below = (y[window] - top) / size
+    depth = below - 0.7 * np.maximum(across - 18, 0)
+    wings = expit(depth / 2) * expit((58 - across) / 3) * np.exp(-below / 60)
+    rim = 0.5 * np.exp(-0.5 * ((depth - 3) / 3) ** 2)
+    canal = 1.2 * np.exp(-((across / 14) ** 2) - ((below - 16) / 8) ** 2)
+    # Two rows of holes, 22 mm apart.
+    foramina = np.exp(-(((across - 17) / 5) ** 2)) * np.cos(0.28 * (below - 18))
+    # The column of arches and discs ends here.
+    density[window] *= 1 - 0.55 * expit((below - 28) / 5)
+    density[window] += spine.sacrum * bmd * wings * (1 + rim - canal - foramina)
+
+
 def _add_spots(
     density: np.ndarray,
     across: np.ndarray,
@@ -176,9 +203,9 @@ def _window(
 ) -> tuple[slice, slice]:
     """Return the pixels within `reach` (x and y, mm) of a point of the patient."""
     x, y = pose.to_image(*centre)
-    column = x / grid.spacing + grid.width / 2
+    column = x / grid.column_spacing + grid.width / 2
     row = y / grid.spacing + grid.height / 2
-    across, down = reach[0] / grid.spacing, reach[1] / grid.spacing
+    across, down = reach[0] / grid.column_spacing, reach[1] / grid.spacing
     left, right = np.clip([column - across, column + across], 0, grid.width).astype(int)
     top, bottom = np.clip([row - down, row + down], 0, grid.height).astype(int)
     return slice(int(top), int(bottom)), slice(int(left), int(right))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,29 +12,9 @@ from sklearn.utils import Bunch
 
 from tbsclassify._boxes import BOX_SIDES
 from tbsclassify._validation import check_number, check_option, check_random_seed
-from tbsclassify.datasets._anatomy import (
-    FIELD_OF_VIEW,
-    Grid,
-    body_boxes,
-    draw_pose,
-    draw_spine,
-)
-from tbsclassify.datasets._density import paint_scan
-from tbsclassify.datasets._population import (
-    ANATOMY,
-    LEVELS,
-    LUMBAR,
-    SCAN,
-    TEXTURE,
-    Patients,
-    draw_patients,
-    report_tbs,
-    stream,
-)
-from tbsclassify.datasets._scanner import draw_settings, scan_density, to_grey
-from tbsclassify.datasets._texture import draw_textures, draw_tissue
+from tbsclassify.datasets._drawing import Recipe, Scan, draw_batch
+from tbsclassify.datasets._population import LEVELS, LUMBAR, Patients, draw_patients
 
-_VARIED_SPACING = 0.6  # mm
 _MIN_SIDE = 32  # pixels
 _BATCH = 8  # patients a worker draws at a time
 
@@ -51,27 +29,6 @@ learns what was put in, and nothing about patients.
 """
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """What every worker must know to draw a patient's scans."""
-
-    seed: int
-    scans_per_patient: int
-    size: tuple[int, int] | str
-    bit_depth: int
-    noise: float
-    h_gain: float | str
-    return_masks: bool
-
-
-class _Scan(NamedTuple):
-    """One scan, as a worker hands it back."""
-
-    image: np.ndarray
-    mask: np.ndarray | None
-    facts: dict[str, Any]  # entries of the Bunch that differ from scan to scan
-
-
 def make_dxa_phantoms(
     n_patients: int = 100,
     *,
@@ -82,6 +39,7 @@ def make_dxa_phantoms(
     h_gain: float | str = 1.35,
     decouple: float = 1.0,
     class_shares: Sequence[float] | None = None,
+    appearance: str = "plain",
     return_masks: bool = False,
     n_jobs: int | None = None,
     random_state: int | np.random.RandomState | None = None,
@@ -105,7 +63,10 @@ def make_dxa_phantoms(
         Height and width of the images in pixels, at least 32 each. At least
         168 x 180 mm are shown, so the default has pixels of 0.6 mm; other
         sizes have larger or smaller ones. With "varied", pixels are 0.6 mm and
-        every scan has a size of its own, 280-340 x 300-350 pixels.
+        every scan has a size of its own, 280-340 x 300-350 pixels. With
+        ``appearance="varied"``, a given size shows a frame that differs from
+        scan to scan, in oblong pixels; a varied one has pixels 0.50-0.75 mm
+        high.
     bit_depth : {8, 16}, default=8
         Grey levels are ``uint8`` or ``uint16``.
     noise : float, default=0.030
@@ -123,6 +84,12 @@ def make_dxa_phantoms(
         scaled to sum to one and kept to within a patient or so in every start
         of the sequence. By default the population decides, near 0.20, 0.53
         and 0.27.
+    appearance : {"plain", "varied"}, default="plain"
+        "plain" draws clean scans, all framed alike. "varied" draws them as
+        unlike each other as those of a clinic: frame, position and proportions
+        of the spine, bright discs, scoliosis, fractures, degeneration, cement,
+        metal, streaks, white borders, painted-out lines and display. Patients
+        and their TBS are the same in both. See :ref:`varied_phantoms`.
     return_masks : bool, default=False
         Whether to return label maps of the vertebrae.
     n_jobs : int, default=None
@@ -151,29 +118,39 @@ def make_dxa_phantoms(
             Number of the patient: keep a patient's scans together in splits.
         boxes : ndarray of shape (n, 4, 4)
             Boxes of the bodies of L1-L4: top, left, bottom, right in pixels,
-            the end exclusive, cut at the border of the image.
+            the end exclusive, cut at the border of the image. They end at the
+            endplates; those that densitometers draw often touch in the middle
+            of the discs.
         boxes_adjacent : ndarray of shape (n, 2, 4)
             The same for T12 and L5; NaN where a body is outside the image.
         masks : ndarray of shape (n, height, width)
             Label maps, ``uint8``: 1-4 are L1-L4, 5 T12, 6 L5, 7 T11 and 0 all
             else. Only with ``return_masks=True``; an object array with
             ``size="varied"``.
+        excluded : ndarray of shape (n, 4)
+            Whether a clinician would leave L1-L4 out of the TBS. `tbs` is their
+            mean all the same. All False in plain scans.
+        exclusion_reason : ndarray of shape (n, 4)
+            "fracture", "degeneration", "sclerosis", "cement" or "fusion", and
+            "" for vertebrae that are not excluded.
         age, bmi, bmd : ndarray of shape (n,)
-            Years, kg/m2 and areal bone mineral density in g/cm2.
+            Years, kg/m2 and areal bone mineral density in g/cm2. The density is
+            that without fractures, degeneration, cement or metal.
         sex : ndarray of shape (n,)
             "F" or "M".
         site : ndarray of shape (n,)
             0, 1 or 2: scanners that differ in sharpness and display.
         pixel_spacing : ndarray of shape (n,)
-            Side of a pixel in mm.
+            Height of a pixel in mm; pixels of plain scans are square.
         spacing : ndarray of shape (n, 2)
-            Its height and width, as `load_scans` gives them.
+            Height and width of a pixel in mm, as `load_scans` gives them.
         rotation : ndarray of shape (n,)
             Rotation of the patient in the image plane in degrees, clockwise.
         shift : ndarray of shape (n, 2)
             Shift of the patient in mm, down and to the right.
         noise_sd : ndarray of shape (n,)
-            Standard deviation of the noise in soft tissue, in g/cm2.
+            Standard deviation of the noise in soft tissue, in g/cm2; the streaks
+            of varied scans come on top of it.
         frame : :class:`~pandas.DataFrame`
             One row a scan: "image" (2-D arrays), "patient", "tbs",
             "L1_top", "L1_left", "L1_bottom", "L1_right" and so on to
@@ -199,8 +176,15 @@ def make_dxa_phantoms(
     and tissue correction are not public. Noise hides the shortest lags, as it
     does on real scans [7]_.
 
+    *Varied scans.* Vertebrae are excluded about as often as in NHANES 2007-08
+    [8]_: L1 4.5, L2 4.2, L3 5.8, L4 7.2 %, and 13.8 % of patients with at least
+    one. This happens whatever a patient's age and TBS, and the shares of the
+    reasons are guesses. The frame is widened from that of 80 real scans; nothing
+    was fitted to them.
+
     *Missing.* Real trabeculae (the field is Gaussian and stationary),
-    fractures, metal, compression artefacts, burnt-in marks, unscanned borders.
+    compression artefacts, burnt-in letters; in plain scans also fractures,
+    metal and unscanned borders.
 
     References
     ----------
@@ -212,6 +196,7 @@ def make_dxa_phantoms(
     .. [5] Krueger et al. (2015), precision of TBS on two scanners.
     .. [6] Maquer et al. (2016), initial slope of the variogram (ISV).
     .. [7] Winzenrieth et al. (2013), effect of resolution and noise on TBS.
+    .. [8] NHANES 2007-08, spine DXA, invalid vertebrae of completed scans.
 
     Examples
     --------
@@ -221,6 +206,9 @@ def make_dxa_phantoms(
     ((4, 280, 300), dtype('uint8'))
     >>> phantoms.tbs.shape, phantoms.boxes.shape
     ((4,), (4, 4, 4))
+    >>> varied = make_dxa_phantoms(20, appearance="varied", random_state=0)
+    >>> varied.excluded.shape, int(varied.excluded.any(axis=1).sum())
+    ((20, 4), 2)
     """
     _check_arguments(
         n_patients=n_patients,
@@ -231,14 +219,16 @@ def make_dxa_phantoms(
         h_gain=h_gain,
         decouple=decouple,
         class_shares=class_shares,
+        appearance=appearance,
     )
-    recipe = _Recipe(
+    recipe = Recipe(
         seed=check_random_seed(random_state),
         scans_per_patient=int(scans_per_patient),
         size=size if isinstance(size, str) else (int(size[0]), int(size[1])),
         bit_depth=bit_depth,
         noise=noise,
         h_gain=h_gain,
+        varied=appearance == "varied",
         return_masks=return_masks,
     )
     patients = draw_patients(
@@ -251,67 +241,13 @@ def make_dxa_phantoms(
     # Batches are copied into place as they come, so that no more than a few of
     # them are held besides the result.
     drawn = Parallel(n_jobs=n_jobs, prefer="processes", return_as="generator")(
-        delayed(_draw_batch)(recipe, batch, patients[batch]) for batch in batches
+        delayed(draw_batch)(recipe, batch, patients[batch]) for batch in batches
     )
     return _collect(drawn, recipe, patients)
 
 
-def _draw_batch(
-    recipe: _Recipe, numbers: np.ndarray, patients: Patients
-) -> list[_Scan]:
-    """Draw all scans of some patients, in order."""
-    return [
-        scan
-        for i, number in enumerate(numbers)
-        for scan in _draw_patient(recipe, int(number), patients[i])
-    ]
-
-
-def _draw_patient(recipe: _Recipe, number: int, patient: Patients) -> list[_Scan]:
-    """Draw the scans of one patient: one anatomy and texture, many poses."""
-    spine = draw_spine(stream(recipe.seed, number, ANATOMY), patient)
-    rng = stream(recipe.seed, number, TEXTURE)
-    textures = draw_textures(rng, patient, recipe.h_gain)
-    tissue = draw_tissue(rng)
-    scans = []
-    for k in range(recipe.scans_per_patient):
-        rng = stream(recipe.seed, number, SCAN, k)
-        grid = _choose_grid(recipe.size, rng)
-        pose = draw_pose(rng, spine)
-        settings = draw_settings(rng, patient, recipe.noise)
-        density, labels = paint_scan(spine, pose, grid, patient, textures, tissue)
-        measured = scan_density(density, grid, settings, rng)
-        scans.append(
-            _Scan(
-                image=to_grey(measured, settings, recipe.bit_depth),
-                mask=labels if recipe.return_masks else None,
-                facts={
-                    "tbs_vertebrae": report_tbs(
-                        recipe.seed, number, k, patient.level_tbs[LUMBAR]
-                    ),
-                    "all_boxes": body_boxes(spine, pose, grid),
-                    "pixel_spacing": grid.spacing,
-                    "rotation": float(np.degrees(pose.rotation)),
-                    "shift": pose.shift[::-1],
-                    "noise_sd": settings.noise_sd,
-                },
-            )
-        )
-    return scans
-
-
-def _choose_grid(size: tuple[int, int] | str, rng: np.random.Generator) -> Grid:
-    """Return the pixels that show at least the whole field of view."""
-    height_mm, width_mm = FIELD_OF_VIEW
-    if isinstance(size, str):
-        height, width = rng.integers((280, 300), (340, 350), endpoint=True)
-        return Grid(int(height), int(width), _VARIED_SPACING)
-    height, width = size
-    return Grid(height, width, max(height_mm / height, width_mm / width))
-
-
 def _collect(
-    batches: Iterable[list[_Scan]], recipe: _Recipe, patients: Patients
+    batches: Iterable[list[Scan]], recipe: Recipe, patients: Patients
 ) -> Bunch:
     """Gather scans, as they come, into one Bunch."""
     n_scans = len(patients) * recipe.scans_per_patient
@@ -346,12 +282,11 @@ def _collect(
     )
     if masks is not None:
         phantoms.masks = masks
-    phantoms.spacing = np.repeat(phantoms.pixel_spacing[:, np.newaxis], 2, axis=1)
     phantoms.frame = _to_frame(phantoms)
     return phantoms
 
 
-def _empty_images(recipe: _Recipe, n: int, dtype: type) -> np.ndarray:
+def _empty_images(recipe: Recipe, n: int, dtype: type) -> np.ndarray:
     """Return room for ``n`` images, or for references to them if sizes vary."""
     if isinstance(recipe.size, str):
         return np.empty(n, dtype=object)
@@ -384,12 +319,14 @@ def _check_arguments(
     h_gain: float | str,
     decouple: float,
     class_shares: Sequence[float] | None,
+    appearance: str,
 ) -> None:
     """Raise for arguments that make no scan, and say what would."""
     check_number(n_patients, "n_patients", low=1, integer=True)
     check_number(scans_per_patient, "scans_per_patient", low=1, integer=True)
     check_number(noise, "noise", low=0)
     check_number(decouple, "decouple", low=0)
+    check_option(appearance, "appearance", ("plain", "varied"))
     if isinstance(h_gain, str):
         check_option(h_gain, "h_gain", ("literal",))
     else:

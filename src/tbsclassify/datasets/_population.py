@@ -30,7 +30,7 @@ _AGE, _SEX, _BMI, _BONE, _TBS, _BMD, _DECOUPLED, _NOISE, _SIZE, _SITE = range(10
 _N_DRAWS = 10 + 3 * len(LEVELS)
 
 # Which stream of a patient serves which purpose.
-LATENT, ANATOMY, TEXTURE, REPORT, SCAN = range(5)
+LATENT, ANATOMY, TEXTURE, REPORT, SCAN, APPEARANCE = range(6)
 
 
 @dataclass(frozen=True)

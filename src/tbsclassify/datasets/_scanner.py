@@ -57,9 +57,8 @@ def scan_density(
     density: np.ndarray, grid: Grid, settings: Settings, rng: np.random.Generator
 ) -> np.ndarray:
     """Return the measured areal density on the same grid."""
-    image = ndimage.gaussian_filter(
-        density, settings.psf_sd / grid.spacing, mode="nearest", truncate=3
-    )
+    blur = (settings.psf_sd / grid.spacing, settings.psf_sd / grid.column_spacing)
+    image = ndimage.gaussian_filter(density, blur, mode="nearest", truncate=3)
     down, up, noise_gain = _line_operators(grid)
     lines = down @ image
     if settings.noise_sd > 0:
