@@ -70,7 +70,8 @@ def make_radiomics_classifier(
 
     A resampler that evens out the classes moves the probabilities towards the
     rare class. Choose a threshold for them, ``compare_models(threshold="f1")``,
-    or calibrate them. It rarely changes the ROC AUC.
+    or calibrate them. The ROC AUC changes less; that of the support vector machine
+    may rise: see :ref:`which_model`.
 
     References
     ----------
