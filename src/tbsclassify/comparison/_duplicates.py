@@ -72,7 +72,8 @@ def _warn(found: pd.DataFrame, n_tested: int, level: float) -> None:
         "`duplicates` of the result. Chance alone gives this warning in at most "
         f"{100 * level:.2g} % of comparisons. If rows were resampled before the split, "
         "as by SMOTE, resample inside the folds with the Pipeline of imblearn. If one "
-        "patient has several rows, give groups. Drop scans that were exported twice.",
+        "patient has several rows, give them one id in groups. Drop scans that were "
+        "exported twice.",
         UserWarning,
         stacklevel=4,
     )
