@@ -148,7 +148,7 @@ class TextureMatrixFeatures(StatelessScanTransformer):
 
     The features are in units of pixels and depend on their size: see
     :ref:`sphx_glr_auto_examples_plot_robustness.py`. Bring all scans to one size of
-    pixel first.
+    pixel first, and their boxes with them, as :ref:`pixel_size` shows.
 
     Nothing is learned from the scans, so `transform` works without `fit`.
 

@@ -41,8 +41,9 @@ def make_radiomics_classifier(
         ``TextureMatrixFeatures(["gldm", "glrlm"])``.
     resampler : object with `fit_resample`, default=None
         What changes the training set before the classifier learns from it, such
-        as ``imblearn.combine.SMOTEENN()``. Test scans are never resampled. It
-        needs imbalanced-learn, ``pip install "tbsclassify[resampling]"``.
+        as ``imblearn.combine.SMOTEENN()``. Test scans are never resampled. SMOTE
+        and SMOTEENN need more than five training scans of each class by default.
+        A resampler needs imbalanced-learn, ``pip install "tbsclassify[resampling]"``.
 
     Returns
     -------
