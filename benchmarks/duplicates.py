@@ -25,8 +25,14 @@ from imblearn.over_sampling import SMOTE, RandomOverSampler
 from PIL import Image
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
+from sklearn.preprocessing import StandardScaler
 
-from tbsclassify import VariogramFeatures, compare_models, make_dxa_phantoms
+from tbsclassify import (
+    TBSLabeler,
+    VariogramFeatures,
+    compare_models,
+    make_dxa_phantoms,
+)
 
 N_COPIED = 5
 
@@ -142,6 +148,16 @@ def resampled(sampler, n_rows):
     return draw
 
 
+def resampled_texture(sampler):
+    def draw(seed):
+        scans = phantoms(seed)
+        X = StandardScaler().fit_transform(VariogramFeatures().transform(scans.frame))
+        y = TBSLabeler().fit_transform(scans.tbs)
+        return *sampler.set_params(random_state=seed).fit_resample(X, y), None
+
+    return draw
+
+
 def two_names(columns):
     def draw(seed):
         scans = make_dxa_phantoms(100, scans_per_patient=2, n_jobs=2, random_state=seed)
@@ -191,6 +207,10 @@ REPEATED = {
         )
         for sampler in (SMOTE(), SMOTEENN(), RandomOverSampler())
         for n_rows in (1531, 150)
+    },
+    **{
+        f"{type(sampler).__name__} of variogram features": resampled_texture(sampler)
+        for sampler in (SMOTE(), SMOTEENN())
     },
     "one patient, two names: L1-L4": two_names(lambda table: table.columns),
     "one patient, two names: whole scans": two_names(lambda table: ["image"]),

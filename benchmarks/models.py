@@ -38,6 +38,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from imblearn.combine import SMOTEENN
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -135,6 +136,9 @@ def make_models(weights):
         "variogram": make_texture_classifier(),
         "variogram, TBS": make_pipeline(VariogramFeatures(), RidgeOnTBS()),
         "radiomics, SVM": make_radiomics_classifier("svm"),
+        "radiomics, SVM, SMOTEENN": make_radiomics_classifier(
+            "svm", resampler=SMOTEENN()
+        ),
         "radiomics, TBS": make_pipeline(radiomics, RidgeOnTBS()),
         "variogram + radiomics, TBS": make_pipeline(
             FeatureUnion(textures), RidgeOnTBS()

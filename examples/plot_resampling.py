@@ -20,7 +20,8 @@ number is worth in either case.
 # -----------------------
 # The first table has as many rows as that paper has scans, 1531, a fifth of them
 # degraded, and features that are **noise**. The second is the same with features that
-# tell a little about the class. The third is of 250 **phantoms**: the two families of
+# tell a little about the class. Both are mixed, so that their columns are correlated as
+# those of radiomics are. The third is of 250 **phantoms**: the two families of
 # radiomics that the paper names, degraded against the rest.
 
 import warnings
@@ -149,7 +150,7 @@ for name, rows, labels in [
             model, rows, labels, check="duplicates", n_bootstrap=0, random_state=0
         )
     repeated = result.duplicates["scan"].nunique()
-    print(f"{name}: {repeated} of {len(rows)} rows, {len(caught)} warnings")
+    print(f"{name}: {repeated} of {len(rows)} rows, {len(caught)} warning(s)")
 
 # %%
 # The right way is the short one: a resampler handed to
@@ -158,11 +159,23 @@ for name, rows, labels in [
 # baseline beside it.
 
 models = radiomics_models()
-models["radiomics-svm, SMOTEENN"] = make_radiomics_classifier(
+models["radiomics-svm-smoteenn"] = make_radiomics_classifier(
     "svm", resampler=SMOTEENN(random_state=0)
 )
 models["variogram"] = make_texture_classifier()
 result = compare_models(
     models, scans.frame, y, scans.patient, n_bootstrap=500, random_state=0
+)
+print(result.to_text("roc_auc"))
+
+# %%
+# Without resampling, the support vector machine calls hardly any scan degraded; with
+# SMOTEENN, F1 rises from 0.17 to 0.45. Does it see more, or does it only call scans
+# degraded more readily? The area under the ROC curve, which asks for the order alone,
+# rises by 0.05 only. Without resampling, but with a threshold that is chosen for F1 on
+# the training folds, the machine does nearly as well:
+
+result = compare_models(
+    model, X, y, scans.patient, threshold="f1", n_bootstrap=500, random_state=0
 )
 print(result.to_text("roc_auc"))

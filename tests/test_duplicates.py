@@ -200,6 +200,14 @@ def test_where_all_boxes_are_known_the_spines_are_compared(phantoms):
     assert not np.allclose(describe_rows(known), describe_rows(phantoms.images))
 
 
+def test_a_vertebra_that_is_left_out_does_not_bring_back_the_whole_scan(phantoms):
+    some = phantoms.frame
+    some.iloc[0, some.columns.str.startswith("L4")] = np.nan
+    all_known, found = describe_rows(phantoms.frame), describe_rows(some)
+    assert_array_equal(found[1:], all_known[1:])
+    assert not np.allclose(found[0], all_known[0])
+
+
 def test_a_box_beyond_the_scan_leaves_the_whole_scan(phantoms):
     scan = phantoms.images[0]
     outside = np.array([500.0, 500, 600, 600])

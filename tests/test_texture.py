@@ -168,6 +168,8 @@ def test_distances_are_the_lengths_of_the_displacements():
         ({"lags": [1, -2]}, r"Expected lags .* got -2\."),
         ({"mask": np.ones((2, 2), bool)}, r"Expected mask .* got shape \(2, 2\)"),
         ({"mask": np.ones((4, 4))}, "dtype float64"),
+        ({"mask": "L1.png"}, "got 'L1.png'. Read masks from their files first"),
+        ({"mask": np.nan}, "got nan.* put None where a scan has none"),
         ({"directions": [(0, 0)]}, "no step"),
         ({"directions": [(0.5, 1)]}, "pairs of integers"),
         ({"directions": (0, 1)}, "pairs of integers"),

@@ -185,10 +185,12 @@ def compare_models(
     other contrast, depth, size or compression. Of tables, columns are compared by
     their ranks, without ids and, where others have more, without columns of fewer
     than 10 values; of tables with a column ``image``, the images; of images,
-    thumbnails of 16 x 16 pixels, of L1-L4 where the table has the boxes of all
-    scans. It misses repeats that differ as much as patients do: scans that were
-    shifted far, rotated or mirrored, many of a patient who was placed anew, and
+    thumbnails of 16 x 16 pixels, of L1-L4 where no box of the table is
+    missing. It misses repeats that differ as much as patients do: scans that were
+    shifted far, rotated or mirrored, many of a patient who was placed anew, most
+    rows that were resampled from closely related features, such as variograms, and
     rows of few or coarse columns, such as age and sex, where chance makes equals.
+    Rows of the same test fold are not compared; more folds leave out fewer pairs.
     It takes patients for repeats who come in small bunches far from all others.
 
     The same seed gives the same table, except for seconds, whatever `n_jobs`.

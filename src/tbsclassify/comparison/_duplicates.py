@@ -14,6 +14,7 @@ from sklearn.utils import gen_batches
 from tbsclassify._boxes import check_scans_and_boxes
 from tbsclassify._scans import scans_of
 from tbsclassify.comparison._fits import Split
+from tbsclassify.cropping import hull
 from tbsclassify.images import iter_scans
 
 # The distance to the nearest patient is compared with that to the tenth nearest;
@@ -72,7 +73,8 @@ def _warn(found: pd.DataFrame, n_tested: int, level: float) -> None:
         "`duplicates` of the result. Chance alone gives this warning in at most "
         f"{100 * level:.2g} % of comparisons. If rows were resampled before the split, "
         "as by SMOTE, resample inside the folds with the Pipeline of imblearn. If one "
-        "patient has several rows, give groups. Drop scans that were exported twice.",
+        "patient has several rows, give them one id in groups. Drop scans that were "
+        "exported twice.",
         UserWarning,
         stacklevel=4,
     )
@@ -88,8 +90,8 @@ def describe_rows(X: Any) -> np.ndarray:
     if not isinstance(scans, list) and getattr(scans, "ndim", 2) < 3:
         return _numbers(scans)
     scans, boxes = check_scans_and_boxes(X, None)
-    whole = np.isnan(boxes).any()  # or L1-L4, which is known of all scans
-    corners = np.concatenate([boxes[..., :2].min(1), boxes[..., 2:].max(1)], axis=1)
+    corners = hull(boxes)
+    whole = np.isnan(corners).any()  # or what is known of L1-L4 in every scan
     read = iter_scans(scans, channels=True, one_depth=False)
     return np.stack(
         [

@@ -148,7 +148,7 @@ class TextureMatrixFeatures(StatelessScanTransformer):
 
     The features are in units of pixels and depend on their size: see
     :ref:`sphx_glr_auto_examples_plot_robustness.py`. Bring all scans to one size of
-    pixel first.
+    pixel first, and their boxes with them, as :ref:`pixel_size` shows.
 
     Nothing is learned from the scans, so `transform` works without `fit`.
 
@@ -202,8 +202,9 @@ class TextureMatrixFeatures(StatelessScanTransformer):
             boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
             ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
             ``bottom``, ``right``; or label maps (L1 is 1, L4 is 4) in a column
-            ``mask``, which take the place of boxes. Other columns are not
-            looked at. Rows of numbers are read as images one row high.
+            ``mask``, which take the place of boxes where they are not None. A map
+            with none of these labels is taken for a scan without a box. Other
+            columns are not looked at. Rows of numbers are read as images one row high.
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
 default=None
             Boxes of the vertebral bodies, or one for all, as (top, left,

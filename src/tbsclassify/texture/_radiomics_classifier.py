@@ -41,8 +41,9 @@ def make_radiomics_classifier(
         ``TextureMatrixFeatures(["gldm", "glrlm"])``.
     resampler : object with `fit_resample`, default=None
         What changes the training set before the classifier learns from it, such
-        as ``imblearn.combine.SMOTEENN()``. Test scans are never resampled. It
-        needs imbalanced-learn, ``pip install "tbsclassify[resampling]"``.
+        as ``imblearn.combine.SMOTEENN()``. Test scans are never resampled. SMOTE
+        and SMOTEENN need more than five training scans of each class by default.
+        A resampler needs imbalanced-learn, ``pip install "tbsclassify[resampling]"``.
 
     Returns
     -------
@@ -70,7 +71,8 @@ def make_radiomics_classifier(
 
     A resampler that evens out the classes moves the probabilities towards the
     rare class. Choose a threshold for them, ``compare_models(threshold="f1")``,
-    or calibrate them. It rarely changes the ROC AUC.
+    or calibrate them. The ROC AUC changes less; that of the support vector machine
+    may rise: see :ref:`which_model`.
 
     References
     ----------

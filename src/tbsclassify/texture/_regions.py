@@ -67,7 +67,14 @@ def _regions_of_mask(mask, labels, margin):
 
 
 def check_mask(mask, shape):
+    """Return a label map as an array, if it fits the image."""
     mask = np.asarray(mask)
+    if mask.ndim == 0:
+        raise ValueError(
+            f"Expected mask to be an array of the image's shape {shape}, got "
+            f"{mask.item()!r}. Read masks from their files first, and put None where "
+            "a scan has none."
+        )
     if mask.shape != shape or mask.dtype.kind not in "bui":
         raise ValueError(
             f"Expected mask to have the image's shape {shape} and bool or an integer "

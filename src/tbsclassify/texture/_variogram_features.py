@@ -75,8 +75,9 @@ class VariogramFeatures(StatelessScanTransformer):
     features of a constant image are finite. A lag that no pair in the region
     of a scan spans takes this value, too.
 
-    Lags are in pixels: bring scans to one size of pixel first, with
-    ``LumbarCropper(spacing=...)``.
+    Lags are in pixels: bring scans to one size of pixel first. Crops of
+    ``LumbarCropper(spacing=...)`` have no boxes, so that the middle of the crop is
+    described; :ref:`pixel_size` shows how to move the boxes along.
 
     A change of contrast adds one number to all features. It is left in: how
     much a texture varies may be as telling as how. Bring scans to one grey scale
