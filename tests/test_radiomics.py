@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tbsclassify.texture import (
     make_radiomics_classifier,
     texture_matrix_features,
 )
+from tbsclassify.texture._matrices import discretise, tone_difference
 from tbsclassify.texture._radiomics import FAMILIES
 
 # Our names of the measures in the IBSI's tables, by its tags.
@@ -319,6 +321,27 @@ def test_brightness_and_contrast_change_first_order_features_alone(image, n_leve
         texture_matrix_features(image, families=families, n_levels=n_levels),
         texture_matrix_features(other, families=families, n_levels=n_levels),
     )
+
+
+def test_a_level_at_the_border_of_two_bins_is_in_the_upper_one():
+    levels = np.arange(197.0)  # of which 49, 98 and 147 begin bins 3, 5 and 7 of 8
+    assert_array_equal(
+        discretise(levels, 8), np.minimum(np.arange(197) * 8 // 196, 7) + 1
+    )
+
+
+def test_levels_in_balance_are_not_busy():
+    # 2 with a share of 3/5 is 3 with a share of 2/5, but not in floating point.
+    assert tone_difference(np.array([[3], [2], [3], [2], [2]]), 3)["Busyness"] == 0
+
+
+def test_pairs_of_many_levels_take_no_more_memory_than_the_pixels_need():
+    image = np.random.default_rng(0).normal(size=(40, 40))
+    tracemalloc.start()
+    texture_matrix_features(image, families=["glcm"], n_levels=4000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
 
 
 def test_a_constant_vertebra_has_no_texture():
