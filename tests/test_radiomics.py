@@ -271,6 +271,46 @@ def test_masks_travel_with_the_scans_in_a_table(scans):
     assert_allclose(found[3], each.mean())
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_scan_without_a_mask_is_described_by_its_boxes(scans, missing):
+    masks = [scans.masks[0], missing]
+    table = scans.frame[:2].assign(mask=pd.Series(masks, dtype=object))
+    radiomics = TextureMatrixFeatures(["gldm"])
+    found = radiomics.transform(table)
+    assert_array_equal(found[1], radiomics.transform(scans.frame[:2])[1])
+    assert (found[0] != radiomics.transform(scans.frame[:2])[0]).any()
+
+
+def test_the_column_of_masks_is_found_however_it_is_spelt(scans):
+    table = scans.frame[:2].assign(mask=list(scans.masks[:2]))
+    radiomics = TextureMatrixFeatures(["gldm"])
+    assert_array_equal(
+        radiomics.transform(table.rename(columns={"mask": "Mask"})),
+        radiomics.transform(table),
+    )
+    with pytest.raises(ValueError, match="one column 'mask', got 2"):
+        radiomics.transform(table.assign(Mask=0))
+
+
+@pytest.mark.parametrize("mask", [np.ones((3, 3), int), 0.5, "L1.png"])
+def test_a_mask_that_is_none_is_refused_with_its_row(scans, mask):
+    table = scans.frame[:2].assign(mask=[scans.masks[0], mask])
+    with pytest.raises(ValueError, match=r"mask at index 1 .*got shape"):
+        TextureMatrixFeatures(["gldm"]).transform(table)
+
+
+def test_a_mask_with_other_labels_warns(scans):
+    table = scans.frame[:2].assign(mask=[scans.masks[0], 255 * (scans.masks[1] > 0)])
+    with pytest.warns(UserWarning, match=r"1 label map\(s\), index \[1\]"):
+        TextureMatrixFeatures(["gldm"]).transform(table)
+
+
+@pytest.mark.parametrize("labels", [1, "12", (), [1.5]])
+def test_labels_that_are_no_integers_are_refused(scans, labels):
+    with pytest.raises(ValueError, match="labels to be a sequence of integers"):
+        texture_matrix_features(scans.images[0], mask=scans.masks[0], labels=labels)
+
+
 def test_a_mask_of_a_whole_box_gives_what_the_box_gives(scans):
     box = scans.boxes[0, 2].astype(int)
     mask = np.zeros(scans.images[0].shape, dtype=int)
@@ -390,6 +430,7 @@ def test_scans_without_boxes_are_described_by_their_centre(scans):
         ({"families": []}, r"families .* got \[\]"),
         ({"families": ["glcm", "lbp"]}, "names from firstorder, glcm.*'lbp'"),
         ({"families": ["glcm", "glcm"]}, "families once"),
+        ({"families": [["glcm"]]}, r"families .* got \[\['glcm'\]\]"),
         ({"n_levels": 1}, "n_levels"),
         ({"margin": -1}, "margin"),
         ({"central_region": (0.5, 1.5)}, "central_region"),
