@@ -459,6 +459,18 @@ def test_an_unknown_classifier_is_refused():
         make_radiomics_classifier("knn")
 
 
+def test_a_support_vector_machine_has_probabilities_after_three_rows_of_a_class():
+    X, y = np.random.default_rng(0).normal(size=(7, 30)), ["a"] * 3 + ["b"] * 4
+    model = make_radiomics_classifier("svm").fit(X, y)
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_a_class_of_one_row_is_refused_with_what_to_do():
+    X, y = np.random.default_rng(0).normal(size=(7, 30)), [0] * 6 + [1]
+    with pytest.raises(ValueError, match=r"got one of class 1\..*'logistic'"):
+        make_radiomics_classifier("svm").fit(X, y)
+
+
 class Doubler:
     """A resampler that notes what it was given."""
 

@@ -61,7 +61,7 @@ def first_order(values: np.ndarray, bins: np.ndarray) -> dict[str, float]:
 
 def cooccurrence(levels: np.ndarray, n_levels: int) -> dict[str, float]:
     """Describe how often levels are neighbours (GLCM), averaged over directions."""
-    rows = [_pair_measures(*pairs, n_levels) for pairs in _pairs(levels)]
+    rows = [_pair_measures(one, other, n_levels) for one, other in _pairs(levels)]
     return {name: np.mean([row[name] for row in rows]) for name in rows[0]}
 
 
