@@ -25,7 +25,7 @@ from tbsclassify import (
 )
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators import _base
-from tbsclassify.estimators._net import Batches, ImageData, TBSNet
+from tbsclassify.estimators._net import Batches, ImageData, TBSNet, resolve_precision
 from tbsclassify.estimators._networks import PretrainedNetwork
 
 MAKERS = [small_adhoc, small_pretrained]
@@ -654,10 +654,13 @@ def test_imagenet_weights_are_fed_what_they_were_trained_on(spines, monkeypatch)
     assert_allclose((model.intensity_mean_[0] - deep.min()) / width, 0.485)
 
 
-def test_narrow_images_are_in_float32_whatever_the_precision():
-    # In bfloat16, strided convolutions of maps one pixel wide are wrong on some CPUs.
+# Shapes at which the last maps of a ResNet are one pixel wide; at the second, those
+# before them are two.
+@pytest.mark.parametrize("shape", [(40, 16), (96, 32)])
+def test_narrow_images_are_in_float32_whatever_the_precision(shape):
+    # In bfloat16, strided convolutions to maps one pixel wide are wrong on some CPUs.
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(12, 40, 16)), np.arange(12) % 2
+    X, y = rng.normal(size=(12, *shape)), np.arange(12) % 2
     probabilities = [
         TBSPretrainedClassifier(
             "resnet18",
@@ -672,6 +675,15 @@ def test_narrow_images_are_in_float32_whatever_the_precision():
         for precision in ("float32", "bfloat16")
     ]
     assert_array_equal(*probabilities)
+
+
+@pytest.mark.parametrize(
+    ("shape", "narrow"),
+    [((1, 300, 63), True), ((1, 300, 128), False), ((3, 63, 63), False)],
+)
+def test_bfloat16_is_left_out_where_images_are_narrow_and_tall(shape, narrow):
+    dtype = resolve_precision("bfloat16", "cpu", shape)
+    assert dtype is (None if narrow else torch.bfloat16)
 
 
 def test_bfloat16_predicts_nearly_as_float32(spines):

@@ -206,6 +206,14 @@ def test_sizes_in_another_unit_are_refused(size):
         LumbarCropper(16, spacing=0.6).transform(table)
 
 
+@pytest.mark.parametrize("size", ["0,6", [0.6, 0.6], np.array([0.6, 0.6]), (0.6,)])
+def test_sizes_that_are_no_numbers_are_refused(size):
+    table = pd.DataFrame({"image": [np.ones((9, 9))] * 2})
+    table["pixel_spacing"] = pd.Series([size] * 2, dtype=object)
+    with pytest.raises(ValueError, match="columns pixel_spacing to hold a number"):
+        LumbarCropper(8, spacing=0.6).transform(table)
+
+
 def test_sizes_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"\(2,\) or \(2, 2\).* got \(3,\)"):
         LumbarCropper(16, spacing=0.6).transform([disc(1, 1)] * 2, spacings=[1, 1, 1])

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tbsclassify.texture import (
     make_radiomics_classifier,
     texture_matrix_features,
 )
+from tbsclassify.texture._matrices import discretise, tone_difference
 from tbsclassify.texture._radiomics import FAMILIES
 
 # Our names of the measures in the IBSI's tables, by its tags.
@@ -269,6 +271,48 @@ def test_masks_travel_with_the_scans_in_a_table(scans):
     assert_allclose(found[3], each.mean())
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_scan_without_a_mask_is_described_by_its_boxes(scans, missing):
+    masks = [scans.masks[0], missing]
+    table = scans.frame[:2].assign(mask=pd.Series(masks, dtype=object))
+    radiomics = TextureMatrixFeatures(["gldm"])
+    found = radiomics.transform(table)
+    assert_array_equal(found[1], radiomics.transform(scans.frame[:2])[1])
+    assert (found[0] != radiomics.transform(scans.frame[:2])[0]).any()
+
+
+def test_the_column_of_masks_is_found_however_it_is_spelt(scans):
+    table = scans.frame[:2].assign(mask=list(scans.masks[:2]))
+    radiomics = TextureMatrixFeatures(["gldm"])
+    assert_array_equal(
+        radiomics.transform(table.rename(columns={"mask": "Mask"})),
+        radiomics.transform(table),
+    )
+    with pytest.raises(ValueError, match="one column 'mask', got 2"):
+        radiomics.transform(table.assign(Mask=0))
+
+
+@pytest.mark.parametrize("mask", [np.ones((3, 3), int), 0.5, "L1.png"])
+def test_a_mask_that_is_none_is_refused_with_its_row(scans, mask):
+    table = scans.frame[:2].assign(mask=[scans.masks[0], mask])
+    with pytest.raises(
+        ValueError, match=r"mask at index 1 .*got (shape|a float|a str)"
+    ):
+        TextureMatrixFeatures(["gldm"]).transform(table)
+
+
+def test_a_mask_with_other_labels_warns(scans):
+    table = scans.frame[:2].assign(mask=[scans.masks[0], 255 * (scans.masks[1] > 0)])
+    with pytest.warns(UserWarning, match=r"1 label map\(s\), index \[1\]"):
+        TextureMatrixFeatures(["gldm"]).transform(table)
+
+
+@pytest.mark.parametrize("labels", [1, "12", (), [1.5]])
+def test_labels_that_are_no_integers_are_refused(scans, labels):
+    with pytest.raises(ValueError, match="labels to be a sequence of integers"):
+        texture_matrix_features(scans.images[0], mask=scans.masks[0], labels=labels)
+
+
 def test_a_mask_of_a_whole_box_gives_what_the_box_gives(scans):
     box = scans.boxes[0, 2].astype(int)
     mask = np.zeros(scans.images[0].shape, dtype=int)
@@ -321,6 +365,27 @@ def test_brightness_and_contrast_change_first_order_features_alone(image, n_leve
     )
 
 
+def test_a_level_at_the_border_of_two_bins_is_in_the_upper_one():
+    levels = np.arange(197.0)  # of which 49, 98 and 147 begin bins 3, 5 and 7 of 8
+    assert_array_equal(
+        discretise(levels, 8), np.minimum(np.arange(197) * 8 // 196, 7) + 1
+    )
+
+
+def test_levels_in_balance_are_not_busy():
+    # 2 with a share of 3/5 is 3 with a share of 2/5, but not in floating point.
+    assert tone_difference(np.array([[3], [2], [3], [2], [2]]), 3)["Busyness"] == 0
+
+
+def test_pairs_of_many_levels_take_no_more_memory_than_the_pixels_need():
+    image = np.random.default_rng(0).normal(size=(40, 40))
+    tracemalloc.start()
+    texture_matrix_features(image, families=["glcm"], n_levels=4000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
+
+
 def test_a_constant_vertebra_has_no_texture():
     features = texture_matrix_features(np.full((9, 9), 7.0)).iloc[0]
     assert features["glcm_Contrast"] == 0
@@ -367,6 +432,7 @@ def test_scans_without_boxes_are_described_by_their_centre(scans):
         ({"families": []}, r"families .* got \[\]"),
         ({"families": ["glcm", "lbp"]}, "names from firstorder, glcm.*'lbp'"),
         ({"families": ["glcm", "glcm"]}, "families once"),
+        ({"families": [["glcm"]]}, r"families .* got \[\['glcm'\]\]"),
         ({"n_levels": 1}, "n_levels"),
         ({"margin": -1}, "margin"),
         ({"central_region": (0.5, 1.5)}, "central_region"),
@@ -393,6 +459,18 @@ def test_a_classifier_of_ones_own_takes_the_place_of_the_papers():
 def test_an_unknown_classifier_is_refused():
     with pytest.raises(ValueError, match=r"classifier .*'svm', 'logistic'"):
         make_radiomics_classifier("knn")
+
+
+def test_a_support_vector_machine_has_probabilities_after_three_rows_of_a_class():
+    X, y = np.random.default_rng(0).normal(size=(7, 30)), ["a"] * 3 + ["b"] * 4
+    model = make_radiomics_classifier("svm").fit(X, y)
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_a_class_of_one_row_is_refused_with_what_to_do():
+    X, y = np.random.default_rng(0).normal(size=(7, 30)), [0] * 6 + [1]
+    with pytest.raises(ValueError, match=r"got one of class 1\..*'logistic'"):
+        make_radiomics_classifier("svm").fit(X, y)
 
 
 class Doubler:

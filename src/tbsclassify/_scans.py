@@ -152,16 +152,20 @@ def plain_name(name: Any) -> str:
 def numbers_in(table: Any, names: list[Any]) -> np.ndarray:
     """Return columns of a table as floats of shape (n_rows, n_names)."""
     columns = [
-        [np.nan if pd.isna(value) else value for value in table[name].to_list()]
+        [np.nan if _is_missing(value) else value for value in table[name].to_list()]
         for name in names
     ]
     try:
-        return np.array(columns, dtype=float).T
+        numbers = np.array(columns, dtype=float)
     except (TypeError, ValueError):
+        numbers = None
+    if numbers is None or numbers.ndim != 2:
         raise ValueError(
-            f"Expected columns {', '.join(map(str, names))} to hold numbers, got text "
-            "in some rows. Convert them, as load_scans does."
-        ) from None
+            f"Expected columns {', '.join(map(str, dict.fromkeys(names)))} to hold a "
+            "number in each row, got text or several numbers in some. Convert them, "
+            "as load_scans does; two numbers are two columns."
+        )
+    return numbers.T
 
 
 def _image_column(table: Any) -> Any:

@@ -191,7 +191,8 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
-        most 16 pixels wide are in float32 always.
+        most 16 pixels wide, and those under 128 pixels that are taller than
+        wide, are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, shuffling and the validation split. An int
         gives the same probabilities bit for bit on one CPU, in threads, too.
@@ -410,7 +411,8 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
-        most 16 pixels wide are in float32 always.
+        most 16 pixels wide, and those under 128 pixels that are taller than
+        wide, are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, shuffling and the validation split. An int
         gives the same probabilities bit for bit on one CPU, in threads, too.

@@ -380,9 +380,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             device=device,
             verbose=self.verbose,
             **{} if self.verbose else silence,
-            autocast_dtype=resolve_precision(
-                self.precision, device, self.image_shape_[-1]
-            ),
+            autocast_dtype=resolve_precision(self.precision, device, self.image_shape_),
             augmentation=self.augmentation,
             precompute_features=self._head_only and self.augmentation is None,
             draws_in_training=self._draws_in_training,

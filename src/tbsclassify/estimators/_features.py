@@ -70,7 +70,7 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the maps. "auto" takes bfloat16 on processors that compute with
         it natively, else float32. Statistics are always float32, and so are the maps
-        of images at most 16 pixels wide.
+        of images at most 16 pixels wide, or under 128 and taller than wide.
     random_state : int, RandomState or None, default=None
         Seed of random weights. The global random state is left as it was found.
 
@@ -232,7 +232,7 @@ height, width), or sequence
         check_is_fitted(self, "module_")
         warn_of_mixed_spacings(X)
         device = next(self.module_.buffers()).device
-        dtype = resolve_precision(self.precision, str(device), self.image_shape_[-1])
+        dtype = resolve_precision(self.precision, str(device), self.image_shape_)
         autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
         rows = []
         with torch.inference_mode(), reused_memory(), autocast:

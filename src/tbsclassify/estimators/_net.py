@@ -18,9 +18,10 @@ from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
 from tbsclassify.estimators._random import RandomStream
 from tbsclassify.estimators._stopping import StopTrainingError, is_ctrl_c
 
+# Images of so few pixels across, and those of so few that are taller than wide, are
+# never in bfloat16, see `resolve_precision`.
+_NARROW, _NARROW_AND_TALL = 16, 128
 # Skorch's names of the first columns of `history_`.
-# Images of so few pixels across are never in bfloat16, see `resolve_precision`.
-_NARROW = 16
 _COLUMNS = ("epoch", "train_loss", "valid_loss", "dur")
 
 
@@ -400,16 +401,23 @@ def resolve_device(device: str) -> str:
     return str(device)
 
 
-def resolve_precision(precision: str, device: str, width: int) -> torch.dtype | None:
+def resolve_precision(
+    precision: str, device: str, image_shape: tuple[int, ...]
+) -> torch.dtype | None:
     """Return the dtype to autocast to, or None for float32 throughout.
 
     ``"auto"`` takes bfloat16 only where the processor computes with it: CUDA
-    from compute capability 8 on, CPUs with AVX-512 BF16 or AMX. Images of small
-    `width` in pixels are in float32 always.
+    from compute capability 8 on, CPUs with AVX-512 BF16 or AMX. Narrow images are
+    in float32 always.
     """
     # On a CPU with AMX, a strided convolution in bfloat16 reads memory that nobody
-    # wrote if its input is one pixel wide (PyTorch 2.14). Networks halve five times.
-    if precision == "float32" or width <= _NARROW:
+    # wrote if its output is one pixel wide and taller than that; its gradient, if its
+    # input is one pixel wide (PyTorch 2.14). Networks halve five times, most of them;
+    # in ConvNeXt 63 pixels become one, in Inception 106.
+    height, width = image_shape[-2:]
+    if width <= _NARROW or width < min(height, _NARROW_AND_TALL):
+        return None
+    if precision == "float32":
         return None
     if precision == "bfloat16":
         return torch.bfloat16

@@ -270,7 +270,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
-        most 16 pixels wide are in float32 always.
+        most 16 pixels wide, and those under 128 pixels that are taller than
+        wide, are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, dropout, shuffling and of what is held
         out. An int gives the same probabilities bit for bit on one CPU, in
@@ -549,7 +550,8 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
-        most 16 pixels wide are in float32 always.
+        most 16 pixels wide, and those under 128 pixels that are taller than
+        wide, are in float32 always.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, dropout, shuffling and of what is held
         out. An int gives the same probabilities bit for bit on one CPU, in

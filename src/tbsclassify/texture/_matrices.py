@@ -6,8 +6,6 @@ those of PyRadiomics and have its names; where its definitions and those of the 
 Biomarker Standardisation Initiative (IBSI) differ, they are the IBSI's.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -23,7 +21,8 @@ def discretise(values: np.ndarray, n_levels: int) -> np.ndarray:
     low, high = values.min(), values.max()
     if low == high:
         return np.ones(values.shape, dtype=np.intp)
-    bins = np.floor((values - low) * (n_levels / (high - low))).astype(np.intp)
+    # Multiplied first, a whole number at the border of two bins stays one.
+    bins = np.floor((values - low) * n_levels / (high - low)).astype(np.intp)
     return np.minimum(bins, n_levels - 1) + 1
 
 
@@ -62,50 +61,8 @@ def first_order(values: np.ndarray, bins: np.ndarray) -> dict[str, float]:
 
 def cooccurrence(levels: np.ndarray, n_levels: int) -> dict[str, float]:
     """Describe how often levels are neighbours (GLCM), averaged over directions."""
-    p = _pair_shares(levels, n_levels)
-    flat = p.reshape(len(p), -1)
-    is_difference, is_sum = _diagonals(n_levels)
-    p_difference, p_sum = flat @ is_difference, flat @ is_sum
-    k = np.arange(n_levels)  # difference of two levels
-    marginal = p.sum(axis=2)
-    mean = marginal @ (k + 1)
-    variance = np.sum(marginal * (k + 1 - mean[:, np.newaxis]) ** 2, axis=1)
-    from_mean = np.arange(2, 2 * n_levels + 1) - 2 * mean[:, np.newaxis]
-    tendency = np.sum(p_sum * from_mean**2, axis=1)
-    covariance = tendency / 2 - variance
-    difference = p_difference @ k
-    entropy, marginal_entropy = _entropy(flat), _entropy(marginal)
-    # The matrix is symmetric. So both entropies of the product of its marginals are
-    # twice that of one marginal.
-    shared = np.maximum(2 * marginal_entropy - entropy, 0.0)
-    constant = variance < 1e-12
-    by_direction = {
-        "Autocorrelation": covariance + mean**2,
-        "JointAverage": mean,
-        "ClusterProminence": np.sum(p_sum * from_mean**4, axis=1),
-        "ClusterShade": np.sum(p_sum * from_mean**3, axis=1),
-        "ClusterTendency": tendency,
-        "Contrast": p_difference @ k**2,
-        "Correlation": np.where(
-            constant, 1, covariance / np.where(constant, 1, variance)
-        ),
-        "DifferenceAverage": difference,
-        "DifferenceEntropy": _entropy(p_difference),
-        "DifferenceVariance": p_difference @ k**2 - difference**2,
-        "JointEnergy": np.sum(flat**2, axis=1),
-        "JointEntropy": entropy,
-        "Imc1": -shared / np.where(constant, 1, marginal_entropy),
-        "Imc2": np.sqrt(-np.expm1(-2 * shared)),
-        "Idm": p_difference @ (1 / (1 + k**2)),
-        "Idmn": p_difference @ (1 / (1 + (k / n_levels) ** 2)),
-        "Id": p_difference @ (1 / (1 + k)),
-        "Idn": p_difference @ (1 / (1 + k / n_levels)),
-        "InverseVariance": p_difference[:, 1:] @ (1 / k[1:] ** 2),
-        "MaximumProbability": flat.max(axis=1),
-        "SumEntropy": _entropy(p_sum),
-        "SumSquares": variance,
-    }
-    return {name: values.mean() for name, values in by_direction.items()}
+    rows = [_pair_measures(one, other, n_levels) for one, other in _pairs(levels)]
+    return {name: np.mean([row[name] for row in rows]) for name in rows[0]}
 
 
 def run_length(levels: np.ndarray) -> dict[str, float]:
@@ -178,7 +135,8 @@ def tone_difference(levels: np.ndarray, n_levels: int) -> dict[str, float]:
     gap = i[:, np.newaxis] - i
     p_sum = p[:, np.newaxis] + p
     contrast = p @ gap**2 @ p / (len(i) * (len(i) - 1)) * s.sum() / len(level)
-    imbalance = np.abs(np.subtract.outer(i * p, i * p)).sum()
+    # In whole numbers, so that levels in balance are so exactly.
+    imbalance = np.abs(np.subtract.outer(i * n[i], i * n[i])).sum() / len(level)
     ps_sum = np.add.outer(p * s, p * s)
     return {
         "Coarseness": 1 / (p @ s),
@@ -189,30 +147,63 @@ def tone_difference(levels: np.ndarray, n_levels: int) -> dict[str, float]:
     }
 
 
-def _pair_shares(levels, n_levels):
-    """Symmetric co-occurrence matrix of each direction in which there are pairs."""
-    shares = []
+def _pairs(levels):
+    """Levels of all neighbours in each direction in which there are some."""
+    pairs = []
     for step in DIRECTIONS:
         start, end = both_ends(levels.shape, step)
-        first, second = levels[start], levels[end]
-        pairs = (first > 0) & (second > 0)
-        codes = (first[pairs] - 1) * n_levels + second[pairs] - 1
-        if codes.size:
-            count = np.bincount(codes, minlength=n_levels**2)
-            count = count.reshape(n_levels, n_levels)
-            shares.append((count + count.T) / (2 * codes.size))
-    if not shares:  # a lone pixel is taken for its own neighbour
-        shares.append(np.diag(np.arange(1, n_levels + 1) == levels.max()) * 1.0)
-    return np.stack(shares)
+        both = (levels[start] > 0) & (levels[end] > 0)
+        if both.any():
+            pairs.append((levels[start][both], levels[end][both]))
+    lone = levels[levels > 0][:1]  # a lone pixel is taken for its own neighbour
+    return pairs or [(lone, lone)]
 
 
-@lru_cache(maxsize=4)
-def _diagonals(n_levels):
-    """Which cells of a flattened matrix have each difference, and each sum."""
-    i, j = np.indices((n_levels, n_levels)).reshape(2, -1)
-    is_difference = np.abs(i - j)[:, np.newaxis] == np.arange(n_levels)
-    is_sum = (i + j)[:, np.newaxis] == np.arange(2 * n_levels - 1)
-    return is_difference.astype(float), is_sum.astype(float)
+def _pair_measures(first, second, n_levels):
+    """Measure the symmetric matrix of the pairs, of which only entries are held."""
+    codes = np.concatenate(
+        [first * (n_levels + 1) + second, second * (n_levels + 1) + first]
+    )
+    codes, count = np.unique(codes, return_counts=True)
+    i, j = np.divmod(codes, n_levels + 1)
+    p = count / count.sum()
+    marginal, p_sum = np.bincount(i, p), np.bincount(i + j, p)
+    p_difference = np.bincount(np.abs(i - j), p)
+    k = np.arange(len(p_difference))
+    mean = i @ p
+    variance = (i - mean) ** 2 @ p
+    from_mean = np.arange(len(p_sum)) - 2 * mean
+    tendency = from_mean**2 @ p_sum
+    covariance = tendency / 2 - variance
+    difference = k @ p_difference
+    entropy, marginal_entropy = _entropy(p), _entropy(marginal)
+    # Both entropies of the product of the marginals are twice that of one of them.
+    shared = max(2 * marginal_entropy - entropy, 0.0)
+    constant = variance < 1e-12
+    return {
+        "Autocorrelation": covariance + mean**2,
+        "JointAverage": mean,
+        "ClusterProminence": from_mean**4 @ p_sum,
+        "ClusterShade": from_mean**3 @ p_sum,
+        "ClusterTendency": tendency,
+        "Contrast": k**2 @ p_difference,
+        "Correlation": 1.0 if constant else covariance / variance,
+        "DifferenceAverage": difference,
+        "DifferenceEntropy": _entropy(p_difference),
+        "DifferenceVariance": k**2 @ p_difference - difference**2,
+        "JointEnergy": p @ p,
+        "JointEntropy": entropy,
+        "Imc1": 0.0 if constant else -shared / marginal_entropy,
+        "Imc2": np.sqrt(-np.expm1(-2 * shared)),
+        "Idm": p_difference @ (1 / (1 + k**2)),
+        "Idmn": p_difference @ (1 / (1 + (k / n_levels) ** 2)),
+        "Id": p_difference @ (1 / (1 + k)),
+        "Idn": p_difference @ (1 / (1 + k / n_levels)),
+        "InverseVariance": p_difference[1:] @ (1 / k[1:] ** 2),
+        "MaximumProbability": p.max(),
+        "SumEntropy": _entropy(p_sum),
+        "SumSquares": variance,
+    }
 
 
 def _lines(levels):
@@ -265,7 +256,8 @@ def _size_measures(level, size, levels):
     n = len(level)
     level2, size2 = level.astype(float) ** 2, size.astype(float) ** 2
     of_level, of_size = np.bincount(level) / n, np.bincount(size) / n
-    both = np.bincount(level * (size.max() + 1) + size) / n
+    codes = level * (size.max() + 1) + size
+    both = np.unique(codes, return_counts=True)[1] / n
     return [
         np.mean(1 / size2),
         np.mean(size2),

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from tbsclassify._boxes import LEVELS, check_scans_and_boxes
+from tbsclassify._scans import plain_name
 from tbsclassify._spacing import warn_of_mixed_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
@@ -18,6 +19,7 @@ from tbsclassify.texture import _matrices
 from tbsclassify.texture._regions import (
     central_window,
     check_central_region,
+    check_mask,
     regions_of,
 )
 
@@ -202,9 +204,9 @@ class TextureMatrixFeatures(StatelessScanTransformer):
             boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
             ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
             ``bottom``, ``right``; or label maps (L1 is 1, L4 is 4) in a column
-            ``mask``, which take the place of boxes where they are not None. A map
-            with none of these labels is taken for a scan without a box. Other
-            columns are not looked at. Rows of numbers are read as images one row high.
+            ``mask``, which take the place of boxes; None or NaN where there is
+            none. Of other columns, only pixel sizes are looked at. Rows of numbers
+            are read as images one row high.
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
 default=None
             Boxes of the vertebral bodies, or one for all, as (top, left,
@@ -221,15 +223,16 @@ default=None
         UserWarning
             If a box or a region less the margin holds no pixel. The vertebra is
             left out. A scan without any is described by its central region. Or if
-            the table has pixel sizes that differ by more than 2 %.
+            a label map has other labels only, or the table has pixel sizes that
+            differ by more than 2 %.
         """
         self._check_parameters()
-        has_masks = boxes is None and "mask" in getattr(X, "columns", ())
+        masks = _masks_in(X) if boxes is None else None
         scans, boxes = check_scans_and_boxes(X, boxes)
         warn_of_mixed_spacings(X)
-        masks = X["mask"] if has_masks else [None] * len(boxes)
+        masks = [None] * len(boxes) if masks is None else masks
         features = np.empty((len(boxes), len(_names(self.families))))
-        too_small = []
+        too_small, other_labels = [], []
         for i, (scan, box, mask) in enumerate(
             zip(iter_scans(scans), boxes, masks, strict=True)
         ):
@@ -238,21 +241,20 @@ default=None
                 regions = regions_of(image.shape, box, None, _LABELS, self.margin)
                 n_known = np.isfinite(box).all(axis=1).sum()
             else:
+                mask = check_mask(mask, image.shape, f"mask at index {i}")
                 regions = regions_of(image.shape, None, mask, _LABELS, self.margin)
                 n_known = np.isin(_LABELS, mask).sum()
+                if not n_known and mask.any():
+                    other_labels.append(i)
             used = [region for region in regions if image[region[0]].size]
             if len(used) < n_known:
                 too_small.append(i)
             used = used or [(central_window(image.shape, self.central_region), None)]
-            rows = [
-                list(
-                    _measure(
-                        image[window], inside, self.families, self.n_levels
-                    ).values()
-                )
+            measured = [
+                _measure(image[window], inside, self.families, self.n_levels)
                 for window, inside in used
             ]
-            features[i] = np.mean(rows, axis=0)
+            features[i] = np.mean([list(row.values()) for row in measured], axis=0)
         if too_small:
             warnings.warn(
                 f"{len(too_small)} scan(s), index {too_small[:10]}, have a vertebra "
@@ -260,6 +262,15 @@ default=None
                 "Choose a smaller margin, or check the boxes or label maps.",
                 UserWarning,
                 stacklevel=3,  # scikit-learn wraps this method
+            )
+        if other_labels:
+            warnings.warn(
+                f"{len(other_labels)} label map(s), index {other_labels[:10]}, have "
+                "none of the labels 1 to 4, which stand for L1 to L4, but others. "
+                "These scans are described by their central region. Renumber the "
+                "labels, or leave these scans out.",
+                UserWarning,
+                stacklevel=3,
             )
         return features
 
@@ -288,6 +299,21 @@ default=None
         check_central_region(self.central_region)
 
 
+def _masks_in(X):
+    """Label maps in a table of scans, None where a scan has none."""
+    columns = getattr(X, "columns", ())
+    names = [name for name in columns if plain_name(name) == "mask"]
+    if not names or "image" not in columns:
+        return None
+    if len(names) > 1:
+        raise ValueError(
+            f"Expected X to have one column 'mask', got {len(names)}: "
+            f"{', '.join(map(repr, names))}. Drop or rename all but one."
+        )
+    masks = X[names[0]].to_list()
+    return [None if np.ndim(mask) == 0 and pd.isna(mask) else mask for mask in masks]
+
+
 def _measure(pixels, inside, families, n_levels):
     """Features of one region by name; none where it has no pixel."""
     if inside is None:
@@ -312,7 +338,7 @@ def _names(families):
 
 def _check_families(families):
     known = isinstance(families, Sequence) and not isinstance(families, str)
-    if not known or not families or not set(families) <= set(FAMILIES):
+    if not (known and families and all(family in FAMILIES for family in families)):
         raise ValueError(
             f"Expected families to be a sequence of names from {', '.join(FAMILIES)}, "
             f"got {families!r}."

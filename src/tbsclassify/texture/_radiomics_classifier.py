@@ -1,11 +1,15 @@
 """Classifiers on radiomics, as a second group of papers builds them."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -13,9 +17,33 @@ from sklearn.svm import SVC
 from tbsclassify._validation import check_option
 from tbsclassify.texture._radiomics import TextureMatrixFeatures
 
+
+class _UpToFiveFolds(BaseCrossValidator):
+    """Five folds stratified by class, or as many as the rarest class has rows.
+
+    Resampling may leave few rows of a class, and scikit-learn's folds none for some.
+    """
+
+    def split(
+        self, X: Any, y: ArrayLike, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        classes, counts = np.unique(y, return_counts=True)
+        if counts.min() < 2:
+            raise ValueError(
+                "Expected two training rows or more of each class, by which a support "
+                "vector machine gets probabilities, got one of class "
+                f"{classes.tolist()[counts.argmin()]!r}. Choose classifier='logistic', "
+                "more folds, or a resampler that adds rows."
+            )
+        yield from StratifiedKFold(min(5, counts.min())).split(X, y)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        return 5
+
+
 _CLASSIFIERS = {
     # A SVC has no probabilities of its own.
-    "svm": lambda: CalibratedClassifierCV(SVC(), ensemble=False),
+    "svm": lambda: CalibratedClassifierCV(SVC(), cv=_UpToFiveFolds(), ensemble=False),
     "logistic": lambda: LogisticRegression(max_iter=5000),
     "boosting": HistGradientBoostingClassifier,
 }
@@ -33,9 +61,10 @@ def make_radiomics_classifier(
     ----------
     classifier : {"svm", "logistic", "boosting"} or estimator, default="svm"
         The three of [1]_: a support vector machine with a Gaussian kernel and
-        probabilities by Platt's method, logistic regression, and boosted trees,
-        here `sklearn.ensemble.HistGradientBoostingClassifier`; or a classifier of
-        your own, such as ``xgboost.XGBClassifier()``.
+        probabilities by Platt's method (in five folds, fewer where a class has
+        fewer rows), logistic regression, and boosted trees, here
+        `sklearn.ensemble.HistGradientBoostingClassifier`; or a classifier of your
+        own, such as ``xgboost.XGBClassifier()``.
     features : TextureMatrixFeatures, default=None
         The features; None takes those with which [1]_ reports its best result,
         ``TextureMatrixFeatures(["gldm", "glrlm"])``.

@@ -53,6 +53,10 @@ def regions_of(shape, boxes, mask, labels, margin):
 
 def _regions_of_mask(mask, labels, margin):
     """Window and eroded mask of each label, both empty where it is absent."""
+    if np.ndim(labels) != 1 or np.asarray(labels).dtype.kind not in "ui":
+        raise ValueError(
+            f"Expected labels to be a sequence of integers, got {labels!r}."
+        )
     regions = []
     for label in labels:
         # Beyond the image, "nearest" repeats it: what the image cuts off has no
@@ -66,18 +70,18 @@ def _regions_of_mask(mask, labels, margin):
     return regions
 
 
-def check_mask(mask, shape):
+def check_mask(mask, shape, name="mask"):
     """Return a label map as an array, if it fits the image."""
     mask = np.asarray(mask)
     if mask.ndim == 0:
         raise ValueError(
-            f"Expected mask to be an array of the image's shape {shape}, got "
-            f"{mask.item()!r}. Read masks from their files first, and put None where "
+            f"Expected {name} to be an array of the image's shape {shape}, got "
+            f"a {type(mask.item()).__name__}. Read masks from their files first, and put None where "
             "a scan has none."
         )
     if mask.shape != shape or mask.dtype.kind not in "bui":
         raise ValueError(
-            f"Expected mask to have the image's shape {shape} and bool or an integer "
-            f"type, got shape {mask.shape} and dtype {mask.dtype}."
+            f"Expected {name} to have the image's shape {shape} and bool or an "
+            f"integer type, got shape {mask.shape} and dtype {mask.dtype}."
         )
     return mask

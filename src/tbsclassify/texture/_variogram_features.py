@@ -122,8 +122,8 @@ class VariogramFeatures(StatelessScanTransformer):
             boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
             ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
             ``bottom``, ``right``. Levels without columns are taken as not known.
-            Other columns are not looked at. Rows of numbers are read as images
-            one row high.
+            Of other columns, only pixel sizes are looked at. Rows of numbers are
+            read as images one row high.
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
 default=None
             Boxes of the vertebral bodies, or one for all, as (top, left,
