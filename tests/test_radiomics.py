@@ -295,9 +295,7 @@ def test_the_column_of_masks_is_found_however_it_is_spelt(scans):
 @pytest.mark.parametrize("mask", [np.ones((3, 3), int), 0.5, "L1.png"])
 def test_a_mask_that_is_none_is_refused_with_its_row(scans, mask):
     table = scans.frame[:2].assign(mask=[scans.masks[0], mask])
-    with pytest.raises(
-        ValueError, match=r"mask at index 1 .*got (shape|a float|a str)"
-    ):
+    with pytest.raises(ValueError, match=r"mask at index 1 .*got (shape|a [fs])"):
         TextureMatrixFeatures(["gldm"]).transform(table)
 
 

@@ -76,8 +76,8 @@ def check_mask(mask, shape, name="mask"):
     if mask.ndim == 0:
         raise ValueError(
             f"Expected {name} to be an array of the image's shape {shape}, got "
-            f"a {type(mask.item()).__name__}. Read masks from their files first, and put None where "
-            "a scan has none."
+            f"a {type(mask.item()).__name__}. Read masks from their files first, and "
+            "put None where a scan has none."
         )
     if mask.shape != shape or mask.dtype.kind not in "bui":
         raise ValueError(
