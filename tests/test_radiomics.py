@@ -162,9 +162,7 @@ PUBLISHED = {
     "2.71",
     "ngt": "0.121 0.925 2.99 10.4 2.88",
 }
-REFERENCE = json.loads(
-    (Path(__file__).parent / "reference" / "radiomics_mirp.json").read_text()
-)
+REFERENCE = json.loads(Path(__file__).with_name("radiomics_reference.json").read_text())
 few_examples = settings(max_examples=40, deadline=None)
 
 

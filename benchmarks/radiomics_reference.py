@@ -1,9 +1,9 @@
-"""Write radiomics_mirp.json: radiomics of a made-up image, computed by mirp.
+"""Write tests/radiomics_reference.json: radiomics of a made-up image, by mirp.
 
 Run it by hand, in an environment of its own::
 
     pip install mirp==2.7.0
-    python tests/reference/radiomics_mirp.py
+    python benchmarks/radiomics_reference.py
 
 Mirp is a second implementation of the IBSI's definitions, by other authors. It is
 no dependency of the tests, which read what it wrote.
@@ -52,4 +52,5 @@ for name, mask in {"box": np.ones_like(ellipse), "ellipse": ellipse}.items():
         if column.split("_")[0] in ("stat", "ih", "cm", "rlm", "szm", "ngl", "ngt")
     }
     found[name] = {"mask": mask.astype(int).tolist(), "features": features}
-Path(__file__).with_suffix(".json").write_text(json.dumps(found) + "\n")
+tests = Path(__file__).parents[1] / "tests"
+(tests / "radiomics_reference.json").write_text(json.dumps(found) + "\n")
