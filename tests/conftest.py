@@ -74,7 +74,7 @@ def count_threads(estimator, X, y):
 
 
 # Of a Ray that is started for all of them once.
-_FILES_WITH_RAY = ("test_comparison.py", "test_tuning.py", "test_tuning_cluster.py")
+_FILES_WITH_RAY = ("test_tuning.py", "test_tuning_cluster.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,22 @@ def scans_of(X: Any) -> Any:
 def plain_name(name: Any) -> str:
     """Return the name of a column without case, blanks and punctuation."""
     return re.sub(r"[\W_]+", "", str(name)).lower()
+
+
+def mask_column(columns: Iterable[Any]) -> Any:
+    """Find the column of a table that holds label maps, or None."""
+    names = [name for name in columns if plain_name(name) == "mask"]
+    if len(names) > 1:
+        raise ValueError(
+            f"Expected X to have one column 'mask', got {len(names)}: "
+            f"{', '.join(map(repr, names))}. Drop or rename all but one."
+        )
+    return names[0] if names else None
+
+
+def masks_in(table: Any, name: Any) -> list[Any]:
+    """Return the label maps in a column of a table, None where a scan has none."""
+    return [None if _is_missing(mask) else mask for mask in table[name].to_list()]
 
 
 def numbers_in(table: Any, names: list[Any]) -> np.ndarray:

@@ -145,8 +145,8 @@ def warn_of_mixed_spacings(X: Any, spacings: np.ndarray | None = None) -> None:
     warnings.warn(
         f"X mixes scans with pixels of {np.nanmin(spacings):.3g} to "
         f"{np.nanmax(spacings):.3g} mm. Texture changes with the size of pixels: bring "
-        "them to one with LumbarCropper(spacing=...), or keep scans of one size. Crops "
-        'have no boxes; "Pixel size" in the guide shows how to keep them.',
+        "them to one with LumbarCropper(spacing=...), whose transform_table keeps the "
+        "boxes, or keep scans of one size.",
         UserWarning,
         stacklevel=_level_of_caller(),
     )

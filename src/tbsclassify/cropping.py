@@ -4,12 +4,15 @@ import warnings
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
-from tbsclassify._boxes import check_scans_and_boxes
+from tbsclassify._boxes import box_columns, check_scans_and_boxes
+from tbsclassify._scans import mask_column, masks_in, numbers_in
 from tbsclassify._spacing import (
     MILLIMETRES,
     check_spacings,
+    spacing_columns,
     warn_of_mixed_spacings,
 )
 from tbsclassify._squares import (
@@ -213,31 +216,77 @@ default=None
             without a box shows less than half of its scan's height; without
             `spacing`, if pixel sizes are known to differ by more than 2 %.
         """
-        self._check_parameters()
-        scans, boxes = check_scans_and_boxes(X, boxes)
-        boxes = hull(boxes)
-        spacings = self._check_spacings(X, spacings, len(boxes))
-        if self.spacing is None:
-            warn_of_mixed_spacings(X, spacings)
-        crops, cut_off, narrow = np.empty(0), 0, 0
-        for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
-            if i == 0:
-                crops = np.empty((len(boxes), self.size, self.size), scan.dtype)
-            region, known, scale = self._region(scan.shape, box, spacings[i])
-            reach = self.size / scale
-            needed = (1 - _TOLERATED_LOSS) * (region[2:] - region[:2])
-            cut_off += int(known and (reach < needed).any())
-            narrow += int(not known and scan.shape[0] > 2 * reach[0])
-            crops[i] = crop_square(
-                scan,
-                (region[:2] + region[2:]) / 2,
-                self.size,
-                scale=tuple(scale),
-                resample=self.resample,
-                fill=self.fill,
+        return self._crop(X, boxes, spacings)[0]
+
+    def transform_table(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Crop the scans of a table, and move what it says of them along.
+
+        Crops alone have no boxes, so texture features describe their middle. After
+        this they still describe the vertebrae.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            Scans in a column ``image``, with boxes and pixel sizes as in
+            `transform`, and label maps in a column ``mask``, if there are any.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            The same rows and columns, with crops, boxes and label maps in pixels of
+            the crops, and the crops' pixel sizes. Boxes are cut at the border of the
+            crop, and NaN where nothing is left. Maps take the nearest label.
+
+        See Also
+        --------
+        transform : The crops alone, for networks.
+
+        Examples
+        --------
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import FunctionTransformer
+        >>> from tbsclassify import LumbarCropper, make_texture_classifier
+        >>> from tbsclassify.datasets import make_dxa_phantoms
+        >>> scans = make_dxa_phantoms(2, size=(560, 600), random_state=0)
+        >>> cropper = LumbarCropper(280, spacing=0.6)
+        >>> table = cropper.transform_table(scans.frame)
+        >>> table["image"][0].shape, table["row_spacing"].tolist()
+        ((280, 280), [0.6, 0.6])
+
+        As a step of a Pipeline:
+
+        >>> pipeline = make_pipeline(
+        ...     FunctionTransformer(cropper.transform_table), make_texture_classifier()
+        ... )
+        """
+        if not isinstance(table, pd.DataFrame):
+            raise TypeError(
+                "Expected table to be a pandas DataFrame, got "
+                f"{type(table).__name__}. Use transform for other forms of scans."
             )
-        self._warn(len(boxes), cut_off, narrow)
-        return crops
+        crops, centers, scales = self._crop(table, None, None)
+        placed = list(zip(centers, scales, strict=True))
+        corners = np.stack([square_at(one, self.size, by)[:2] for one, by in placed])
+        cropped = table.assign(image=pd.Series(list(crops), table.index, dtype=object))
+        for names in box_columns(table.columns).values():
+            boxes = numbers_in(table, names).reshape(-1, 2, 2)
+            boxes = (boxes - corners[:, np.newaxis]) * scales[:, np.newaxis]
+            boxes = boxes.clip(0, self.size).reshape(-1, 4)
+            boxes[(boxes[:, 2:] <= boxes[:, :2]).any(axis=1)] = np.nan
+            cropped[names] = boxes
+        sizes = spacing_columns(table.columns)
+        if sizes is not None:
+            cropped[list(sizes)] = numbers_in(table, list(sizes)) / scales
+        name = mask_column(table.columns)
+        if name is not None:
+            masks = [
+                mask if mask is None else self._crop_mask(mask, center, scale)
+                for mask, (center, scale) in zip(
+                    masks_in(table, name), placed, strict=True
+                )
+            ]
+            cropped[name] = pd.Series(masks, table.index, dtype=object)
+        return cropped
 
     def square_of(
         self,
@@ -297,6 +346,50 @@ default=None
             The cropper itself.
         """
         return self
+
+    def _crop(
+        self, X: Any, boxes: ArrayLike | None, spacings: ArrayLike | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the crops, and of each its centre and scales along both axes."""
+        self._check_parameters()
+        scans, boxes = check_scans_and_boxes(X, boxes)
+        boxes = hull(boxes)
+        spacings = self._check_spacings(X, spacings, len(boxes))
+        if self.spacing is None:
+            warn_of_mixed_spacings(X, spacings)
+        crops, cut_off, narrow = np.empty(0), 0, 0
+        centers, scales = np.empty((2, len(boxes), 2))
+        for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
+            if i == 0:
+                crops = np.empty((len(boxes), self.size, self.size), scan.dtype)
+            region, known, scales[i] = self._region(scan.shape, box, spacings[i])
+            centers[i] = (region[:2] + region[2:]) / 2
+            reach = self.size / scales[i]
+            needed = (1 - _TOLERATED_LOSS) * (region[2:] - region[:2])
+            cut_off += int(known and (reach < needed).any())
+            narrow += int(not known and scan.shape[0] > 2 * reach[0])
+            crops[i] = crop_square(
+                scan,
+                tuple(centers[i]),
+                self.size,
+                scale=tuple(scales[i]),
+                resample=self.resample,
+                fill=self.fill,
+            )
+        self._warn(len(boxes), cut_off, narrow)
+        return crops, centers, scales
+
+    def _crop_mask(
+        self, mask: Any, center: np.ndarray, scale: np.ndarray
+    ) -> np.ndarray:
+        """Cut the crop's square out of a label map, with the nearest labels."""
+        return crop_square(
+            np.asarray(mask),
+            tuple(center),
+            self.size,
+            scale=tuple(scale),
+            resample="nearest",
+        )
 
     def _region(
         self, shape: tuple[int, ...], box: np.ndarray, spacing: np.ndarray
@@ -364,14 +457,14 @@ default=None
             warnings.warn(
                 f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if narrow:
             warnings.warn(
                 f"{narrow} of {n_scans} crops, without a box, show less than half of "
                 f"their scan's height. Give boxes. {remedy}",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from tbsclassify._boxes import LEVELS, check_scans_and_boxes
-from tbsclassify._scans import plain_name
+from tbsclassify._scans import mask_column, masks_in
 from tbsclassify._spacing import warn_of_mixed_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
@@ -227,10 +227,11 @@ default=None
             differ by more than 2 %.
         """
         self._check_parameters()
-        masks = _masks_in(X) if boxes is None else None
+        columns = getattr(X, "columns", ())
+        name = mask_column(columns) if boxes is None and "image" in columns else None
         scans, boxes = check_scans_and_boxes(X, boxes)
         warn_of_mixed_spacings(X)
-        masks = [None] * len(boxes) if masks is None else masks
+        masks = [None] * len(boxes) if name is None else masks_in(X, name)
         features = np.empty((len(boxes), len(_names(self.families))))
         too_small, other_labels = [], []
         for i, (scan, box, mask) in enumerate(
@@ -297,21 +298,6 @@ default=None
         check_number(self.n_levels, "n_levels", low=2, integer=True)
         check_number(self.margin, "margin", low=0, integer=True)
         check_central_region(self.central_region)
-
-
-def _masks_in(X):
-    """Label maps in a table of scans, None where a scan has none."""
-    columns = getattr(X, "columns", ())
-    names = [name for name in columns if plain_name(name) == "mask"]
-    if not names or "image" not in columns:
-        return None
-    if len(names) > 1:
-        raise ValueError(
-            f"Expected X to have one column 'mask', got {len(names)}: "
-            f"{', '.join(map(repr, names))}. Drop or rename all but one."
-        )
-    masks = X[names[0]].to_list()
-    return [None if np.ndim(mask) == 0 and pd.isna(mask) else mask for mask in masks]
 
 
 def _measure(pixels, inside, families, n_levels):

@@ -75,9 +75,8 @@ class VariogramFeatures(StatelessScanTransformer):
     features of a constant image are finite. A lag that no pair in the region
     of a scan spans takes this value, too.
 
-    Lags are in pixels: bring scans to one size of pixel first. Crops of
-    ``LumbarCropper(spacing=...)`` have no boxes, so that the middle of the crop is
-    described; :ref:`pixel_size` shows how to move the boxes along.
+    Lags are in pixels: bring scans to one size of pixel first, with their boxes, by
+    ``LumbarCropper(spacing=...).transform_table``; see :ref:`pixel_size`.
 
     A change of contrast adds one number to all features. It is left in: how
     much a texture varies may be as telling as how. Bring scans to one grey scale
