@@ -623,6 +623,13 @@ def test_boxes_are_cut_at_the_border_and_unknown_ones_stay_unknown():
     assert np.isnan(moved[1:]).all()
 
 
+def test_label_maps_are_refused_since_copies_would_not_fit_them():
+    scans = list(numbered_scans(3))
+    table = pd.DataFrame({"image": scans, "Mask": scans})
+    with pytest.raises(ValueError, match=r"label maps.* column 'Mask'"):
+        AugmentationSampler(random_state=0).fit_resample(table, [0, 0, 1])
+
+
 def test_a_table_without_boxes_needs_none():
     table = pd.DataFrame({"image": list(numbered_scans(3))})
     new, _ = AugmentationSampler(random_state=0).fit_resample(table, [0, 0, 1])

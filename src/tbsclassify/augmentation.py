@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
 from tbsclassify._boxes import box_columns, check_boxes
-from tbsclassify._scans import numbers_in, scans_of
+from tbsclassify._scans import mask_column, numbers_in, scans_of
 from tbsclassify._scores import check_labels
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
@@ -415,8 +415,9 @@ channels, height, width), or DataFrame
         Raises
         ------
         ValueError
-            If `X` does not hold images of one depth, `n_copies` names a class that
-            is not in `y`, or a share cannot be reached by adding copies.
+            If `X` does not hold images of one depth, or holds label maps, which
+            would not fit the copies; if `n_copies` names a class that is not in
+            `y`, or a share cannot be reached by adding copies.
         """
         images = _collect_images(X)
         labels = check_labels(y)
@@ -509,6 +510,12 @@ def _resample_table(
     if not isinstance(table, pd.DataFrame):
         table = pd.DataFrame({name: table[name].to_list() for name in table.columns})
     n_copies = len(draws.angle)
+    name = mask_column(table.columns)
+    if n_copies and name is not None:
+        raise ValueError(
+            f"Expected X without label maps, which do not turn with the copies, got a "
+            f"column {name!r}. Drop it, or compute what needs it before sampling."
+        )
     resampled = table.iloc[rows].reset_index(drop=True)
     resampled["image"] = pd.Series(list(images), dtype=object)
     shapes = [image.shape[-2:] for image in images[len(rows) - n_copies :]]
