@@ -986,7 +986,7 @@ def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):
 def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
     model = small_adhoc(early_stopping=False)
     space = {"max_epochs": [1, 2, 10**6, 10**6 + 1]}
-    found = search(model, space, n_trials=4, time_budget=30, scheduler=None)
+    found = search(model, space, n_trials=4, time_budget=60, scheduler=None)
     found.fit(spines.X, spines.y)
     assert found.best_params_["max_epochs"] in (1, 2)
     assert "unfinished" in found.cv_results_["status"]
