@@ -73,8 +73,9 @@ def count_threads(estimator, X, y):
     )
 
 
-# Of a Ray that is started for all of them once.
-_FILES_WITH_RAY = ("test_tuning.py", "test_tuning_cluster.py")
+# Those of a Ray that is started for all of them once. Comparisons come first, so that
+# Ray's time limits are tested when the other process has less to do.
+_FILES_WITH_RAY = ("test_comparison.py", "test_tuning.py", "test_tuning_cluster.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
