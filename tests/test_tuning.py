@@ -977,12 +977,6 @@ def test_progress_is_one_line(table, capfd):
     assert err.rstrip().rpartition("\r")[2].startswith("2/2 trials (0 stopped)")
 
 
-def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):
-    model = small_adhoc(max_epochs=10**6, early_stopping=False)
-    with pytest.raises(RuntimeError, match="time_budget=4"):
-        search(model, LR, time_budget=4, scheduler=None).fit(spines.X, spines.y)
-
-
 def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
     model = small_adhoc(early_stopping=False)
     space = {"max_epochs": [1, 2, 10**6, 10**6 + 1]}
@@ -990,6 +984,12 @@ def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
     found.fit(spines.X, spines.y)
     assert found.best_params_["max_epochs"] in (1, 2)
     assert "unfinished" in found.cv_results_["status"]
+
+
+def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):
+    model = small_adhoc(max_epochs=10**6, early_stopping=False)
+    with pytest.raises(RuntimeError, match="time_budget=4"):
+        search(model, LR, time_budget=4, scheduler=None).fit(spines.X, spines.y)
 
 
 def test_a_trial_that_cannot_be_kept_ends_the_search(table, tmp_path, monkeypatch):
