@@ -25,6 +25,11 @@ SHARED = Path(
 )
 
 
+# Ray's workers give way to every other process, to the other tests, too, beside which
+# trials with a time limit would hardly run.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
+
 def shared(*parts):
     """Return a path in the folder of real material, or skip the test."""
     path = SHARED.joinpath(*parts)
