@@ -90,6 +90,17 @@ def check_scans_and_boxes(
     return scans, check_boxes(boxes, len(scans))
 
 
+def hull(boxes: np.ndarray) -> np.ndarray:
+    """Box around all known vertebrae of each scan, shape (n, 4)."""
+    return np.concatenate(
+        [
+            np.fmin.reduce(boxes[..., :2], axis=1),
+            np.fmax.reduce(boxes[..., 2:], axis=1),
+        ],
+        axis=1,
+    )
+
+
 def box_columns(columns: Iterable[Any]) -> dict[str, list[Any]]:
     """Find the columns of a table that hold boxes.
 

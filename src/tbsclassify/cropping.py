@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from tbsclassify._boxes import box_columns, check_scans_and_boxes
+from tbsclassify._boxes import box_columns, check_scans_and_boxes, hull
 from tbsclassify._scans import mask_column, masks_in, numbers_in
 from tbsclassify._spacing import (
     MILLIMETRES,
@@ -466,14 +466,3 @@ default=None
                 UserWarning,
                 stacklevel=4,
             )
-
-
-def hull(boxes: np.ndarray) -> np.ndarray:
-    """Box around all known vertebrae of each scan, shape (n, 4)."""
-    return np.concatenate(
-        [
-            np.fmin.reduce(boxes[..., :2], axis=1),
-            np.fmax.reduce(boxes[..., 2:], axis=1),
-        ],
-        axis=1,
-    )

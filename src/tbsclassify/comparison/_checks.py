@@ -24,8 +24,7 @@ def check_models(models: Mapping[str, Any] | str, X: Any) -> dict[str, Any]:
     if not isinstance(models, Mapping) or not models:
         raise TypeError(
             'Expected models to be a dict of classifiers by name, "paper", '
-            '"radiomics" or "all", '
-            f"got {models!r} of type {type(models).__name__}."
+            f'"radiomics" or "all", got {models!r} of type {type(models).__name__}.'
         )
     for name, model in models.items():
         if not isinstance(name, str):

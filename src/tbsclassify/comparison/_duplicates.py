@@ -11,10 +11,9 @@ from scipy.special import comb, ndtri
 from sklearn.metrics import euclidean_distances
 from sklearn.utils import gen_batches
 
-from tbsclassify._boxes import check_scans_and_boxes
+from tbsclassify._boxes import check_scans_and_boxes, hull
 from tbsclassify._scans import scans_of
 from tbsclassify.comparison._fits import Split
-from tbsclassify.cropping import hull
 from tbsclassify.images import iter_scans
 
 # The distance to the nearest patient is compared with that to the tenth nearest;

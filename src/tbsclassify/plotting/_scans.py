@@ -7,11 +7,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tbsclassify._boxes import LEVELS, check_scans_and_boxes
+from tbsclassify._boxes import LEVELS, check_scans_and_boxes, hull
 from tbsclassify._scans import check_scan
 from tbsclassify._spacing import check_spacings
 from tbsclassify._validation import check_number, check_random_seed
-from tbsclassify.cropping import LumbarCropper, hull
+from tbsclassify.cropping import LumbarCropper
 from tbsclassify.images import iter_scans
 from tbsclassify.plotting._style import LABEL_SIZE, load_pyplot, outlined
 

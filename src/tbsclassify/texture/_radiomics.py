@@ -21,6 +21,8 @@ from tbsclassify.texture._regions import (
     check_central_region,
     check_mask,
     regions_of,
+    regions_of_mask,
+    window_of_box,
 )
 
 # What is measured, by family: from grey levels, their bins, and the map of bins.
@@ -239,11 +241,13 @@ default=None
         ):
             image = scan.astype(np.float64)
             if mask is None:
-                regions = regions_of(image.shape, box, None, _LABELS, self.margin)
-                n_known = np.isfinite(box).all(axis=1).sum()
+                known = box[~np.isnan(box).any(axis=1)]
+                windows = [window_of_box(b, image.shape, self.margin) for b in known]
+                regions = [(window, None) for window in windows]
+                n_known = len(known)
             else:
                 mask = check_mask(mask, image.shape, f"mask at index {i}")
-                regions = regions_of(image.shape, None, mask, _LABELS, self.margin)
+                regions = regions_of_mask(mask, _LABELS, self.margin)
                 n_known = np.isin(_LABELS, mask).sum()
                 if not n_known and mask.any():
                     other_labels.append(i)

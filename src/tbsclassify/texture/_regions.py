@@ -47,11 +47,11 @@ def regions_of(shape, boxes, mask, labels, margin):
         boxes = check_boxes(np.asarray(boxes, dtype=float)[np.newaxis], 1)[0]
         return [(window_of_box(box, shape, margin), None) for box in boxes]
     if mask is not None:
-        return _regions_of_mask(check_mask(mask, shape), labels, margin)
+        return regions_of_mask(check_mask(mask, shape), labels, margin)
     return [(np.s_[:, :], None)]
 
 
-def _regions_of_mask(mask, labels, margin):
+def regions_of_mask(mask, labels, margin):
     """Window and eroded mask of each label, both empty where it is absent."""
     if np.ndim(labels) != 1 or np.asarray(labels).dtype.kind not in "ui":
         raise ValueError(
