@@ -170,6 +170,7 @@ class Spine:
     spots: np.ndarray  # (n, 5): x, y, sd in x and y, strength (g/cm2)
     column_edge: float = 2.0  # softness of the column's sides (mm)
     sacrum: float = 0.0  # of the BMD; 0 for none
+    trunk: tuple[float, ...] = ()  # above: g/cm2, y of its edge, fall, softness (mm)
     beyond: tuple[tuple[int, Vertebra], ...] = ()  # unlabelled, each like a level
 
     def bodies(self) -> list[tuple[int, Vertebra]]:

@@ -34,13 +34,15 @@ from tbsclassify.datasets._scanner import Settings
 # Of one scan. Measured: L1-L4 are .27-.45 (90 %: .29-.40) of the frame wide, their
 # centres .10-.185 (.144-.178) of its height apart; L1's top is .02-.48 (.05-.29) and
 # L4's bottom .66-.96 (.70-.90) below its upper edge, the spine's axis .47-.61 of its
-# width across.
+# width across. The middle of L1-L4 lies at .51, with a deviation of .068: scans are
+# to show as much of T12 as of L5.
 _WIDTH = (0.22, 0.40)
 _SPACING = (0.135, 0.195)
 _WIDE_SPACING = (0.095, 0.135)  # a frame that shows much of the chest
 _WIDE_SHARE = 0.06
-_TOP = (0.02, 0.33)
-_BOTTOM = (0.62, 0.97)
+_MIDDLE = (0.51, 0.085)  # mean and deviation
+_TOP = 0.02
+_BOTTOM = 0.97
 _AXIS = (0.44, 0.56)
 _PIXEL = (0.50, 0.75)  # height (mm) where the size is free: 0.53-0.70 on exports
 _ASPECT = (0.75, 1.35)
@@ -79,6 +81,7 @@ def vary_spine(
         column_edge=float(rng.uniform(0.4, 1.2)),
         spots=np.vstack([spine.spots, _draw_sacral_spots(rng, vertebrae[-1])]),
         sacrum=float(rng.uniform(0.15, 0.55)),
+        trunk=_draw_trunk(rng, vertebrae[LUMBAR.start]),
     )
     return varied, denser
 
@@ -101,13 +104,11 @@ def draw_view(
     spacing = _WIDE_SPACING if rng.random() < _WIDE_SHARE else _SPACING
     frame_width = max(width / rng.uniform(*_WIDTH), (right - left) / 0.85)
     frame_height = max(pitch / rng.uniform(*spacing), (bottom - top) / 0.93)
-    # A frame that shows the chest has L1 further down than others.
     extent = (bottom - top) / frame_height
-    limits = (
-        max(_TOP[0], _BOTTOM[0] - extent),
-        min(_TOP[1] if spacing is _SPACING else 1.0, _BOTTOM[1] - extent),
-    )
-    l1_top = rng.uniform(*limits)
+    middle = _MIDDLE[0] + _MIDDLE[1] * rng.standard_normal()
+    if spacing is _WIDE_SPACING:  # of the chest, so that L1 lies further down
+        middle = rng.uniform(0.5, 1.0)
+    l1_top = np.clip(middle - extent / 2, _TOP, _BOTTOM - extent)
     half = (right - left) / 2 / frame_width
     axis = np.clip(rng.uniform(*_AXIS), half + 0.02, 0.98 - half)
     shift = (
@@ -158,15 +159,20 @@ def _vary_bodies(
     joints, marrow, spinous = rng.uniform((0.1, 0.0, 0.7), (0.7, 1.0, 1.6))
     window, root, spurs = rng.uniform((0.1, 0.1, 0.3), (0.8, 0.9, 1.3))
     lamina, transverse, untidy = rng.uniform((0.1, 0.2, 0.1), (0.7, 1.0, 0.6))
+    thoracic = rng.uniform(0.5, 1.1)  # their arches show less beside ribs
     # Arches stay visible where the column takes the place of the bodies.
     gain = (0.52 / (1.02 - column)) ** 1.2
     wide, high, endplate = rng.uniform((0.92, 0.96, 0.05), (1.10, 1.04, 0.34))
     widths = wide * np.exp(0.035 * rng.standard_normal(len(vertebrae)))
-    widths[-2:] *= 1 + rng.uniform(0, (0.06, 0.18))  # L4 and L5 flare
+    widths[-2:] *= 1 + rng.uniform((0.0, -0.08), (0.06, 0.16))  # L4 and L5 flare
     heights = high * np.exp(0.03 * rng.standard_normal(len(vertebrae)))
+    heights[-1] *= rng.uniform(0.75, 1.0)  # L5 tilts forward
+    sacral = rng.uniform(0.0, 1.2)  # depth of the windows between L5 and S1
 
     bodies = []
-    for body, across, along in zip(vertebrae, widths, heights, strict=True):
+    for level, (body, across, along) in enumerate(
+        zip(vertebrae, widths, heights, strict=True)
+    ):
         w, h = float(across * body.width), float(along * body.height)
         parts = body.parts * (across, along, 1, 1, 1, 1)
         parts[JOINTS, 4] *= joints
@@ -177,12 +183,14 @@ def _vary_bodies(
         parts[OSTEOPHYTES, 3:5] *= (1.4, spurs)
         parts[[*PEDICLES, *MARROW, *TRANSVERSE], 1] += rise * h
         parts[SPINOUS, 1] += fall * h
-        level = (rise - 0.14) * h  # of the pedicles
+        roots = (rise - 0.14) * h  # height of the pedicles
         arch = [
-            (0, level, 5.5, 3.6, -window, 26),
-            (-0.46 * w, level, 3.5, 5.5, root, 15),
-            (0.46 * w, level, 3.5, 5.5, root, 15),
+            (0, roots, 5.5, 3.6, -window, 26),
+            (-0.46 * w, roots, 3.5, 5.5, root, 15),
+            (0.46 * w, roots, 3.5, 5.5, root, 15),
         ]
+        if level == len(vertebrae) - 1:
+            arch += [(side * 0.15 * w, 0.6 * h, 3.5, 2.5, -sacral, 26) for side in (-1, 1)]
         # Bone and bowel of no name break up discs that would be clean windows.
         clutter = rng.uniform(
             (-0.55 * w, -0.85 * h, 2.5, 1.8, -untidy, 0),
@@ -191,6 +199,8 @@ def _vary_bodies(
         )
         parts = np.vstack([parts, arch, clutter])
         parts[:, 4] *= gain * np.exp(0.2 * rng.standard_normal(len(parts)))
+        if level < LUMBAR.start:
+            parts[:, 4] *= thoracic
         bodies.append(
             replace(body, width=w, height=h, parts=parts, endplate=float(endplate))
         )
@@ -256,6 +266,9 @@ def _draw_outline(rng: np.random.Generator, bodies: list[Vertebra]) -> np.ndarra
     uneven = 0.015 * width * rng.standard_normal((2, len(bodies)))
     broad = half + width * rng.uniform(0.01, 0.09) + uneven[0]
     narrow = half - width * rng.uniform(0.00, 0.05) + uneven[1]
+    # Heads of ribs lie beside thoracic discs and fill the outline there.
+    filled = rng.uniform(0.3, 1.1)
+    narrow[:-6] += filled * (broad - narrow)[:-6]
     at = np.stack([y - 0.30 * height, y - 0.15 * height, y + 0.35 * height], axis=1)
     nodes = np.stack([broad, broad, narrow], axis=1)
     return np.stack([at.ravel(), nodes.ravel()], axis=1)
@@ -266,8 +279,8 @@ def _vary_ribs(rng: np.random.Generator, ribs: np.ndarray) -> np.ndarray:
     thoracic = np.repeat(ribs[:2], _N_THORACIC, axis=0)  # like T11's
     thoracic[:, 0] = np.tile(len(LEVELS) + np.arange(_N_THORACIC), 2)
     ribs = np.vstack([ribs, thoracic])
-    ribs[:, 2] *= rng.uniform(0.6, 1.2, len(ribs))
-    ribs[:, 3] += rng.uniform(-0.35, 0.2) + 0.10 * rng.standard_normal(len(ribs))
+    ribs[:, 2] *= rng.uniform(0.6, 1.3, len(ribs))
+    ribs[:, 3] += rng.uniform(-0.25, 0.60) + 0.10 * rng.standard_normal(len(ribs))
     ribs[:, 4] += 0.0015 * rng.standard_normal(len(ribs))
     ribs[:, 5] *= rng.uniform(0.3, 2.0) * np.exp(0.4 * rng.standard_normal(len(ribs)))
     return ribs[rng.random(len(ribs)) < 0.9]
@@ -276,10 +289,20 @@ def _vary_ribs(rng: np.random.Generator, ribs: np.ndarray) -> np.ndarray:
 def _vary_crests(rng: np.random.Generator, crests: np.ndarray) -> np.ndarray:
     """Return iliac crests that stand higher or lower, wider or closer."""
     crests = crests.copy()
-    crests[:, 1] += rng.uniform(-12, 14) + 4 * rng.standard_normal(2)
-    crests[:, 2] *= rng.uniform(0.9, 1.4) + 0.08 * rng.standard_normal(2)
+    crests[:, 1] += rng.uniform(-6, 26) + 4 * rng.standard_normal(2)
+    crests[:, 2] *= rng.uniform(0.7, 1.4) + 0.08 * rng.standard_normal(2)
     crests[:, 3] *= rng.uniform(0.5, 2.2) * np.exp(0.15 * rng.standard_normal(2))
     return crests
+
+
+def _draw_trunk(rng: np.random.Generator, l1: Vertebra) -> tuple[float, ...]:
+    """Draw what lies beside the spine above: chest wall, diaphragm and liver.
+
+    Their lower edge falls to the sides, like the margin of the ribs.
+    """
+    edge = l1.centre[1] + rng.uniform(-30, 60)
+    strength, fall, softness = rng.uniform((0.0, 0.0, 5.0), (0.30, 0.5, 30.0))
+    return float(strength), float(edge), float(fall), float(softness)
 
 
 def _draw_sacral_spots(rng: np.random.Generator, lowest: Vertebra) -> np.ndarray:

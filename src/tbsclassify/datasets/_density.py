@@ -35,6 +35,9 @@ def paint_scan(
     density = sample_field(tissue, TISSUE_STEP, x, y)
     labels = np.zeros(density.shape, dtype=np.uint8)
     _paint_muscles(density, x, y, spine.size)
+    if spine.trunk:
+        strength, edge, fall, softness = spine.trunk
+        density += strength * expit((edge + fall * np.abs(x) - y) / softness)
     _paint_column(density, x, y, spine, patient.level_bmd)
     _paint_ribs(density, x, y, spine, pose, grid, float(patient.bmd))
     _paint_crests(density, x, y, spine, pose, grid, float(patient.bmd))
