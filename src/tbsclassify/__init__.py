@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         estimators,
         images,
         labels,
+        localization,
         metrics,
         plotting,
         splitting,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     )
     from tbsclassify.images import read_scan
     from tbsclassify.labels import TBSLabeler
+    from tbsclassify.localization import LumbarLocalizer
     from tbsclassify.metrics import classification_row, format_table
     from tbsclassify.splitting import paper_split, train_validation_test_split
     from tbsclassify.texture import (
@@ -61,6 +63,7 @@ __all__ = [
     "AugmentationSampler",
     "DeepTextureFeatures",
     "LumbarCropper",
+    "LumbarLocalizer",
     "RandomAugmentation",
     "RayTuneSearchCV",
     "TBSAdHocClassifier",
@@ -85,6 +88,7 @@ __all__ = [
     "initial_slope",
     "labels",
     "load_scans",
+    "localization",
     "make_clinical_baseline",
     "make_dxa_phantoms",
     "make_radiomics_classifier",
@@ -106,6 +110,7 @@ _ORIGIN = {
     "AugmentationSampler": "augmentation",
     "DeepTextureFeatures": "estimators",
     "LumbarCropper": "cropping",
+    "LumbarLocalizer": "localization",
     "RandomAugmentation": "augmentation",
     "RayTuneSearchCV": "tuning",
     "TBSAdHocClassifier": "estimators",

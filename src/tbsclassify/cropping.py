@@ -45,7 +45,8 @@ class LumbarCropper(  # type: ignore[call-arg]
 
     The box of a scan and the size of its pixels are taken from the arguments `boxes`
     and `spacings` or, so that they travel with the scan through splits and searches,
-    from a DataFrame `X`. A scan without a box is cropped around its own centre.
+    from a DataFrame `X`. A scan without a box is cropped around its own centre, or
+    around what `LumbarLocalizer` finds.
 
     Parameters
     ----------
@@ -69,10 +70,22 @@ default="bilinear"
         Pillow's filter where pixels are not copied.
     fill : int or float, default=0
         Grey level where a crop reaches beyond its scan.
+    boxes : {"given", "auto"}, default="given"
+        With ``"auto"``, `LumbarLocalizer` as it is shipped finds L1-L4 in scans
+        without a box. A localizer that was fitted, and one whose boxes are looked
+        through, goes before: ``localizer.transform_table(table)``.
+    unsure : {"warn", "raise", "centre"}, default="warn"
+        With ``boxes="auto"``: what to do with a scan on which the localizer is
+        unsure. Crop it all the same and warn, raise, or crop it around its own
+        centre.
+    min_confidence : float, default=0.5
+        Confidence of `LumbarLocalizer` in the level, and in the place, below which
+        it counts as unsure.
 
     See Also
     --------
     crop_square : The same for one scan.
+    tbsclassify.LumbarLocalizer : Finds boxes, and learns from a site's own.
 
     Notes
     -----
@@ -110,6 +123,9 @@ default="bilinear"
         margin: float = 0.1,
         resample: Resample = "bilinear",
         fill: float = 0,
+        boxes: Literal["given", "auto"] = "given",
+        unsure: Literal["warn", "raise", "centre"] = "warn",
+        min_confidence: float = 0.5,
     ) -> None:
         self.size = size
         self.scale = scale
@@ -117,6 +133,9 @@ default="bilinear"
         self.margin = margin
         self.resample = resample
         self.fill = fill
+        self.boxes = boxes
+        self.unsure = unsure
+        self.min_confidence = min_confidence
 
     def fit(
         self,
@@ -212,7 +231,7 @@ default=None
         Warns
         -----
         UserWarning
-            If crops lose more than 5 % of their boxes' longer side, or a crop
+            If the localizer is unsure, unless ``unsure="raise"``; if crops lose more than 5 % of their boxes' longer side, or a crop
             without a box shows less than half of its scan's height; without
             `spacing`, if pixel sizes are known to differ by more than 2 %.
         """
@@ -354,6 +373,8 @@ default=None
         self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
         boxes = hull(boxes)
+        if self.boxes == "auto":
+            boxes = self._find_boxes(scans, boxes)
         spacings = self._check_spacings(X, spacings, len(boxes))
         if self.spacing is None:
             warn_of_mixed_spacings(X, spacings)
@@ -378,6 +399,37 @@ default=None
             )
         self._warn(len(boxes), cut_off, narrow)
         return crops, centers, scales
+
+    def _find_boxes(self, scans: Any, boxes: np.ndarray) -> np.ndarray:
+        """Return the hulls of L1-L4, found where they are not known."""
+        from tbsclassify.localization import LumbarLocalizer
+
+        unknown = np.flatnonzero(np.isnan(boxes).any(axis=1))
+        if not unknown.size:
+            return boxes
+        found = LumbarLocalizer().locate([scans[i] for i in unknown])
+        confidence = np.minimum(found.level_confidence, found.place_confidence)
+        unsure = confidence < self.min_confidence
+        boxes = boxes.copy()
+        boxes[unknown] = hull(found.boxes)
+        if not unsure.any():
+            return boxes
+        problem = (
+            f"L1-L4 could not be found with a confidence of {self.min_confidence:g} in "
+            f"{unsure.sum()} of {len(boxes)} scans, index "
+            f"{unknown[unsure][:10].tolist()}."
+        )
+        remedy = (
+            "Look at them with LumbarLocalizer, give their boxes, fit the localizer on "
+            "boxes of some twenty of your scans, or lower min_confidence."
+        )
+        if self.unsure == "raise":
+            raise ValueError(f"{problem} {remedy}")
+        if self.unsure == "centre":
+            boxes[unknown[unsure]] = np.nan
+            remedy = f"They are cropped around their centre. {remedy}"
+        warnings.warn(f"{problem} {remedy}", UserWarning, stacklevel=4)
+        return boxes
 
     def _crop_mask(
         self, mask: Any, center: np.ndarray, scale: np.ndarray
@@ -448,6 +500,9 @@ default=None
         check_number(self.margin, "margin", low=0)
         check_option(self.resample, "resample", RESAMPLING)
         check_number(self.fill, "fill")
+        check_option(self.boxes, "boxes", ("given", "auto"))
+        check_option(self.unsure, "unsure", ("warn", "raise", "centre"))
+        check_number(self.min_confidence, "min_confidence", low=0, high=1)
 
     def _warn(self, n_scans: int, cut_off: int, narrow: int) -> None:
         remedy = f'Choose a larger size than {self.size}, or scale="fit".'

@@ -165,13 +165,22 @@ def unscanned_mask(
     regions, _ = ndimage.label(scan == level)
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     mask = np.zeros(scan.shape, dtype=bool)
+    windows = ndimage.find_objects(regions)
     for region in np.unique(border[border > 0]):
-        inside = regions == region
+        window = windows[region - 1]
+        inside = regions[window] == region
+        if inside.sum() < block**2:
+            continue
         # The border must not be taken for the end of a block.
-        padded = np.pad(inside, block, mode="edge")
+        at_border = [
+            (block * (part.start == 0), block * (part.stop == length))
+            for part, length in zip(window, scan.shape, strict=True)
+        ]
+        padded = np.pad(inside, at_border, mode="edge")
+        padded = np.pad(padded, block)
         blocks = ndimage.binary_opening(padded, np.ones((block, block)))
-        if inside.sum() >= block**2 and (blocks == padded).all():
-            mask |= inside
+        if (blocks == padded).all():
+            mask[window] |= inside
     return mask
 
 

@@ -1,0 +1,141 @@
+"""Adapt what was learned from phantoms to the scans and boxes of one site."""
+
+import numpy as np
+import torch
+
+from tbsclassify.datasets import make_dxa_phantoms
+from tbsclassify.localization._decode import (
+    N_LEVELS,
+    Habits,
+    locate_known,
+    windows_at,
+)
+from tbsclassify.localization._levels import SHIFTS, LevelModel
+from tbsclassify.localization._network import SpineNetwork, network_of, segment
+from tbsclassify.localization._prepare import Picture, prepare_scan, to_frame
+from tbsclassify.localization._targets import (
+    box_examples,
+    edges_of_boxes,
+    phantom_examples,
+)
+from tbsclassify.localization._training import draw_batches, train_network
+from tbsclassify.localization._weights import Knowledge
+
+C = 0.001  # of the level model: strong shrinkage
+PHANTOM_SIZE = (224, 224)
+
+_LR = 1e-3
+_BATCH = 24  # half of it phantoms
+_N_PHANTOMS = 200
+_TRUST = 1.0  # in levels, once they were learned from scans like these
+_PRIOR_SCANS = 5  # that the shipped habits count for
+
+
+def adapt(
+    knowledge: Knowledge,
+    pictures: list[Picture],
+    boxes: np.ndarray,
+    n_steps: int,
+    seed: int,
+) -> tuple[Knowledge, np.ndarray]:
+    """Return the adapted knowledge, and where boxes end (see `margins_of`).
+
+    Parameters
+    ----------
+    knowledge : Knowledge
+        What was learned from phantoms.
+    pictures : list of Picture
+        The site's scans.
+    boxes : ndarray of shape (n, 4, 4)
+        Their boxes of L1-L4 in pixels.
+    n_steps : int
+        Training steps of the network.
+    seed : int
+        Seed of phantoms and batches.
+    """
+    phantoms = make_dxa_phantoms(
+        _N_PHANTOMS,
+        appearance="varied",
+        size=PHANTOM_SIZE,
+        return_masks=True,
+        random_state=seed,
+    )
+    network = network_of(knowledge.network)
+    generator = torch.Generator().manual_seed(seed)
+    batches = draw_batches(
+        [
+            (box_examples(pictures, boxes), _BATCH // 2),
+            (phantom_examples(phantoms), _BATCH // 2),
+        ],
+        generator,
+    )
+    for _ in train_network(network, batches, n_steps, lr=_LR):
+        pass
+
+    of_phantoms = [prepare_scan(scan) for scan in phantoms.images]
+    windows, shifts = level_windows(network, of_phantoms, phantoms.boxes)
+    site_windows, site_shifts = level_windows(network, pictures, boxes)
+    weights = np.r_[
+        np.ones(len(windows)), np.full(len(site_windows), len(windows) / len(site_windows))
+    ]
+    adapted = Knowledge(
+        {name: values.numpy() for name, values in network.state_dict().items()},
+        LevelModel.fit(
+            np.vstack([windows, site_windows]), np.r_[shifts, site_shifts], C, weights
+        ),
+        habits_of(pictures, boxes, knowledge.habits),
+    )
+    return adapted, margins_of(network, pictures, boxes)
+
+
+def level_windows(
+    network: SpineNetwork, pictures: list[Picture], boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return windows that are right and wrong by up to two levels, and by how many."""
+    pixels = np.stack([picture.pixels for picture in pictures])
+    windows = [
+        windows_at(picture.pixels, maps, _edges(picture, given))
+        for picture, maps, given in zip(
+            pictures, segment(network, pixels), boxes, strict=True
+        )
+    ]
+    return np.concatenate(windows), np.tile(SHIFTS, len(windows))
+
+
+def habits_of(
+    pictures: list[Picture], boxes: np.ndarray, usual: Habits | None = None
+) -> Habits:
+    """Return how scans are framed, drawn towards what is usual where they are few."""
+    edges = np.stack(
+        [_edges(picture, given) for picture, given in zip(pictures, boxes, strict=True)]
+    )
+    middle, spacing = edges[:, [0, -1]].mean(axis=1), np.ptp(edges, axis=1) / N_LEVELS
+    seen = (middle.mean(), middle.std(), spacing.mean(), spacing.std())
+    if usual is None:
+        return Habits(*map(float, seen), trust=np.nan)
+    share = len(edges) / (len(edges) + _PRIOR_SCANS)
+    mixed = share * np.array(seen) + (1 - share) * np.array(usual[:-1])
+    return Habits(*mixed.tolist(), trust=_TRUST)
+
+
+def margins_of(
+    network: SpineNetwork, pictures: list[Picture], boxes: np.ndarray
+) -> np.ndarray:
+    """Return how far boxes reach beyond what is found: top, left, bottom, right.
+
+    Medians over all vertebrae, in spacings of the vertebrae and in widths.
+    """
+    pixels = np.stack([picture.pixels for picture in pictures])
+    margins = []
+    for picture, maps, given in zip(
+        pictures, segment(network, pixels), boxes, strict=True
+    ):
+        edges, sides = locate_known(maps, _edges(picture, given))
+        found = np.stack([edges[:-1], sides[:, 0], edges[1:], sides[:, 1]], axis=1)
+        unit = np.ptp(edges) / N_LEVELS, np.ptp(sides, axis=1).mean()
+        margins.append((to_frame(given, picture.frame) - found) / np.tile(unit, 2))
+    return np.median(np.concatenate(margins), axis=0)
+
+
+def _edges(picture: Picture, boxes: np.ndarray) -> np.ndarray:
+    return edges_of_boxes(to_frame(boxes, picture.frame)[:, [0, 2]])

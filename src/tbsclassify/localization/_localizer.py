@@ -1,0 +1,370 @@
+"""Find L1 to L4 in scans without boxes."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Bunch
+
+from tbsclassify._boxes import (
+    BOX_SIDES,
+    LEVELS,
+    box_columns,
+    boxes_of_table,
+    check_scans_and_boxes,
+)
+from tbsclassify._validation import check_number, check_option, check_random_seed
+from tbsclassify.images import iter_scans
+from tbsclassify.localization._adapt import adapt
+from tbsclassify.localization._decode import Found, find_levels
+from tbsclassify.localization._network import network_of, segment
+from tbsclassify.localization._prepare import Picture, prepare_scan, to_scan
+from tbsclassify.localization._weights import shipped_knowledge
+
+BOX_COLUMNS = tuple(f"{level}_{side}" for level in LEVELS for side in BOX_SIDES)
+CONFIDENCES = ("level_confidence", "place_confidence")
+
+_BATCH = 32  # scans that are looked at together
+
+
+class LumbarLocalizer(TransformerMixin, BaseEstimator):
+    """Find the vertebrae L1 to L4 in bare anteroposterior scans.
+
+    A small network tells the spine from what lies beside it and vertebral bodies from
+    discs; four vertebrae in a row are laid on the rhythm of bodies and discs; and a
+    linear model that sees ribs, crests and sacrum around them tells which is L1.
+    Pixels may have any size, and the scan any depth.
+
+    What is shipped was learned from phantoms alone, so that `transform` works without
+    `fit`. `fit` adapts it to the boxes that a site has drawn.
+
+    Parameters
+    ----------
+    edges : {"disc", "endplate"}, default="disc"
+        Where boxes end. Those that densitometers draw touch in the middle of the
+        discs; those of phantoms end at the endplates. After `fit` boxes end where
+        the site's do.
+    max_steps : int, default=150
+        Training steps of `fit`, a second or less each on one core.
+    random_state : int, RandomState instance or None, default=None
+        Seed of `fit`.
+
+    Attributes
+    ----------
+    n_scans_ : int
+        Number of boxed scans that `fit` has learned from.
+    margins_ : ndarray of shape (4,)
+        How far the site's boxes reach beyond the discs at the top and bottom, in
+        distances of vertebrae, and beyond the sides, in widths of the spine: top,
+        left, bottom, right. There after `fit` with boxes only, as `n_scans_`.
+
+    See Also
+    --------
+    tbsclassify.LumbarCropper : Crops scans to what is found, ``boxes="auto"``.
+
+    Notes
+    -----
+    Which vertebra is L1 is the weak point, for people too: a level has to be counted
+    from ribs or crests, which many scans hardly show. A confidence far below 1 asks
+    for a look. :ref:`localization` in the guide has measured figures.
+
+    Examples
+    --------
+    >>> from tbsclassify import LumbarLocalizer
+    >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(2, random_state=0)
+    >>> found = LumbarLocalizer(edges="endplate").locate(scans.images)
+    >>> found.boxes.shape
+    (2, 4, 4)
+    >>> off = abs(found.boxes - scans.boxes)  # pixels
+    >>> bool(off.max() < 12)
+    True
+
+    In a table, the boxes stand beside the scans:
+
+    >>> table = LumbarLocalizer().transform_table(scans.frame[["image"]])
+    >>> list(table.columns[:5])
+    ['image', 'L1_top', 'L1_left', 'L1_bottom', 'L1_right']
+    """
+
+    def __init__(
+        self,
+        *,
+        edges: Literal["disc", "endplate"] = "disc",
+        max_steps: int = 150,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.edges = edges
+        self.max_steps = max_steps
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
+        """Adapt to the boxes of a site's own scans, from some twenty scans on.
+
+        Learned are the look of the site's scans, how they are framed, and where
+        boxes end. The network sees as many phantoms as scans, so that it does not
+        forget what the few scans do not show.
+
+        Parameters
+        ----------
+        X : array, sequence or table
+            Scans, as in `transform`.
+        y : None
+            Ignored.
+        boxes : array-like of shape (n_scans, 4, 4), default=None
+            Boxes of L1 to L4 as (top, left, bottom, right) in pixels. Scans of
+            which one is NaN are left out. None, as in a Pipeline that is fitted on a
+            target alone, learns nothing.
+
+        Returns
+        -------
+        self : LumbarLocalizer
+            The fitted localizer.
+
+        Raises
+        ------
+        ValueError
+            If a scan is not readable, boxes have no meaning, or fewer than five
+            scans have boxes of all four vertebrae.
+
+        Examples
+        --------
+        >>> from tbsclassify import LumbarLocalizer
+        >>> from tbsclassify.datasets import make_dxa_phantoms
+        >>> scans = make_dxa_phantoms(6, random_state=0)
+        >>> localizer = LumbarLocalizer(max_steps=2, random_state=0)
+        >>> localizer.fit(scans.images, boxes=scans.boxes).n_scans_
+        6
+        """
+        self._check_parameters()
+        seed = check_random_seed(self.random_state)
+        scans, given = check_scans_and_boxes(X, boxes)
+        if boxes is None:
+            for name in ("knowledge_", "margins_", "n_scans_"):
+                vars(self).pop(name, None)
+            return self
+        if given.shape[1] != len(LEVELS):
+            raise ValueError(
+                "Expected boxes of L1, L2, L3 and L4, of shape (n_scans, 4, 4), got "
+                f"{np.shape(boxes)}. One box of the whole does not tell the levels."
+            )
+        known = ~np.isnan(given).any(axis=(1, 2))
+        if known.sum() < 5:
+            raise ValueError(
+                "Expected boxes of all four vertebrae for at least 5 scans, got "
+                f"{known.sum()}. Box more scans, some twenty, or use the localizer "
+                "without fit."
+            )
+        pictures = [
+            prepare_scan(scan)
+            for scan, wanted in zip(
+                iter_scans(scans, one_depth=False), known, strict=True
+            )
+            if wanted
+        ]
+        self.knowledge_, self.margins_ = adapt(
+            shipped_knowledge(), pictures, given[known], self.max_steps, seed
+        )
+        self.n_scans_ = len(pictures)
+        return self
+
+    def locate(self, X: Any) -> Bunch:
+        """Find L1 to L4.
+
+        Parameters
+        ----------
+        X : array, sequence or table
+            Scans, as in `transform`.
+
+        Returns
+        -------
+        found : :class:`~sklearn.utils.Bunch`
+            With ``n`` scans:
+
+            boxes : ndarray of shape (n, 4, 4)
+                Boxes of L1 to L4 as (top, left, bottom, right) in pixels, ends
+                exclusive.
+            axis : ndarray of shape (n, 5, 2)
+                Row and column of the spine's axis at the top of L1, in the discs
+                between, and at the bottom of L4.
+            level_confidence : ndarray of shape (n,)
+                Probability that L1 is L1, and not one of its neighbours.
+            place_confidence : ndarray of shape (n,)
+                How clearly vertebral bodies stand out from discs, 0 to 1. Near 0,
+                there is hardly a spine.
+        """
+        self._check_parameters()
+        boxes, axes, confidences = [], [], []
+        for picture, found in self._find(X):
+            boxes.append(to_scan(self._boxes(found), picture.frame))
+            points = np.stack([found.edges, found.axis], axis=1)
+            axes.append(points * picture.frame[2:] + picture.frame[:2])
+            confidences.append([found.level_confidence, found.place_confidence])
+        level, place = np.array(confidences).T
+        return Bunch(
+            boxes=np.stack(boxes),
+            axis=np.stack(axes),
+            level_confidence=level,
+            place_confidence=place,
+        )
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Find L1 to L4, and say how surely.
+
+        Parameters
+        ----------
+        X : array of shape (n_scans, height, width), sequence or table
+            Scans; or a sequence of 2-D arrays of any sizes or of paths; or a
+            DataFrame with arrays or paths in a column ``image``.
+
+        Returns
+        -------
+        found : ndarray of shape (n_scans, 18)
+            The boxes of `locate` and both confidences, in the order of
+            `get_feature_names_out`.
+
+        Raises
+        ------
+        ValueError
+            If a scan is not readable.
+
+        See Also
+        --------
+        transform_table : Puts these beside the scans, and keeps known boxes.
+        """
+        found = self.locate(X)
+        confidences = [found[name][:, np.newaxis] for name in CONFIDENCES]
+        return np.hstack([found.boxes.reshape(-1, len(BOX_COLUMNS)), *confidences])
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Fit, and find L1 to L4 in the same scans.
+
+        Parameters
+        ----------
+        X : array, sequence or table
+            Scans, as in `transform`.
+        y : None
+            Ignored.
+        **fit_params : dict
+            Boxes for `fit`.
+
+        Returns
+        -------
+        found : ndarray of shape (n_scans, 18)
+            What `transform` returns.
+        """
+        return self.fit(X, y, **fit_params).transform(X)
+
+    def transform_table(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Put boxes and confidences beside the scans of a table.
+
+        Boxes that the table has are kept: those of somebody who has looked count
+        more. So levels are corrected in the table, and it is passed again.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            Scans in a column ``image``. It may have columns of boxes, as
+            `tbsclassify.LumbarCropper` takes them, with NaN where none is known.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            The same rows and columns, with columns ``L1_top`` to ``L4_right``,
+            ``level_confidence`` and ``place_confidence``. Confidences are NaN where
+            the boxes were known.
+
+        Examples
+        --------
+        As a step of a Pipeline, which localises once where it has a `memory`:
+
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import FunctionTransformer
+        >>> from tbsclassify import LumbarLocalizer, make_texture_classifier
+        >>> pipeline = make_pipeline(
+        ...     FunctionTransformer(LumbarLocalizer().transform_table),
+        ...     make_texture_classifier(),
+        ... )
+        """
+        if not isinstance(table, pd.DataFrame):
+            raise TypeError(
+                "Expected table to be a pandas DataFrame, got "
+                f"{type(table).__name__}. Use transform for other forms of scans."
+            )
+        boxes = boxes_of_table(table)
+        unknown = np.ones(len(table), dtype=bool)
+        if boxes is not None:
+            unknown = np.isnan(boxes).all(axis=(1, 2))
+        columns = box_columns(table.columns)
+        missing = [
+            level for level in LEVELS if level not in columns and unknown.any()
+        ]
+        located = table.assign(
+            **{f"{level}_{side}": np.nan for level in missing for side in BOX_SIDES},
+            **dict.fromkeys(CONFIDENCES, np.nan),
+        )
+        if unknown.any():
+            columns = box_columns(located.columns)
+            names = [name for level in LEVELS for name in columns[level]]
+            found = self.transform(table.loc[unknown])
+            for name, values in zip([*names, *CONFIDENCES], found.T, strict=True):
+                column = located[name].to_numpy(dtype=float, copy=True)
+                column[unknown] = values
+                located[name] = column
+        return located
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Get the names of the columns that `transform` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of str of shape (18,)
+            ``L1_top`` to ``L4_right``, ``level_confidence``, ``place_confidence``.
+        """
+        return np.array([*BOX_COLUMNS, *CONFIDENCES], dtype=object)
+
+    def _find(self, X: Any) -> Iterator[tuple[Picture, Found]]:
+        """Yield what the network sees of each scan, and what is found."""
+        knowledge = getattr(self, "knowledge_", None) or shipped_knowledge()
+        network = network_of(knowledge.network)
+        scans = iter_scans(check_scans_and_boxes(X, None)[0], one_depth=False)
+        pictures = map(prepare_scan, scans)
+        while batch := list(itertools.islice(pictures, _BATCH)):
+            maps = segment(network, np.stack([picture.pixels for picture in batch]))
+            for picture, seen in zip(batch, maps, strict=True):
+                yield (
+                    picture,
+                    find_levels(
+                        picture.pixels, seen, knowledge.levels, knowledge.habits
+                    ),
+                )
+
+    def _boxes(self, found: Found) -> np.ndarray:
+        """Return boxes that end where they should, in shares of the frame."""
+        ends, sides = np.stack([found.edges[:-1], found.edges[1:]], axis=1), found.sides
+        margins = getattr(self, "margins_", None)
+        if margins is not None:
+            pitch, width = np.ptp(found.edges) / len(ends), np.ptp(sides, axis=1).mean()
+            ends, sides = ends + pitch * margins[::2], sides + width * margins[1::2]
+        elif self.edges == "endplate":
+            ends = found.ends
+        return np.stack([ends[:, 0], sides[:, 0], ends[:, 1], sides[:, 1]], axis=1)
+
+    def _check_parameters(self) -> None:
+        check_option(self.edges, "edges", ("disc", "endplate"))
+        check_number(self.max_steps, "max_steps", low=1, integer=True)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = False
+        return tags

@@ -1,0 +1,85 @@
+"""The network that tells the spine from what lies beside it, and bodies from discs."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tbsclassify.localization._prepare import SHAPE
+
+_WIDTHS = (12, 16, 32, 64, 96)  # channels of the stem and of each depth
+_BATCH = 32
+
+
+class SpineNetwork(nn.Module):
+    """A small U-Net [1]_ on pictures of half their height and width.
+
+    It returns logits of shape (n, 2, 64, 32): whether a pixel is of the spine, and
+    whether it is of a vertebral body rather than of a disc.
+
+    References
+    ----------
+    .. [1] Ronneberger et al., MICCAI 2015, LNCS 9351, pp. 234 ff.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, *deeper = _WIDTHS
+        self.stem = nn.Sequential(*_convolution(1, first, 5), nn.MaxPool2d(2))
+        self.down = nn.ModuleList(
+            nn.Sequential(*_convolution(a, b), *_convolution(b, b))
+            for a, b in zip(_WIDTHS, deeper, strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.Sequential(*_convolution(a + b, b), *_convolution(b, b))
+            for a, b in zip(deeper[:0:-1], deeper[-2::-1], strict=True)
+        )
+        self.head = nn.Conv2d(deeper[0], 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        seen: list[torch.Tensor] = []
+        for depth, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if depth else x)
+            seen.append(x)
+        for block, skipped in zip(self.up, seen[-2::-1], strict=True):
+            x = block(torch.cat([F.interpolate(x, scale_factor=2), skipped], dim=1))
+        return self.head(x)
+
+
+def network_of(state: dict[str, np.ndarray]) -> SpineNetwork:
+    """Return a network with these weights."""
+    network = SpineNetwork()
+    network.load_state_dict(
+        {name: torch.from_numpy(values) for name, values in state.items()}
+    )
+    return network.eval()
+
+
+def standardize(pictures: torch.Tensor) -> torch.Tensor:
+    """Give each picture (n, 1, height, width) mean 0 and variance 1."""
+    centred = pictures - pictures.mean(dim=(1, 2, 3), keepdim=True)
+    return centred / centred.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+
+
+@torch.inference_mode()
+def segment(network: SpineNetwork, pictures: np.ndarray) -> np.ndarray:
+    """Return probabilities of spine and of body, shape (n, 2, rows, columns).
+
+    They are means over each picture and its mirror image.
+    """
+    network.eval()
+    x = standardize(torch.from_numpy(pictures.reshape(-1, 1, *SHAPE)))
+    maps = [
+        (network(part).sigmoid() + network(part.flip(3)).sigmoid().flip(3)) / 2
+        for part in x.split(_BATCH)
+    ]
+    return torch.cat(maps).numpy()
+
+
+def _convolution(n_in: int, n_out: int, side: int = 3) -> list[nn.Module]:
+    return [
+        nn.Conv2d(n_in, n_out, side, padding="same", bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+    ]

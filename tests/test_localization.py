@@ -1,0 +1,292 @@
+"""LumbarLocalizer finds L1-L4, says how surely, and learns a site's boxes."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import shared
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from safetensors import safe_open
+
+from tbsclassify import LumbarCropper, LumbarLocalizer, make_dxa_phantoms, read_scan
+from tbsclassify.localization import _weights
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    return make_dxa_phantoms(8, random_state=5)
+
+
+@pytest.fixture(scope="module")
+def found(phantoms):
+    return LumbarLocalizer(edges="endplate").locate(phantoms.images)
+
+
+def off_by(boxes, truth):
+    """Return by how many vertebrae boxes lie too low, shape (n,)."""
+    rows = (boxes[..., [0, 2]] - truth[..., [0, 2]]).mean(axis=(-1, -2))
+    return rows / ((truth[..., 3, 2] - truth[..., 0, 0]) / 4)
+
+
+def overlap(boxes, truth):
+    low = np.maximum(boxes[..., :2], truth[..., :2])
+    high = np.minimum(boxes[..., 2:], truth[..., 2:])
+    shared_area = np.prod(np.clip(high - low, 0, None), axis=-1)
+    area = sum(np.prod(b[..., 2:] - b[..., :2], axis=-1) for b in (boxes, truth))
+    return shared_area / (area - shared_area)
+
+
+def test_levels_of_phantoms_are_found(found, phantoms):
+    assert np.abs(off_by(found.boxes, phantoms.boxes)).max() < 0.3
+
+
+def test_boxes_at_the_endplates_cover_the_bodies(found, phantoms):
+    assert overlap(found.boxes, phantoms.boxes).mean() > 0.75
+
+
+def test_boxes_at_the_discs_touch(phantoms):
+    boxes = LumbarLocalizer().locate(phantoms.images).boxes
+    assert_allclose(boxes[:, 1:, 0], boxes[:, :-1, 2])
+
+
+def test_the_axis_runs_through_the_boxes(found):
+    x = (found.axis[:, 1:, 1] + found.axis[:, :-1, 1]) / 2
+    assert (x > found.boxes[..., 1]).all() and (x < found.boxes[..., 3]).all()
+
+
+def test_confidences_are_shares(found):
+    for confidence in (found.level_confidence, found.place_confidence):
+        assert (confidence >= 0).all() and (confidence <= 1).all()
+
+
+def test_noise_is_no_spine():
+    noise = np.random.default_rng(0).integers(0, 256, (2, 280, 300), dtype=np.uint8)
+    assert LumbarLocalizer().locate(noise).place_confidence.max() < 0.4
+
+
+def test_a_scan_of_one_grey_level_does_not_stop_the_others(phantoms):
+    scans = [phantoms.images[0], np.zeros((50, 40), np.uint8)]
+    assert np.isfinite(LumbarLocalizer().transform(scans)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_the_depth_of_a_scan_does_not_matter(phantoms, dtype):
+    scans = phantoms.images[:2].astype(dtype) * 200
+    expected = LumbarLocalizer().transform(phantoms.images[:2])
+    assert_allclose(LumbarLocalizer().transform(scans), expected, atol=0.5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(rows=st.integers(1, 3), columns=st.integers(1, 3))
+def test_boxes_grow_with_the_pixels(phantoms, rows, columns):
+    scan = phantoms.images[0]
+    larger = scan.repeat(rows, axis=0).repeat(columns, axis=1)
+    small, large = LumbarLocalizer().locate([scan, larger]).boxes
+    assert_allclose(large / np.tile([rows, columns], 2), small, atol=3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(top=st.integers(0, 60), left=st.integers(0, 60))
+def test_unscanned_borders_are_no_part_of_the_frame(phantoms, top, left):
+    scan = np.minimum(phantoms.images[1], 250)
+    larger = np.pad(scan, ((8 * (top // 8), 0), (8 * (left // 8), 0)), constant_values=252)
+    alone, beside = LumbarLocalizer().locate([scan, larger]).boxes
+    moved = beside - np.tile([8 * (top // 8), 8 * (left // 8)], 2)
+    assert_allclose(moved, alone, atol=1e-3)
+
+
+def test_paths_and_unequal_sizes_are_taken(phantoms, tmp_path):
+    sizes = [(280, 300), (140, 150)]
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    scans = []
+    for path, (height, width), scan in zip(paths, sizes, phantoms.images, strict=False):
+        image = Image.fromarray(scan).resize((width, height))
+        image.save(path)
+        scans.append(np.asarray(image))
+    expected = LumbarLocalizer().transform(scans)
+    assert_array_equal(LumbarLocalizer().transform(paths), expected)
+
+
+def test_a_scan_alone_is_found_as_among_others(phantoms):
+    localizer = LumbarLocalizer()
+    together = localizer.transform(phantoms.images)
+    alone = localizer.transform(phantoms.images[3:4])
+    assert_allclose(alone, together[3:4], rtol=1e-4)
+
+
+def test_columns_have_the_names_of_a_table(phantoms):
+    localizer = LumbarLocalizer().set_output(transform="pandas")
+    table = localizer.transform(phantoms.images[:1])
+    assert [*table.columns[[0, 15, 16, 17]]] == [
+        "L1_top",
+        "L4_right",
+        "level_confidence",
+        "place_confidence",
+    ]
+
+
+def test_boxes_of_a_table_are_kept(phantoms):
+    table = phantoms.frame.iloc[:2].copy()
+    located = LumbarLocalizer().transform_table(table)
+    assert_array_equal(located[table.columns[1:17]], table[table.columns[1:17]])
+    assert located["level_confidence"].isna().all()
+
+
+def test_scans_of_a_table_without_boxes_are_found(phantoms):
+    table = phantoms.frame.iloc[:3].copy()
+    boxes = [name for name in table.columns if name[:2] in ("L1", "L2", "L3", "L4")]
+    table.loc[table.index[1], boxes] = np.nan
+    located = LumbarLocalizer().transform_table(table)
+    expected = LumbarLocalizer().transform(phantoms.images[1:2])[0, :16]
+    assert_allclose(located[boxes].to_numpy()[1], expected)
+    assert_array_equal(located["level_confidence"].isna(), [True, False, True])
+
+
+def test_a_table_keeps_its_index_and_other_columns(phantoms):
+    table = pd.DataFrame(
+        {"image": list(phantoms.images[:2]), "age": [60, 70]}, index=["a", "b"]
+    )
+    located = LumbarLocalizer().transform_table(table)
+    assert [*located.index] == ["a", "b"]
+    assert [*located["age"]] == [60, 70]
+
+
+def test_only_tables_are_transformed_to_tables(phantoms):
+    with pytest.raises(TypeError, match="Expected table to be a pandas DataFrame"):
+        LumbarLocalizer().transform_table(phantoms.images)
+
+
+@pytest.fixture(scope="module")
+def site():
+    """Boxes that end 4 pixels beyond those of phantoms, on every side."""
+    scans = make_dxa_phantoms(10, random_state=6)
+    return scans.images, scans.boxes + [-4, -4, 4, 4]
+
+
+@pytest.fixture(scope="module")
+def fitted(site):
+    images, boxes = site
+    return LumbarLocalizer(max_steps=3, random_state=0).fit(images, boxes=boxes)
+
+
+def test_fit_learns_where_boxes_end(fitted, site):
+    images, boxes = site
+    before = overlap(LumbarLocalizer().locate(images).boxes, boxes).mean()
+    assert overlap(fitted.locate(images).boxes, boxes).mean() > before + 0.03
+
+
+def test_fits_with_one_seed_are_equal(fitted, site):
+    images, boxes = site
+    again = LumbarLocalizer(max_steps=3, random_state=0).fit(images, boxes=boxes)
+    assert_array_equal(again.transform(images[:2]), fitted.transform(images[:2]))
+
+
+def test_fit_leaves_random_states_as_they_were(site):
+    images, boxes = site
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    LumbarLocalizer(max_steps=1, random_state=0).fit(images, boxes=boxes)
+    assert_array_equal(torch.get_rng_state(), states[0])
+    assert_array_equal(np.random.get_state()[1], states[1])
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_copies_find_the_same(fitted, site, copied):
+    assert_array_equal(
+        copied(fitted).transform(site[0][:1]), fitted.transform(site[0][:1])
+    )
+
+
+def test_fit_without_boxes_forgets(fitted, site):
+    localizer = copy.deepcopy(fitted).fit(site[0])
+    assert_array_equal(
+        localizer.transform(site[0][:1]), LumbarLocalizer().transform(site[0][:1])
+    )
+
+
+def test_scans_without_all_boxes_are_left_out_of_fit(site):
+    images, boxes = site
+    boxes = boxes.copy()
+    boxes[0, 2] = np.nan
+    localizer = LumbarLocalizer(max_steps=1, random_state=0).fit(images, boxes=boxes)
+    assert localizer.n_scans_ == len(images) - 1
+
+
+def test_too_few_boxes_are_refused(site):
+    with pytest.raises(ValueError, match="at least 5 scans, got 4"):
+        LumbarLocalizer().fit(site[0][:4], boxes=site[1][:4])
+
+
+def test_one_box_of_the_whole_is_refused(site):
+    with pytest.raises(ValueError, match="does not tell the levels"):
+        LumbarLocalizer().fit(site[0], boxes=site[1][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("edges", "vertebra"), ("max_steps", 0)]
+)
+def test_wrong_parameters_are_named(phantoms, parameter, value):
+    with pytest.raises(ValueError, match=f"Expected {parameter}"):
+        LumbarLocalizer(**{parameter: value}).transform(phantoms.images)
+
+
+def test_the_weights_are_small_and_tell_where_they_come_from():
+    assert _weights.FILE.stat().st_size < 3e6
+    with safe_open(_weights.FILE, "numpy") as file:
+        assert "phantoms" in file.metadata()
+
+
+def test_crops_are_centred_on_what_is_found(phantoms):
+    images = phantoms.images[:3]
+    boxes = LumbarLocalizer().locate(images).boxes
+    crops = LumbarCropper(boxes="auto", min_confidence=0).fit_transform(images)
+    assert_array_equal(crops, LumbarCropper().fit_transform(images, boxes=boxes))
+
+
+def test_given_boxes_come_before_found_ones(phantoms):
+    boxes = phantoms.boxes[:2].copy()
+    boxes[1] = np.nan
+    crops = LumbarCropper(boxes="auto", min_confidence=0).transform(
+        phantoms.images[:2], boxes=boxes
+    )
+    known = LumbarCropper().transform(phantoms.images[:1], boxes=boxes[:1])
+    assert_array_equal(crops[:1], known)
+
+
+def test_unsure_scans_are_warned_of(phantoms):
+    cropper = LumbarCropper(boxes="auto", min_confidence=1)
+    with pytest.warns(UserWarning, match="index \\[0, 1\\]"):
+        cropper.transform(phantoms.images[:2])
+
+
+def test_unsure_scans_are_refused_if_wanted(phantoms):
+    cropper = LumbarCropper(boxes="auto", min_confidence=1, unsure="raise")
+    with pytest.raises(ValueError, match="fit the localizer"):
+        cropper.transform(phantoms.images[:2])
+
+
+def test_unsure_scans_are_cropped_around_their_centre_if_wanted(phantoms):
+    cropper = LumbarCropper(boxes="auto", min_confidence=1, unsure="centre")
+    with pytest.warns(UserWarning, match="around their centre"):
+        crops = cropper.transform(phantoms.images[:2])
+    assert_array_equal(crops, LumbarCropper().transform(phantoms.images[:2]))
+
+
+def test_sure_scans_are_not_warned_of(phantoms):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LumbarCropper(boxes="auto", min_confidence=0).transform(phantoms.images[:2])
+
+
+def test_a_ge_export_with_white_borders_is_found():
+    scan = read_scan(shared("data", "dicom", "ge_ap_spine.dcm"))
+    boxes = LumbarLocalizer().locate([scan]).boxes[0]
+    height, width = scan.shape
+    assert (boxes[:, 0] > 0).all() and (boxes[:, 2] < height).all()
+    assert (boxes[:, 1] > 0.2 * width).all() and (boxes[:, 3] < 0.8 * width).all()
