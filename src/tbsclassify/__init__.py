@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         localization,
         metrics,
         plotting,
+        quality,
         splitting,
         texture,
         tuning,
@@ -49,6 +50,11 @@ if TYPE_CHECKING:
     from tbsclassify.labels import TBSLabeler
     from tbsclassify.localization import LumbarLocalizer
     from tbsclassify.metrics import classification_row, format_table
+    from tbsclassify.quality import (
+        check_scans,
+        check_vertebrae,
+        exclude_vertebrae,
+    )
     from tbsclassify.splitting import paper_split, train_validation_test_split
     from tbsclassify.texture import (
         TextureMatrixFeatures,
@@ -76,6 +82,8 @@ __all__ = [
     "__version__",
     "all_models",
     "augmentation",
+    "check_scans",
+    "check_vertebrae",
     "classification_row",
     "clinical",
     "compare_models",
@@ -83,6 +91,7 @@ __all__ = [
     "cropping",
     "datasets",
     "estimators",
+    "exclude_vertebrae",
     "format_table",
     "images",
     "initial_slope",
@@ -97,6 +106,7 @@ __all__ = [
     "paper_models",
     "paper_split",
     "plotting",
+    "quality",
     "radiomics_models",
     "read_scan",
     "splitting",
@@ -121,8 +131,11 @@ _ORIGIN = {
     "TextureMatrixFeatures": "texture",
     "VariogramFeatures": "texture",
     "all_models": "comparison",
+    "check_scans": "quality",
+    "check_vertebrae": "quality",
     "classification_row": "metrics",
     "compare_models": "comparison",
+    "exclude_vertebrae": "quality",
     "format_table": "metrics",
     "initial_slope": "texture",
     "load_scans": "datasets",

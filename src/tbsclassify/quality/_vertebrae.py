@@ -1,0 +1,177 @@
+"""Checks of vertebrae against the others of their scan, and of the spine's course."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from tbsclassify._boxes import LEVELS, hull
+from tbsclassify.texture._regions import window_of_box
+from tbsclassify.texture._variogram import DIRECTIONS, mean_squared_increments
+
+# Share of a box taken off each side: endplates and walls are no trabecular bone.
+_MARGIN = 0.15
+# Displacement at which texture is compared, as a share of a vertebra's height: longer
+# than the grain of the noise, shorter than an arch.
+_LAG = 0.1
+_FEWEST_OTHERS = 2
+# Level that few pixels of healthy vertebrae pass.
+_BRIGHT_QUANTILE = 0.98
+_SATURATED = 0.995  # of the brightest level
+# A vertebra is looked at across 1.2 of its width; the spinous process is looked for
+# in the lower part of the body and the disc below it, in the middle of the spine.
+_ACROSS = np.linspace(-0.6, 0.6, 121)
+_DOWN = np.linspace(-0.07, 0.9, 30)
+_MIDDLE = np.abs(_ACROSS) <= 0.25
+
+
+def in_view(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Tell which boxes are known and do not reach the border of the scan."""
+    with np.errstate(invalid="ignore"):
+        return (boxes[:, :2] > 0).all(axis=1) & (boxes[:, 2:] < shape).all(axis=1)
+
+
+def compare_vertebrae(scan: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the numbers of the vertebrae's checks, NaN where there is none.
+
+    Each vertebra is compared with the median of the others, of which two must be
+    known. Reasons to leave one out then do not fall on its neighbours.
+    """
+    pixels = scan.astype(np.float64)
+    dark = np.percentile(pixels, 5)
+    density, texture = np.full((2, len(boxes)), np.nan)
+    for i, box in enumerate(boxes):
+        inside = pixels[window_of_box(_inner(box), scan.shape, 0)]
+        if not inside.size:
+            continue
+        level = float(inside.mean()) - dark
+        lag = max(1, round(_LAG * (box[2] - box[0])))
+        variogram = mean_squared_increments(inside, None, [lag], DIRECTIONS[:2])
+        if level > 0:
+            density[i] = level
+            texture[i] = np.sqrt(variogram.mean()) / level
+    return {
+        "height_ratio": _to_others(boxes[:, 2] - boxes[:, 0]),
+        "density_ratio": _to_others(density),
+        "texture_ratio": _to_others(texture),
+        "bright_share": _bright_shares(pixels, boxes),
+    }
+
+
+def describe_spine(
+    scan: np.ndarray,
+    boxes: np.ndarray,
+    centres: np.ndarray | None,
+    spacing: np.ndarray,
+) -> dict[str, float]:
+    """Return the numbers of the checks that need the course of the spine.
+
+    Parameters
+    ----------
+    scan : ndarray of shape (height, width)
+        Grey levels.
+    boxes : ndarray of shape (n, 4)
+        Boxes of L1 to L4, or one of them all.
+    centres : ndarray of shape (n, 2) or None
+        Centres of the outlines where these are known, else NaN.
+    spacing : ndarray of shape (2,)
+        Height and width of a pixel in mm; NaN stands for square ones.
+    """
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    if centres is not None:
+        middle = np.where(np.isnan(centres), middle, centres)
+    (whole,) = hull(boxes[np.newaxis])
+    column = np.nanmean(middle[:, 1]) if not np.isnan(whole).any() else np.nan
+    numbers = {
+        "cobb_angle": np.nan,
+        "rotation": np.nan,
+        "off_centre": abs(column / scan.shape[1] - 0.5),
+    }
+    if len(boxes) == len(LEVELS):
+        size = np.ones(2) if np.isnan(spacing).any() else spacing
+        ends = whole[[0, 2]] * size[0]
+        numbers["cobb_angle"] = _cobb_angle(middle * size, ends)
+        numbers["rotation"] = _rotation(scan, boxes, middle)
+    return numbers
+
+
+def _cobb_angle(centres: np.ndarray, ends: np.ndarray) -> float:
+    """Angle between the ends of a parabola through the centres, in degrees."""
+    known = ~np.isnan(centres).any(axis=1)
+    if known.sum() < 3:
+        return np.nan
+    y, x = centres[known].T
+    if np.ptp(y) == 0:
+        return np.nan
+    slope = np.polyder(np.polyfit(y - y.mean(), x, deg=2))
+    upper, lower = np.degrees(np.arctan(np.polyval(slope, ends - y.mean())))
+    return float(abs(upper - lower))
+
+
+def _rotation(scan: np.ndarray, boxes: np.ndarray, middle: np.ndarray) -> float:
+    """Distance of the spinous processes from the middle, as a share of the width.
+
+    They lie behind the bodies and move to a side where the spine is turned.
+    """
+    pictures = []
+    for box, (row, column) in zip(boxes, middle, strict=True):
+        if np.isnan(box).any():
+            continue
+        rows = row + _DOWN * (box[2] - box[0])
+        columns = column + _ACROSS * (box[3] - box[1])
+        picture = ndimage.map_coordinates(
+            scan.astype(np.float32),
+            np.meshgrid(rows, columns, indexing="ij"),
+            order=1,
+            mode="nearest",
+        )
+        if picture.std() > 0:
+            pictures.append((picture - picture.mean()) / picture.std())
+    if len(pictures) < _FEWEST_OTHERS:
+        return np.nan
+    profile = np.median(pictures, axis=0).mean(axis=0)
+    profile = ndimage.gaussian_filter1d(profile, 3)
+    # The brightest line that is no slope up to the walls.
+    peaks = np.flatnonzero(
+        (profile[1:-1] >= profile[:-2]) & (profile[1:-1] >= profile[2:]) & _MIDDLE[1:-1]
+    )
+    if not peaks.size:
+        return np.nan
+    brightest = 1 + peaks[profile[1 + peaks].argmax()]
+    return float(abs(_ACROSS[brightest]))
+
+
+def _bright_shares(pixels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Largest area in each box that is brighter than bone elsewhere, as its share."""
+    smooth = ndimage.gaussian_filter(pixels, 0.7)
+    insides = [smooth[window_of_box(box, pixels.shape, 0)] for box in boxes]
+    bright = np.array(
+        [np.quantile(one, _BRIGHT_QUANTILE) if one.size else np.nan for one in insides]
+    )
+    shares = np.full(len(boxes), np.nan)
+    for i, inside in enumerate(insides):
+        others = np.delete(bright, i)
+        others = others[~np.isnan(others)]
+        if not inside.size or len(others) < _FEWEST_OTHERS:
+            continue
+        level = min(others.max(), _SATURATED * pixels.max())
+        areas, n_areas = ndimage.label(inside > level)
+        sizes = np.bincount(areas.ravel(), minlength=n_areas + 1)[1:]
+        shares[i] = sizes.max(initial=0) / inside.size
+    return shares
+
+
+def _inner(box: np.ndarray) -> np.ndarray:
+    margin = _MARGIN * np.tile(box[2:] - box[:2], 2)
+    return box + margin * (1, 1, -1, -1)
+
+
+def _to_others(values: np.ndarray) -> np.ndarray:
+    """Divide each number by the median of the others."""
+    ratios = np.full(len(values), np.nan)
+    for i, value in enumerate(values):
+        others = np.delete(values, i)
+        others = others[~np.isnan(others)]
+        if len(others) >= _FEWEST_OTHERS:
+            ratios[i] = value / np.median(others)
+    return ratios
