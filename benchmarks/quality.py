@@ -113,7 +113,7 @@ def shifted(frame, rows, columns):
     moved["image"] = [
         ndimage.shift(one, (down, right), order=0) for one in frame["image"]
     ]
-    boxes = frame[BOXES].to_numpy().reshape(-1, 4, 4) + [down, right, down, right]
+    boxes = frame[BOXES].to_numpy().reshape(-1, 4, 4) + np.tile([down, right], 2)
     boxes = np.clip(boxes, 0, [*SIZE, *SIZE])
     boxes[(boxes[..., 2:] <= boxes[..., :2]).any(axis=-1)] = np.nan
     moved[BOXES] = boxes.reshape(len(frame), -1)
@@ -201,7 +201,9 @@ def run_on(folder):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             vertebrae = check_vertebrae(table[boxed].reset_index(drop=True))
-        print(f"  vertebrae excluded: {vertebrae['excluded'].sum()} of {4 * boxed.sum()}")
+        print(
+            f"  vertebrae excluded: {vertebrae['excluded'].sum()} of {4 * boxed.sum()}"
+        )
         for name in VERTEBRA_CHECKS:
             print(f"    {name:18s} {flags(vertebrae, name).sum()}")
 

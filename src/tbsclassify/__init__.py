@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         TBSAdHocRegressor,
         TBSPretrainedClassifier,
         TBSPretrainedRegressor,
+        saliency,
     )
     from tbsclassify.images import read_scan
     from tbsclassify.labels import TBSLabeler
@@ -109,6 +110,7 @@ __all__ = [
     "quality",
     "radiomics_models",
     "read_scan",
+    "saliency",
     "splitting",
     "texture",
     "train_validation_test_split",
@@ -147,6 +149,7 @@ _ORIGIN = {
     "paper_split": "splitting",
     "radiomics_models": "comparison",
     "read_scan": "images",
+    "saliency": "estimators",
     "train_validation_test_split": "splitting",
 }
 

@@ -6,6 +6,7 @@ from tbsclassify.estimators._pretrained import (
     TBSPretrainedClassifier,
     TBSPretrainedRegressor,
 )
+from tbsclassify.estimators._saliency import saliency
 
 __all__ = [
     "DeepTextureFeatures",
@@ -13,4 +14,5 @@ __all__ = [
     "TBSAdHocRegressor",
     "TBSPretrainedClassifier",
     "TBSPretrainedRegressor",
+    "saliency",
 ]

@@ -9,6 +9,7 @@ from tbsclassify.plotting._agreement import BlandAltmanDisplay
 from tbsclassify.plotting._calibration import CalibrationIntervalDisplay
 from tbsclassify.plotting._comparison import F1SensitivityDisplay
 from tbsclassify.plotting._confusion import ConfusionRatesDisplay
+from tbsclassify.plotting._crop import CropDisplay
 from tbsclassify.plotting._roc import RocIntervalDisplay
 from tbsclassify.plotting._scans import ContactSheetDisplay
 from tbsclassify.plotting._training import TrainingHistoryDisplay
@@ -18,6 +19,7 @@ __all__ = [
     "CalibrationIntervalDisplay",
     "ConfusionRatesDisplay",
     "ContactSheetDisplay",
+    "CropDisplay",
     "F1SensitivityDisplay",
     "RocIntervalDisplay",
     "TrainingHistoryDisplay",

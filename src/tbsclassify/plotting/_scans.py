@@ -15,8 +15,8 @@ from tbsclassify.cropping import LumbarCropper
 from tbsclassify.images import iter_scans
 from tbsclassify.plotting._style import LABEL_SIZE, load_pyplot, outlined
 
-_BOX_LOOK = {"color": "#F0E442", "linewidth": 1.0}
-_SQUARE_LOOK = {"color": "#56B4E9", "linewidth": 1.4, "linestyle": (0, (4, 2))}
+BOX_LOOK = {"color": "#F0E442", "linewidth": 1.0}
+SQUARE_LOOK = {"color": "#56B4E9", "linewidth": 1.4, "linestyle": (0, (4, 2))}
 _TILE_WIDTH = 1.9  # inches
 
 
@@ -44,6 +44,10 @@ class ContactSheetDisplay:
         Axes of each image.
     figure_ : matplotlib.figure.Figure
         Figure drawn on.
+
+    See Also
+    --------
+    CropDisplay : One scan, with the axis of the spine and confidences.
 
     Examples
     --------
@@ -207,7 +211,7 @@ default=None
         self.axes_ = [*grid[: len(self.images)]]
         for ax in grid:
             ax.set_axis_off()
-        black, white = _grey_range(self.images)
+        black, white = grey_range(self.images)
         for ax, image, title, (top, left, bottom, right) in zip(
             self.axes_, self.images, self.titles, views, strict=True
         ):
@@ -236,12 +240,12 @@ default=None
                 names = LEVELS if len(boxes) == len(LEVELS) else [""] * len(boxes)
                 for name, box in zip(names, boxes, strict=True):
                     if not np.isnan(box).any():
-                        vertebra = _draw_rectangle(ax, box, _BOX_LOOK)
-                        _write_level(ax, box, name)
+                        vertebra = draw_rectangle(ax, box, BOX_LOOK)
+                        write_level(ax, box, name)
             handles.append((vertebra, "L1-L4"))
         if self.squares is not None:
             for ax, square in zip(self.axes_, self.squares, strict=True):
-                cropped = _draw_rectangle(ax, square, _SQUARE_LOOK)
+                cropped = draw_rectangle(ax, square, SQUARE_LOOK)
             handles.append((cropped, "Crop"))
         if handles:
             self.figure_.legend(
@@ -260,15 +264,16 @@ def _describe(flip, angle, brightness):
     return f"{flipped}{sign}{abs(angle):.1f}°, \N{MULTIPLICATION SIGN} {brightness:.2f}"
 
 
-def _grey_range(images):
-    """Grey levels shown black and white."""
+def grey_range(images):
+    """Return the grey levels shown black and white."""
     brightest = max(image.max() for image in images)
     if all(image.dtype.kind in "bui" for image in images):
         return 0, 2 ** max(8, int(brightest).bit_length()) - 1
     return min(image.min() for image in images), brightest
 
 
-def _draw_rectangle(ax, box, look):
+def draw_rectangle(ax, box, look):
+    """Draw a box (top, left, bottom, right)."""
     from matplotlib.patches import Rectangle
 
     top, left, bottom, right = box
@@ -283,12 +288,13 @@ def _draw_rectangle(ax, box, look):
     return ax.add_patch(rectangle)
 
 
-def _write_level(ax, box, level):
+def write_level(ax, box, level):
+    """Write the name of a vertebra beside its box."""
     ax.text(
         box[1] - 3,
         (box[0] + box[2]) / 2,
         level,
-        color=_BOX_LOOK["color"],
+        color=BOX_LOOK["color"],
         size=LABEL_SIZE - 1,
         ha="right",
         va="center",

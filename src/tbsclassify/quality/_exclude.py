@@ -113,9 +113,7 @@ def _marks(report: pd.DataFrame, n_scans: int) -> np.ndarray:
     rows, levels = report["scan"].to_numpy(), report["level"].astype(str).to_numpy()
     if not np.isin(levels, LEVELS).all():
         odd = levels[~np.isin(levels, LEVELS)][0]
-        raise ValueError(
-            f"Expected levels {', '.join(LEVELS)} in report, got {odd!r}."
-        )
+        raise ValueError(f"Expected levels {', '.join(LEVELS)} in report, got {odd!r}.")
     if len(rows) and (rows.min() < 0 or rows.max() >= n_scans):
         raise ValueError(
             f"Expected report to have rows of scans 0 to {n_scans - 1}, as table has "

@@ -39,8 +39,11 @@ def _blocks(same: np.ndarray) -> np.ndarray:
     regions, n_regions = ndimage.label(same)
     # The border must not be taken for the end of a block.
     padded = np.pad(same, _BLOCK, mode="edge").astype(np.uint8)
-    opened = ndimage.maximum_filter(ndimage.minimum_filter(padded, _BLOCK), _BLOCK,
-                                    origin=-1 if _BLOCK % 2 == 0 else 0)
+    opened = ndimage.maximum_filter(
+        ndimage.minimum_filter(padded, _BLOCK),
+        _BLOCK,
+        origin=-1 if _BLOCK % 2 == 0 else 0,
+    )
     opened = opened[_BLOCK:-_BLOCK, _BLOCK:-_BLOCK].astype(bool) & same
     size = np.bincount(regions.ravel(), minlength=n_regions + 1)
     whole = size == np.bincount(regions[opened], minlength=n_regions + 1)

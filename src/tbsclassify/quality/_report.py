@@ -127,7 +127,7 @@ def check_scans(
     >>> scans.frame.at[2, "image"] = scans.images[2] * 0
     >>> report = check_scans(scans.frame)
     >>> report["cobb_angle"].round(1).tolist()
-    [4.0, 3.7, 0.5]
+    [2.6, 3.9, 1.2]
     >>> report.loc[2, "reasons"]
     'wrong region (column_contrast 0, expected at least 0.2)'
     """
@@ -219,8 +219,11 @@ def check_vertebrae(
     >>> from tbsclassify import check_vertebrae, make_dxa_phantoms
     >>> scans = make_dxa_phantoms(20, appearance="varied", random_state=0)
     >>> report = check_vertebrae(scans.frame)
-    >>> report.loc[report["excluded"], ["scan", "level"]].to_numpy().tolist()
-    []
+    >>> scans.exclusion_reason[16, 3]
+    'cement'
+    >>> fourth = report[(report["scan"] == 16) & (report["level"] == "L4")]
+    >>> bool(fourth["excluded"].item()), float(fourth["density_ratio"].round(1).item())
+    (True, 1.9)
     """
     limits = check_limits(limits)
     rows = []
@@ -313,8 +316,9 @@ def _from_mask(
     outlines = ndimage.find_objects(mask.astype(int), max_label=len(LEVELS))
     found = np.array(
         [
-            [np.nan] * 4 if at is None else [at[0].start, at[1].start, at[0].stop,
-                                             at[1].stop]
+            [np.nan] * 4
+            if at is None
+            else [at[0].start, at[1].start, at[0].stop, at[1].stop]
             for at in outlines
         ],
         dtype=float,

@@ -28,7 +28,8 @@ _MIDDLE = np.abs(_ACROSS) <= 0.25
 def in_view(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Tell which boxes are known and do not reach the border of the scan."""
     with np.errstate(invalid="ignore"):
-        return (boxes[:, :2] > 0).all(axis=1) & (boxes[:, 2:] < shape).all(axis=1)
+        inside = np.hstack([boxes[:, :2] > 0, boxes[:, 2:] < shape])
+    return np.asarray(inside.all(axis=1))
 
 
 def compare_vertebrae(scan: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,10 +99,8 @@ def describe_spine(
 def _cobb_angle(centres: np.ndarray, ends: np.ndarray) -> float:
     """Angle between the ends of a parabola through the centres, in degrees."""
     known = ~np.isnan(centres).any(axis=1)
-    if known.sum() < 3:
-        return np.nan
     y, x = centres[known].T
-    if np.ptp(y) == 0:
+    if len(np.unique(y)) < 3:
         return np.nan
     slope = np.polyder(np.polyfit(y - y.mean(), x, deg=2))
     upper, lower = np.degrees(np.arctan(np.polyval(slope, ends - y.mean())))
@@ -172,6 +171,6 @@ def _to_others(values: np.ndarray) -> np.ndarray:
     for i, value in enumerate(values):
         others = np.delete(values, i)
         others = others[~np.isnan(others)]
-        if len(others) >= _FEWEST_OTHERS:
+        if len(others) >= _FEWEST_OTHERS and np.median(others) > 0:
             ratios[i] = value / np.median(others)
     return ratios
