@@ -20,7 +20,12 @@ from tbsclassify.plotting._scans import (
 )
 from tbsclassify.plotting._style import LABEL_SIZE, axes_of, outlined
 
-_AXIS_LOOK = {"color": "#D55E00", "linewidth": 1.4, "marker": "o", "markersize": 3}
+_AXIS_LOOK: dict[str, Any] = {
+    "color": "#D55E00",
+    "linewidth": 1.4,
+    "marker": "o",
+    "markersize": 3,
+}
 _CONFIDENCES = ("level", "place")
 _HEIGHT = 4.5  # inches
 _STRONGEST = 0.99  # quantile of a map's strength that is drawn opaque
@@ -42,8 +47,8 @@ class CropDisplay:
     confidence : dict, default=None
         Confidence, 0 to 1, by what it is in, for the title.
     saliency : ndarray of shape (crop_height, crop_width), default=None
-        Attributions of the crop's pixels, drawn over the square: red for evidence of
-        degraded bone, blue against it.
+        Attributions of the crop's pixels, drawn over the square, or over the scan
+        where there is none: red for evidence of degraded bone, blue against it.
 
     Attributes
     ----------
@@ -174,7 +179,7 @@ default=None
         extent = (0, width, height, 0)
         ax.imshow(self.image, cmap="gray", vmin=black, vmax=white, extent=extent)
         if self.saliency is not None:
-            self._draw_saliency()
+            self._draw_saliency(self.saliency)
         ax.set(xlim=(left, right), ylim=(bottom, top))
         ax.set_axis_off()
         handles = self._draw_boxes()
@@ -218,16 +223,15 @@ default=None
         if known.sum() >= 2:
             y, x = ((self.boxes[:, :2] + self.boxes[:, 2:]) / 2)[known].T
             effects = outlined("black", _AXIS_LOOK["linewidth"] + 1)
-            (handles["Axis"],) = self.ax_.plot(
-                x, y, path_effects=effects, **_AXIS_LOOK
-            )
+            (handles["Axis"],) = self.ax_.plot(x, y, path_effects=effects, **_AXIS_LOOK)
         return handles
 
-    def _draw_saliency(self):
+    def _draw_saliency(self, saliency):
         """Lay a map over the square, the more opaque the stronger it is."""
-        strongest = np.quantile(np.abs(self.saliency), _STRONGEST)
-        shares = np.clip(self.saliency / (strongest or 1.0), -1, 1)
-        top, left, bottom, right = self.square
+        strongest = float(np.quantile(np.abs(saliency), _STRONGEST))
+        shares = np.clip(saliency / (strongest or 1.0), -1, 1)
+        square = (0, 0, *self.image.shape) if self.square is None else self.square
+        top, left, bottom, right = square
         self.ax_.imshow(
             shares,
             cmap="RdBu_r",

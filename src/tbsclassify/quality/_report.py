@@ -219,8 +219,8 @@ def check_vertebrae(
     >>> from tbsclassify import check_vertebrae, make_dxa_phantoms
     >>> scans = make_dxa_phantoms(20, appearance="varied", random_state=0)
     >>> report = check_vertebrae(scans.frame)
-    >>> scans.exclusion_reason[16, 3]
-    'cement'
+    >>> print(scans.exclusion_reason[16, 3])
+    cement
     >>> fourth = report[(report["scan"] == 16) & (report["level"] == "L4")]
     >>> bool(fourth["excluded"].item()), float(fourth["density_ratio"].round(1).item())
     (True, 1.9)
