@@ -177,6 +177,17 @@ def measure(n, seed):
     passed = ~np.any([flags(report, name) for name in rest], axis=0)
     print("unscanned_share (two in three have white edges):", interval(passed[without]))
 
+    print("boxes whose sides are off by 4 % of a vertebra (standard deviation)")
+    noisy = scans.frame.copy()
+    sides = np.tile(scans.boxes[..., 2:] - scans.boxes[..., :2], 2)
+    boxes = scans.boxes + 0.04 * sides * rng.standard_normal(sides.shape)
+    noisy[BOXES] = boxes.reshape(n, -1)
+    vertebrae, report = check_vertebrae(noisy), check_scans(noisy)
+    print_row("any check, fracture", vertebrae["excluded"], reason == "fracture", clean)
+    print_row("any check, any reason", vertebrae["excluded"], reason != "", clean)
+    print_row("cobb_angle, > 10 degrees", flags(report, "cobb_angle"), cobb > 10)
+    print_row("rotation, > 7 degrees", flags(report, "rotation"), axial > 7)
+
 
 def run_on(folder):
     """Print what the checks say of real scans."""

@@ -23,7 +23,7 @@ VERTEBRA_CHECKS = {
     "height_ratio": _Check(0.85, "least", "lower than its neighbours"),
     "density_ratio": _Check(1.40, "ratio", "unlike its neighbours in density"),
     "texture_ratio": _Check(1.80, "ratio", "unlike its neighbours in texture"),
-    "bright_share": _Check(0.20, "most", "metal or cement"),
+    "bright_share": _Check(0.12, "most", "metal or cement"),
 }
 SCAN_CHECKS = {
     "n_in_view": _Check(4, "least", "vertebrae out of view"),

@@ -106,7 +106,7 @@ def column_contrast(scan: np.ndarray, unscanned: np.ndarray) -> float:
         return 0.0
     picture = np.clip((picture - low) / (high - low), 0, 1)
     picture = ndimage.uniform_filter1d(picture, 5, axis=0, mode="nearest")
-    return max(_best_course(_ridge(picture, width)) for width in _WIDTHS)
+    return _best_course(np.stack([_ridge(picture, width) for width in _WIDTHS]))
 
 
 def _small(scan: np.ndarray, unscanned: np.ndarray) -> np.ndarray:
@@ -126,21 +126,27 @@ def _ridge(picture: np.ndarray, width: int) -> np.ndarray:
     reach = width // 2 + flank // 2 + 1
     middle = np.arange(reach, _SIDE - reach)
     darker = np.maximum(beside[:, middle - reach], beside[:, middle + reach])
-    return inside[:, middle] - darker
+    ridge = np.full(picture.shape, -np.inf)
+    ridge[:, middle] = inside[:, middle] - darker
+    return ridge
 
 
-def _best_course(ridge: np.ndarray) -> float:
-    """Contrast along the course, a column more or less a row, where it is greatest."""
-    total = ridge[0].copy()
-    steps = []
-    for row in ridge[1:]:
-        padded = np.pad(total, 1, constant_values=-np.inf)
-        options = np.stack([padded[:-2], padded[1:-1], padded[2:]])
-        steps.append(options.argmax(axis=0) - 1)
-        total = options.max(axis=0) + row
-    column = int(total.argmax())
-    contrasts = [ridge[-1, column]]
-    for row, step in zip(ridge[-2::-1], steps[::-1], strict=True):
-        column += int(step[column])
-        contrasts.append(row[column])
-    return float(np.quantile(contrasts, _ROW_QUANTILE))
+def _best_course(ridges: np.ndarray) -> float:
+    """Contrast along the course, a column more or less a row, where it is greatest.
+
+    Each of some ridges, of shape (n, rows, columns), has a course; the best counts.
+    """
+    n, n_rows, n_columns = ridges.shape
+    padded = np.full((n, n_columns + 2), -np.inf)
+    padded[:, 1:-1] = ridges[:, 0]
+    steps = np.empty((n_rows - 1, n, n_columns), dtype=int)
+    for row in range(1, n_rows):
+        options = np.stack([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]])
+        steps[row - 1] = options.argmax(axis=0) - 1
+        padded[:, 1:-1] = options.max(axis=0) + ridges[:, row]
+    each, columns = np.arange(n), padded[:, 1:-1].argmax(axis=1)
+    contrasts = [ridges[each, -1, columns]]
+    for row in range(n_rows - 2, -1, -1):
+        columns = columns + steps[row, each, columns]
+        contrasts.append(ridges[each, row, columns])
+    return float(np.quantile(contrasts, _ROW_QUANTILE, axis=0).max())

@@ -195,7 +195,7 @@ def check_vertebrae(
         ``texture_ratio`` (within a factor of 1.80)
             The same of the contrast of texture: root mean square of increments
             over a tenth of the height, over the mean grey level.
-        ``bright_share`` (at most 0.20)
+        ``bright_share`` (at most 0.12)
             Share of the box in the largest area that is brighter than nearly all
             pixels of the other vertebrae, or saturated.
         ``excluded``
