@@ -29,7 +29,7 @@ SCAN_CHECKS = {
     "n_in_view": _Check(4, "least", "vertebrae out of view"),
     # The ISCD's and clinics' definition of a scoliosis.
     "cobb_angle": _Check(10.0, "most", "scoliosis"),
-    "rotation": _Check(0.09, "most", "rotation"),
+    "rotation": _Check(0.08, "most", "rotation"),
     "off_centre": _Check(0.15, "most", "off-centre"),
     **VERTEBRA_CHECKS,
     # Clinics want two vertebrae for a mean.

@@ -76,9 +76,10 @@ def check_scans(
         ``n_in_view`` (at least 4)
             Vertebrae L1 to L4 whose box is known and inside the scan.
         ``cobb_angle`` (at most 10 degrees)
-            Angle between the upper and the lower end of a parabola through the
-            centres of three vertebrae at least. Scoliosis begins at 10 degrees.
-        ``rotation`` (at most 0.09)
+            Angle between the upper and the lower end of a parabola along the bright
+            column of the spine, between the outer ones of three vertebrae at least.
+            Scoliosis begins at 10 degrees.
+        ``rotation`` (at most 0.08)
             Distance of the spinous processes from the middle of the vertebrae, as a
             share of their width.
         ``off_centre`` (at most 0.15)
@@ -127,7 +128,7 @@ def check_scans(
     >>> scans.frame.at[2, "image"] = scans.images[2] * 0
     >>> report = check_scans(scans.frame)
     >>> report["cobb_angle"].round(1).tolist()
-    [2.6, 3.9, 1.2]
+    [2.6, 0.5, 0.0]
     >>> report.loc[2, "reasons"]
     'wrong region (column_contrast 0, expected at least 0.2)'
     """
@@ -143,7 +144,7 @@ def check_scans(
         numbers["n_letters"] = count_letters(scan.pixels)
         numbers["column_contrast"] = column_contrast(scan.pixels, unscanned)
         numbers |= scan.confidences
-        numbers |= describe_spine(scan.pixels, scan.boxes, scan.centres, scan.spacing)
+        numbers |= describe_spine(scan.pixels, scan.boxes, scan.spacing)
         reasons = []
         if len(scan.boxes) == len(LEVELS):
             ratios = compare_vertebrae(scan.pixels, scan.boxes)
@@ -262,7 +263,6 @@ class _Scan(NamedTuple):
     pixels: np.ndarray | None
     error: str
     boxes: np.ndarray
-    centres: np.ndarray | None
     spacing: np.ndarray
     confidences: dict[str, float]
 
@@ -286,12 +286,12 @@ def _iter_checked(
     confidences = _confidences(X, columns)
     for row in range(n_scans):
         pixels, error = _read(scans[row])
-        box, centres = known[row], None
+        box = known[row]
         if pixels is not None and masks[row] is not None:
             mask = check_mask(masks[row], pixels.shape, f"mask at index {row}")
-            box, centres = _from_mask(mask, box)
+            box = _with_outlines(box, mask)
         said = {key: float(values[row]) for key, values in confidences.items()}
-        yield _Scan(row, pixels, error, box, centres, sizes[row], said)
+        yield _Scan(row, pixels, error, box, sizes[row], said)
 
 
 def _read(scan: Any) -> tuple[np.ndarray | None, str]:
@@ -308,29 +308,17 @@ def _read(scan: Any) -> tuple[np.ndarray | None, str]:
         return None, "not readable: no 2-D array of finite grey levels"
 
 
-def _from_mask(
-    mask: np.ndarray, boxes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return boxes, those not known from outlines, and the outlines' centres."""
-    labels = np.arange(1, len(LEVELS) + 1)
+def _with_outlines(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return boxes, those not known from the outlines in a label map."""
+    found = np.full((len(LEVELS), 4), np.nan)
     outlines = ndimage.find_objects(mask.astype(int), max_label=len(LEVELS))
-    found = np.array(
-        [
-            [np.nan] * 4
-            if at is None
-            else [at[0].start, at[1].start, at[0].stop, at[1].stop]
-            for at in outlines
-        ],
-        dtype=float,
-    )
-    if np.isnan(found).all():
-        return boxes, None
+    for box, outline in zip(found, outlines, strict=True):
+        if outline is not None:
+            rows, columns = outline
+            box[:] = rows.start, columns.start, rows.stop, columns.stop
     if len(boxes) != len(LEVELS):
-        boxes = np.full_like(found, np.nan)
-    with np.errstate(invalid="ignore"):
-        centres = ndimage.center_of_mass(np.ones(mask.shape), mask, labels)
-    # Corners of pixels are counted, not their middles.
-    return np.where(np.isnan(boxes), found, boxes), np.array(centres) + 0.5
+        return boxes if np.isnan(found).all() else found
+    return np.where(np.isnan(boxes), found, boxes)
 
 
 def _confidences(X: Any, columns: list[Any]) -> dict[str, np.ndarray]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from scipy import ndimage
 
-from tbsclassify._boxes import LEVELS, hull
+from tbsclassify._boxes import LEVELS
 from tbsclassify.texture._regions import window_of_box
 from tbsclassify.texture._variogram import DIRECTIONS, mean_squared_increments
 
@@ -15,6 +16,8 @@ _MARGIN = 0.15
 # than the grain of the noise, shorter than an arch.
 _LAG = 0.1
 _FEWEST_OTHERS = 2
+# Vertebrae that a course needs, rows at which it is looked for, rounds of its fit.
+_FEWEST_OF_A_COURSE, _N_ROWS, _N_ROUNDS = 3, 25, 5
 # Level that few pixels of healthy vertebrae pass.
 _BRIGHT_QUANTILE = 0.98
 _SATURATED = 0.995  # of the brightest level
@@ -60,10 +63,7 @@ def compare_vertebrae(scan: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarr
 
 
 def describe_spine(
-    scan: np.ndarray,
-    boxes: np.ndarray,
-    centres: np.ndarray | None,
-    spacing: np.ndarray,
+    scan: np.ndarray, boxes: np.ndarray, spacing: np.ndarray
 ) -> dict[str, float]:
     """Return the numbers of the checks that need the course of the spine.
 
@@ -73,51 +73,74 @@ def describe_spine(
         Grey levels.
     boxes : ndarray of shape (n, 4)
         Boxes of L1 to L4, or one of them all.
-    centres : ndarray of shape (n, 2) or None
-        Centres of the outlines where these are known, else NaN.
     spacing : ndarray of shape (2,)
         Height and width of a pixel in mm; NaN stands for square ones.
     """
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    if centres is not None:
-        middle = np.where(np.isnan(centres), middle, centres)
-    (whole,) = hull(boxes[np.newaxis])
-    column = np.nanmean(middle[:, 1]) if not np.isnan(whole).any() else np.nan
-    numbers = {
-        "cobb_angle": np.nan,
-        "rotation": np.nan,
-        "off_centre": abs(column / scan.shape[1] - 0.5),
-    }
-    if len(boxes) == len(LEVELS):
+    known = boxes[~np.isnan(boxes).any(axis=1)]
+    numbers = {"cobb_angle": np.nan, "rotation": np.nan, "off_centre": np.nan}
+    if len(known):
+        column = known[:, [1, 3]].mean()
+        numbers["off_centre"] = float(abs(column / scan.shape[1] - 0.5))
+    # Boxes in one place are no spine.
+    n_rows = len(np.unique(known[:, 0] + known[:, 2]))
+    if n_rows >= _FEWEST_OF_A_COURSE and len(boxes) == len(LEVELS):
+        course = _course(scan, known)
         size = np.ones(2) if np.isnan(spacing).any() else spacing
-        ends = whole[[0, 2]] * size[0]
-        numbers["cobb_angle"] = _cobb_angle(middle * size, ends)
-        numbers["rotation"] = _rotation(scan, boxes, middle)
+        slope = np.array([course.deriv()(y) for y in (known[0, 0], known[-1, 2])])
+        tilts = np.degrees(np.arctan(slope * size[1] / size[0]))
+        numbers["cobb_angle"] = float(abs(tilts[1] - tilts[0]))
+        numbers["rotation"] = _rotation(scan, known, course)
     return numbers
 
 
-def _cobb_angle(centres: np.ndarray, ends: np.ndarray) -> float:
-    """Angle between the ends of a parabola through the centres, in degrees."""
-    known = ~np.isnan(centres).any(axis=1)
-    y, x = centres[known].T
-    if len(np.unique(y)) < 3:
-        return np.nan
-    slope = np.polyder(np.polyfit(y - y.mean(), x, deg=2))
-    upper, lower = np.degrees(np.arctan(np.polyval(slope, ends - y.mean())))
-    return float(abs(upper - lower))
+def _course(scan: np.ndarray, boxes: np.ndarray) -> Polynomial:
+    """Return the column of the spine's middle by row, a parabola.
+
+    Sides of boxes are too uncertain for angles. So the column of a box's width that
+    is brightest against its flanks is looked for in rows from the first box to the
+    last, near the line through the boxes. Rows that are out of line count less.
+    """
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    height, width = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
+    line = Polynomial.fit(middle[:, 0], middle[:, 1], deg=1)
+    half, flank = round(width / 2), max(2, round(width / 5))
+    shifts = np.arange(-round(width / 4), round(width / 4) + 1)
+    reach = half + flank + shifts[-1] + 1
+    y = np.linspace(boxes[0, 0], boxes[-1, 2], _N_ROWS)
+    bands = ndimage.uniform_filter1d(
+        scan.astype(np.float64), max(3, round(0.4 * height)), axis=0, mode="nearest"
+    )
+    across = line(y)[:, np.newaxis] + np.arange(-reach, reach + 1)
+    rows = np.broadcast_to(y[:, np.newaxis], across.shape)
+    profiles = ndimage.map_coordinates(bands, [rows, across], order=1, mode="nearest")
+    sums = np.pad(profiles.cumsum(axis=1), ((0, 0), (1, 0)))
+
+    def mean(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        return (sums[:, end] - sums[:, start]) / (end - start)
+
+    left, right = reach + shifts - half, reach + shifts + half + 1
+    beside = mean(left - flank, left) + mean(right, right + flank)
+    brightest = (mean(left, right) - beside / 2).argmax(axis=1)
+    x = line(y) + shifts[brightest]
+    weights = np.ones(_N_ROWS)
+    for _ in range(_N_ROUNDS):  # Huber's estimate
+        course = Polynomial.fit(y, x, deg=2, w=weights)
+        off = np.abs(x - course(y))
+        weights = np.sqrt(1 / np.maximum(1, off / (1.5 * np.median(off) + 1e-6)))
+    return course
 
 
-def _rotation(scan: np.ndarray, boxes: np.ndarray, middle: np.ndarray) -> float:
+def _rotation(scan: np.ndarray, boxes: np.ndarray, course: Polynomial) -> float:
     """Distance of the spinous processes from the middle, as a share of the width.
 
     They lie behind the bodies and move to a side where the spine is turned.
     """
+    width = np.median(boxes[:, 3] - boxes[:, 1])
     pictures = []
-    for box, (row, column) in zip(boxes, middle, strict=True):
-        if np.isnan(box).any():
-            continue
+    for box in boxes:
+        row = (box[0] + box[2]) / 2
         rows = row + _DOWN * (box[2] - box[0])
-        columns = column + _ACROSS * (box[3] - box[1])
+        columns = course(row) + _ACROSS * width
         picture = ndimage.map_coordinates(
             scan.astype(np.float32),
             np.meshgrid(rows, columns, indexing="ij"),
@@ -126,7 +149,7 @@ def _rotation(scan: np.ndarray, boxes: np.ndarray, middle: np.ndarray) -> float:
         )
         if picture.std() > 0:
             pictures.append((picture - picture.mean()) / picture.std())
-    if len(pictures) < _FEWEST_OTHERS:
+    if not pictures:
         return np.nan
     profile = np.median(pictures, axis=0).mean(axis=0)
     profile = ndimage.gaussian_filter1d(profile, 3)
