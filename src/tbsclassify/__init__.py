@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         splitting,
         texture,
         tuning,
+        vertebrae,
     )
     from tbsclassify.augmentation import AugmentationSampler, RandomAugmentation
     from tbsclassify.clinical import make_clinical_baseline
@@ -65,12 +66,14 @@ if TYPE_CHECKING:
         make_texture_classifier,
     )
     from tbsclassify.tuning import RayTuneSearchCV
+    from tbsclassify.vertebrae import PatientAggregator, VertebraSplitter
 
 __all__ = [
     "AugmentationSampler",
     "DeepTextureFeatures",
     "LumbarCropper",
     "LumbarLocalizer",
+    "PatientAggregator",
     "RandomAugmentation",
     "RayTuneSearchCV",
     "TBSAdHocClassifier",
@@ -80,6 +83,7 @@ __all__ = [
     "TBSPretrainedRegressor",
     "TextureMatrixFeatures",
     "VariogramFeatures",
+    "VertebraSplitter",
     "__version__",
     "all_models",
     "augmentation",
@@ -115,6 +119,7 @@ __all__ = [
     "texture",
     "train_validation_test_split",
     "tuning",
+    "vertebrae",
 ]
 
 # The module of each public name; all other public names are modules.
@@ -123,6 +128,7 @@ _ORIGIN = {
     "DeepTextureFeatures": "estimators",
     "LumbarCropper": "cropping",
     "LumbarLocalizer": "localization",
+    "PatientAggregator": "vertebrae",
     "RandomAugmentation": "augmentation",
     "RayTuneSearchCV": "tuning",
     "TBSAdHocClassifier": "estimators",
@@ -132,6 +138,7 @@ _ORIGIN = {
     "TBSPretrainedRegressor": "estimators",
     "TextureMatrixFeatures": "texture",
     "VariogramFeatures": "texture",
+    "VertebraSplitter": "vertebrae",
     "all_models": "comparison",
     "check_scans": "quality",
     "check_vertebrae": "quality",
