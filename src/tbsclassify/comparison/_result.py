@@ -21,6 +21,8 @@ from tbsclassify.metrics import (
 )
 
 _SHOWN = ("sensitivity", "specificity", "f1", "roc_auc")
+# Of more than two classes, which are in an order.
+_SHOWN_OF_SEVERAL = (*_SHOWN, "quadratic_kappa")
 _COSTS = (
     "seconds_per_10_epochs",
     "fit_seconds",
@@ -234,7 +236,7 @@ class ComparisonResult:
         fine = self.table[self.table["error"] == ""]
         lines = [self._title()]
         if len(fine):
-            columns = [*COUNTS, *dict.fromkeys((*_SHOWN, measure))]
+            columns = [*COUNTS, *dict.fromkeys((*self._shown(), measure))]
             table = format_table(dict(fine.iterrows()), decimals=decimals)[columns]
             lines.append(table.to_string())
         failed = self.table["error"].drop(fine.index)
@@ -259,6 +261,9 @@ class ComparisonResult:
             f"{unclear}."
         )
 
+    def _shown(self) -> tuple[str, ...]:
+        return _SHOWN_OF_SEVERAL if len(self.classes) > 2 else _SHOWN
+
     def _title(self) -> str:
         scans, patients = (
             self.predictions[column].nunique() for column in ("scan", "patient")
@@ -269,7 +274,7 @@ class ComparisonResult:
         )
 
     def __repr__(self) -> str:
-        shown = self.table[[*COUNTS, *_SHOWN]].round(3)
+        shown = self.table[[*COUNTS, *self._shown()]].round(3)
         return f"{self._title()}\n{shown.to_string()}"
 
     def _rows(self, model: str) -> pd.DataFrame:

@@ -81,10 +81,11 @@ def classification_row(
     row : pandas.Series
         ``n_scans``, ``n_patients``, ``tp``, ``fp``, ``tn``, ``fn``, and for
         ``accuracy``, ``sensitivity``, ``specificity``, ``f1``, ``roc_auc``,
-        ``balanced_accuracy`` and ``brier_score`` the value under the name and
-        the interval under the name with ``_low`` and ``_high``. A measure that
-        is not defined is NaN, such as the sensitivity where no scan is positive,
-        or the Brier score where scores are not all from 0 to 1.
+        ``balanced_accuracy``, ``brier_score`` and ``quadratic_kappa`` the value
+        under the name and the interval under the name with ``_low`` and
+        ``_high``. The last, for two classes, is Cohen's kappa. A measure that is
+        not defined is NaN, such as the sensitivity where no scan is positive, or
+        the Brier score where scores are not all from 0 to 1.
 
     Raises
     ------
@@ -178,7 +179,10 @@ def multiclass_table(
         Brier score is the sum of those of the classes. Sensitivity, specificity,
         F1 and ROC AUC are means over the classes, and balanced accuracy is mean
         sensitivity. Counts are sums; ``tp`` counts the scans put into their
-        class. A row for each class against the rest follows.
+        class. ``quadratic_kappa`` is Cohen's kappa with quadratic weights [1]_:
+        agreement beyond chance, in which a scan that is two classes off counts
+        four times as much as one that is one class off. A row for each class
+        against the rest follows.
 
     Raises
     ------
@@ -194,6 +198,15 @@ def multiclass_table(
     -----
     The predicted class is the most probable one. Definitions of the first row
     are scikit-learn's: macro averages, one-vs-rest for the ROC.
+
+    ``quadratic_kappa`` takes the order of `classes` for that of severity. Labels
+    of `TBSLabeler` are in this order; names such as "degraded" and "normal" are
+    sorted by the alphabet, so give their order in `classes`, or do not read it.
+
+    References
+    ----------
+    .. [1] Cohen J, "Weighted kappa: nominal scale agreement with provision for
+       scaled disagreement or partial credit", Psychol Bull 70(4), 1968.
 
     Examples
     --------

@@ -13,6 +13,7 @@ MEASURES = (
     "roc_auc",
     "balanced_accuracy",
     "brier_score",
+    "quadratic_kappa",
 )
 REGRESSION_MEASURES = ("r", "mae", "rmse", "bias", "lower_limit", "upper_limit")
 
@@ -104,7 +105,7 @@ class Tallies:
         return weight @ self._cells
 
     def measure(self, weight: np.ndarray) -> np.ndarray:
-        """Return `MEASURES`, shape (n_draws, 7)."""
+        """Return `MEASURES`, shape (n_draws, 8)."""
         tp, fp, tn, fn = self.count(weight).T
         # Pairs of scans of one fold, all folds together.
         in_order, pairs = np.sum([one.pairs(weight) for one in self._folds], axis=0)
@@ -119,6 +120,9 @@ class Tallies:
                 (sensitivity + specificity) / 2,
                 weight @ self._error / weight.sum(axis=1),
             ]
+        true, called = tp + fn, tp + fp  # sums of codes 0 and 1, and of their squares
+        sums = np.stack([true, called, true, called, tp], axis=1)
+        measures.append(_kappa(sums, weight.sum(axis=1)))
         return np.stack(measures, axis=1)
 
 
@@ -127,6 +131,8 @@ class MulticlassTallies:
 
     def __init__(self, codes: np.ndarray, proba: np.ndarray, fold: np.ndarray):
         winner = proba.argmax(axis=1)
+        t, p = codes.astype(float), winner.astype(float)
+        self._moments = np.stack([t, p, t**2, p**2, t * p], axis=1)
         self._by_class = [
             Tallies(codes == k, score, winner == k, fold)
             for k, score in enumerate(proba.T)
@@ -138,15 +144,31 @@ class MulticlassTallies:
         return np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1)
 
     def measure(self, weight: np.ndarray) -> np.ndarray:
-        """Return `MEASURES`, shape (n_draws, 1 + n_classes, 7)."""
+        """Return `MEASURES`, shape (n_draws, 1 + n_classes, 8)."""
         each = np.stack([tallies.measure(weight) for tallies in self._by_class], axis=1)
         over_all = dict(zip(MEASURES, each.mean(axis=1).T, strict=True))
         right = self.count(weight)[:, 0, COUNTS.index("tp")]
         over_all["accuracy"] = right / weight.sum(axis=1)
         over_all["balanced_accuracy"] = over_all["sensitivity"]
         over_all["brier_score"] = over_all["brier_score"] * len(self._by_class)
+        over_all["quadratic_kappa"] = _kappa(weight @ self._moments, weight.sum(axis=1))
         first = np.stack(list(over_all.values()), axis=1)
         return np.concatenate([first[:, np.newaxis], each], axis=1)
+
+
+def _kappa(sums: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Quadratic-weighted kappa, from sums of true and predicted codes of n scans.
+
+    The sums, in columns, are of both codes, of their squares and of their product.
+    Squared differences need no more, neither observed ones nor those expected by
+    chance.
+    """
+    t, p, tt, pp, tp = sums.T
+    observed = n * (tt + pp - 2 * tp)
+    expected = n * (tt + pp) - 2 * t * p
+    kappa = np.full_like(expected, np.nan)  # where all scans are of one class
+    np.divide(observed, expected, out=kappa, where=expected > 0)
+    return 1 - kappa
 
 
 class RegressionTallies:
