@@ -33,7 +33,7 @@ from tbsclassify.estimators._inputs import (
     intensity_statistics,
     with_mean_one,
 )
-from tbsclassify.estimators._losses import class_losses, probabilities, value_losses
+from tbsclassify.estimators._losses import CLASS_LOSSES, probabilities, value_losses
 from tbsclassify.estimators._net import TBSNet, resolve_device, resolve_precision
 from tbsclassify.estimators._recipe import (
     check_recipe,
@@ -67,6 +67,8 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
     n_epochs_: int
     best_epoch_: int
     residual_std_: float
+    # Of classifiers: what is minimised where classes are learned.
+    loss: str
     # Whether a training step draws random numbers, as dropout does.
     _draws_in_training = True
     _report: Callable[[int, int], Any] | None = None
@@ -368,7 +370,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         silence: dict[str, Any] = {"callbacks__print_log": None}
         return TBSNet(
             self._make_module(1 if learns_tbs else self._count_outputs(n_classes)),
-            losses=value_losses if learns_tbs else class_losses,
+            losses=value_losses if learns_tbs else CLASS_LOSSES[self.loss],
             **optimizer_options(self),
             max_epochs=self.resolve_max_epochs(),
             batch_size=self.batch_size,

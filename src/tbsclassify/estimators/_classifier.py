@@ -8,9 +8,14 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
+from tbsclassify._validation import check_option
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._inputs import check_images, combine_weights
-from tbsclassify.estimators._losses import log_probabilities, probabilities
+from tbsclassify.estimators._losses import (
+    CLASS_LOSSES,
+    log_probabilities,
+    probabilities,
+)
 from tbsclassify.estimators._ranges import TBSRanges
 from tbsclassify.labels import check_tbs
 
@@ -83,6 +88,7 @@ height, width), or sequence
             If the loss becomes NaN or infinite; the message names the epoch.
         """
         self._check_parameters()
+        check_option(self.loss, "loss", CLASS_LOSSES)
         self._forget_fit()  # so that a failing refit leaves the model unfitted
         images, y = check_images(self, X, y, reset=True)
         codes = self._encode(y)

@@ -252,6 +252,11 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     thresholds : tuple of two floats, default=(1.200, 1.350)
         Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
         learned.
+    loss : {"cross-entropy", "ordinal"}, default="cross-entropy"
+        What training in epochs minimises where classes are learned, not TBS.
+        "ordinal" is class distance weighted cross-entropy [3]_, to which a wrong class
+        matters the more the further it is from the right one in `classes_`. With
+        two classes it is cross-entropy.
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
@@ -358,6 +363,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., section III.C.
     .. [2] Scabini L et al., "RADAM: Texture Recognition through Randomized Aggregated
        Encoding of Deep Activation Maps", arXiv 2303.04554, 2023.
+    .. [3] Polat G et al., "Class Distance Weighted Cross-Entropy Loss for Ulcerative
+       Colitis Severity Estimation", MIUA 2022, arXiv 2202.05167.
 
     Examples
     --------
@@ -402,6 +409,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         validation_fraction: float = 0.125,
         patience: int = 15,
         thresholds: tuple[float, float] = TBS_THRESHOLDS,
+        loss: str = "cross-entropy",
         class_weight: Mapping[Any, float] | str | None = None,
         augmentation: RandomAugmentation | None = None,
         callbacks: Sequence[Any] | None = None,
@@ -437,6 +445,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
             verbose=verbose,
         )
         self.thresholds = thresholds
+        self.loss = loss
         self.class_weight = class_weight
 
     @classmethod
