@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from conftest import small_adhoc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -326,3 +327,59 @@ def test_texture_of_another_scanner_comes_closer_at_one_size():
     as_it_is = make_pipeline(LumbarCropper(448), VariogramFeatures())
     error = np.abs(at_one_size - expected).mean()
     assert error < np.abs(as_it_is.transform(fine.frame) - expected).mean() / 4
+
+
+# --- Sizes that a model was fitted on ------------------------------------------
+
+
+def table_of(spacing):
+    """Return a table of 8 scans whose pixels have one size in mm."""
+    table = scans_of_two_scanners()
+    table["row_spacing"] = table["column_spacing"] = spacing
+    return table
+
+
+def fitted_on(spacing):
+    """Yield how models predict that were fitted on scans of one pixel size."""
+    table, y, tbs = table_of(spacing), [0, 1] * 4, np.linspace(1.1, 1.4, 8)
+    deep = {"weights": None, "random_state": 0}
+    yield VariogramFeatures(2).fit(table).transform
+    unscaled = VariogramFeatures(2)
+    unscaled.fit_transform(table)
+    yield unscaled.transform
+    yield TextureMatrixFeatures(["firstorder"]).fit(table).transform
+    yield DeepTextureFeatures(**deep).fit(table).transform
+    yield TBSPretrainedClassifier(**deep).fit(table, y).predict_proba
+    yield TBSPretrainedRegressor(**deep).fit(table, tbs).predict
+    yield small_adhoc(max_epochs=1).fit(table, y).predict
+
+
+def test_scans_of_another_pixel_size_than_those_of_the_fit_are_warned_of():
+    for predict in fitted_on(0.6):
+        with pytest.warns(UserWarning, match=r"pixels of 0\.25 mm, but .* of 0\.6 mm"):
+            predict(table_of(0.25))
+
+
+def test_scans_of_the_same_or_an_unknown_pixel_size_are_not_warned_of():
+    for predict in fitted_on(0.6):
+        for table in (table_of(0.605), table_of(np.nan), table_of(0.6)[["image"]]):
+            predict(table)
+
+
+def test_a_fit_on_scans_of_unknown_pixel_size_warns_of_none():
+    model = VariogramFeatures(2).fit(table_of(0.6)[["image"]])
+    assert model.spacing_ is None
+    model.transform(table_of(0.25))
+
+
+def test_oblong_pixels_are_told_from_square_ones():
+    table = table_of(0.6).assign(column_spacing=0.9)
+    model = VariogramFeatures(2).fit(table_of(0.6))
+    with pytest.warns(UserWarning, match=r"pixels of 0\.6 x 0\.9 mm"):
+        model.transform(table)
+
+
+def test_a_second_fit_forgets_the_pixel_size_of_the_first():
+    model = VariogramFeatures(2).fit(table_of(0.6)).fit(table_of(0.25))
+    assert_array_equal(model.spacing_, [0.25, 0.25])
+    model.transform(table_of(0.25))

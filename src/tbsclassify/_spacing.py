@@ -152,6 +152,46 @@ def warn_of_mixed_spacings(X: Any, spacings: np.ndarray | None = None) -> None:
     )
 
 
+def remember_spacing(estimator: Any, X: Any) -> None:
+    """Note on an estimator how large the pixels of the scans are it is fitted on.
+
+    `spacing_` is the median height and width in mm, or None where nobody tells.
+    """
+    estimator.spacing_ = _median(check_spacings(X))
+
+
+def warn_of_spacings(estimator: Any, X: Any) -> None:
+    """Warn of scans that mix pixel sizes, or differ from those of the fit.
+
+    An estimator without `spacing_` was not fitted, and knows of no other scans.
+    """
+    spacings = check_spacings(X)
+    warn_of_mixed_spacings(X, spacings)
+    fitted, given = getattr(estimator, "spacing_", None), _median(spacings)
+    if fitted is None or given is None or not are_mixed(np.stack([fitted, given])):
+        return
+    warnings.warn(
+        f"X holds scans with pixels of {_shown(given)} mm, but "
+        f"{type(estimator).__name__} was fitted on scans with pixels of "
+        f"{_shown(fitted)} mm. Texture changes with the size of pixels: bring all "
+        "scans to one with LumbarCropper(spacing=...), those of the fit and others.",
+        UserWarning,
+        stacklevel=_level_of_caller(),
+    )
+
+
+def _median(spacings: np.ndarray | None) -> np.ndarray | None:
+    """Return the median of known pixel sizes, of shape (n, 2), or None."""
+    if spacings is None or np.isnan(spacings).all():
+        return None
+    return np.nanmedian(spacings, axis=0)
+
+
+def _shown(spacing: np.ndarray) -> str:
+    height, width = (f"{size:.3g}" for size in spacing.tolist())
+    return height if height == width else f"{height} x {width}"
+
+
 def _level_of_caller() -> int:
     """Level, for who calls this, of the first frame outside of the libraries."""
     frame, level = sys._getframe(1), 1

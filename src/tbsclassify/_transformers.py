@@ -7,12 +7,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from tbsclassify._boxes import check_scans_and_boxes
+from tbsclassify._spacing import remember_spacing
 
 
 class StatelessScanTransformer(TransformerMixin, BaseEstimator):
-    """A transformer of scans and their L1-L4 boxes that learns nothing.
+    """A transformer of scans and their L1-L4 boxes that learns nothing of them.
 
-    Not to be used directly. A subclass has `_check_parameters` and `transform`.
+    A fit notes the size of their pixels (`spacing_`), to warn of others. Not to be
+    used directly. A subclass has `_check_parameters` and `transform`.
     """
 
     def _check_parameters(self) -> Any:
@@ -24,7 +26,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
-        """Check parameters, scans and boxes; nothing is learned from them.
+        """Check parameters, scans and boxes, and note the size of pixels.
 
         Parameters
         ----------
@@ -42,12 +44,13 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         check_scans_and_boxes(X, boxes)
+        remember_spacing(self, X)
         return self
 
     def fit_transform(
         self, X: Any, y: Any = None, boxes: ArrayLike | None = None
     ) -> np.ndarray:
-        """Do what `transform` does; there is nothing to fit.
+        """Do what `transform` does, and note the size of pixels.
 
         Parameters
         ----------
@@ -63,6 +66,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         transformed : ndarray
             What `transform` returns.
         """
+        remember_spacing(self, X)
         return self.transform(X, boxes=boxes)
 
     def __sklearn_tags__(self) -> Any:

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import EarlyStopping
 
-from tbsclassify._spacing import warn_of_mixed_spacings
+from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._validation import (
     check_groups,
     check_number,
@@ -67,6 +67,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
     n_epochs_: int
     best_epoch_: int
     residual_std_: float
+    spacing_: np.ndarray | None
     # Of classifiers: what is minimised where classes are learned.
     loss: str
     # Whether a training step draws random numbers, as dropout does.
@@ -317,7 +318,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _outputs(self, X):
         check_is_fitted(self, "net_")
-        warn_of_mixed_spacings(X)
+        warn_of_spacings(self, X)
         pixels = _PIXELS_PER_BATCH[torch.device(self.device_).type == "cuda"]
         batch_size = max(1, pixels // math.prod(self.image_shape_[1:]))
         return self.net_.outputs(

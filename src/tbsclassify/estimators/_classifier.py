@@ -8,6 +8,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
+from tbsclassify._spacing import remember_spacing, warn_of_spacings
 from tbsclassify._validation import check_option
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._inputs import check_images, combine_weights
@@ -90,6 +91,8 @@ height, width), or sequence
         self._check_parameters()
         check_option(self.loss, "loss", CLASS_LOSSES)
         self._forget_fit()  # so that a failing refit leaves the model unfitted
+        remember_spacing(self, X)
+        warn_of_spacings(self, X)
         images, y = check_images(self, X, y, reset=True)
         codes = self._encode(y)
         weight = combine_weights(

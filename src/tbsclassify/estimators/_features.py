@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from tbsclassify._spacing import warn_of_mixed_spacings
+from tbsclassify._spacing import remember_spacing, warn_of_spacings
 from tbsclassify._validation import (
     check_bool,
     check_number,
@@ -80,6 +80,9 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
+    spacing_ : ndarray of shape (2,) or None
+        Median height and width in mm of the scans' pixels; None where no table says.
+        Scans of another size are warned of.
     intensity_mean_, intensity_std_ : ndarray of shape (3,)
         Grey levels are shifted by the first and divided by the second at the
         network's input.
@@ -196,7 +199,8 @@ height, width), or sequence
         check_number(self.batch_size, "batch_size", low=1, integer=True)
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
         device = resolve_device(self.device)
-        warn_of_mixed_spacings(X)
+        remember_spacing(self, X)
+        warn_of_spacings(self, X)
         self.intensity_mean_, self.intensity_std_ = colour_statistics(
             self._iter_images(X), self.backbone, self.weights
         )
@@ -230,7 +234,7 @@ height, width), or sequence
             A row for each scan.
         """
         check_is_fitted(self, "module_")
-        warn_of_mixed_spacings(X)
+        warn_of_spacings(self, X)
         device = next(self.module_.buffers()).device
         dtype = resolve_precision(self.precision, str(device), self.image_shape_)
         autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -9,7 +9,6 @@ from sklearn.utils.validation import validate_data
 
 from tbsclassify._scores import check_labels
 from tbsclassify._sklearn_compat import check_sample_weight
-from tbsclassify._spacing import warn_of_mixed_spacings
 from tbsclassify._validation import check_number
 from tbsclassify.estimators._weights import imagenet_weights
 from tbsclassify.images import stack_scans
@@ -29,7 +28,6 @@ def check_images(
     images it is fitted on (`image_shape_`, `image_dtype_`, `n_features_in_`), and
     ``reset=False`` refuses others.
     """
-    warn_of_mixed_spacings(X)
     X = stack_scans(X)
     X = X if hasattr(X, "shape") else np.asarray(X)
     name, shape = type(estimator).__name__, X.shape if len(X.shape) > 2 else None

@@ -310,6 +310,9 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
+    spacing_ : ndarray of shape (2,) or None
+        Median height and width in mm of the scans' pixels; None where no table says.
+        Scans of another size are warned of.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Grey levels are shifted by the first and divided by the second at the
         network's input.
@@ -591,6 +594,9 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
+    spacing_ : ndarray of shape (2,) or None
+        Median height and width in mm of the scans' pixels; None where no table says.
+        Scans of another size are warned of.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Grey levels are shifted by the first and divided by the second at the
         network's input.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
+from tbsclassify._spacing import remember_spacing, warn_of_spacings
 from tbsclassify._validation import check_groups
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._inputs import check_images, scan_weights
@@ -60,6 +61,8 @@ height, width), or sequence
         """
         self._check_parameters()
         self._forget_fit()  # so that a failing refit leaves the model unfitted
+        remember_spacing(self, X)
+        warn_of_spacings(self, X)
         images, y = check_images(self, X, y, reset=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
         weight = scan_weights(sample_weight, y)

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 
 from tbsclassify._boxes import LEVELS, check_scans_and_boxes
 from tbsclassify._scans import mask_column, masks_in
-from tbsclassify._spacing import warn_of_mixed_spacings
+from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
 from tbsclassify.images import iter_scans
@@ -134,6 +134,12 @@ class TextureMatrixFeatures(StatelessScanTransformer):
         Share of the height and of the width that is used of a scan without a
         box, as in `VariogramFeatures`.
 
+    Attributes
+    ----------
+    spacing_ : ndarray of shape (2,) or None
+        Median height and width in mm of the scans' pixels; None where no table says.
+        Scans of another size are warned of.
+
     See Also
     --------
     texture_matrix_features : One scan, a row for each vertebra.
@@ -154,7 +160,7 @@ class TextureMatrixFeatures(StatelessScanTransformer):
     :ref:`sphx_glr_auto_examples_plot_robustness.py`. Bring all scans to one size of
     pixel first, and their boxes with them, as :ref:`pixel_size` shows.
 
-    Nothing is learned from the scans, so `transform` works without `fit`.
+    Nothing else is learned from the scans, so `transform` works without `fit`.
 
     References
     ----------
@@ -232,7 +238,7 @@ default=None
         columns = getattr(X, "columns", ())
         name = mask_column(columns) if boxes is None and "image" in columns else None
         scans, boxes = check_scans_and_boxes(X, boxes)
-        warn_of_mixed_spacings(X)
+        warn_of_spacings(self, X)
         masks = [None] * len(boxes) if name is None else masks_in(X, name)
         features = np.empty((len(boxes), len(_names(self.families))))
         too_small, other_labels = [], []

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tbsclassify._boxes import check_scans_and_boxes
-from tbsclassify._spacing import warn_of_mixed_spacings
+from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
 from tbsclassify.images import iter_scans
@@ -62,6 +62,12 @@ class VariogramFeatures(StatelessScanTransformer):
         used. The default lies on the column of vertebral bodies, discs
         included, in 224 x 224 crops of 0.6 mm pixels that are centred on L1-L4.
 
+    Attributes
+    ----------
+    spacing_ : ndarray of shape (2,) or None
+        Median height and width in mm of the scans' pixels; None where no table says.
+        Scans of another size are warned of.
+
     See Also
     --------
     initial_slope : One number in place of many features.
@@ -69,7 +75,7 @@ class VariogramFeatures(StatelessScanTransformer):
 
     Notes
     -----
-    Nothing is learned from the scans, so `transform` works without `fit`.
+    Nothing else is learned from the scans, so `transform` works without `fit`.
 
     Below 1e-6 squared grey levels, logarithms are taken of 1e-6, so that the
     features of a constant image are finite. A lag that no pair in the region
@@ -142,7 +148,7 @@ default=None
         """
         lags = self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
-        warn_of_mixed_spacings(X)
+        warn_of_spacings(self, X)
         features = np.empty((len(boxes), len(DIRECTIONS) * len(lags)))
         too_small = []
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
