@@ -4,7 +4,8 @@ Run ``python benchmarks/vertebrae.py --weights FILE``. FILE is a state dict of
 SqueezeNet 1.0 with torchvision's keys; without it torchvision downloads ImageNet's. 600
 phantoms of seed 21 are made, and degraded ones are told from the rest by
 cross-validation by patient. With ``--appearance varied``, vertebrae that a clinician
-would leave out have no box, and scans with fewer than two others are left out.
+would leave out have no box, scans with fewer than two others are left out, and all are
+brought to pixels of 0.6 mm first.
 
 "whole" is the usual way: the variogram of the vertebrae is averaged before it is
 learned from, and the network sees one crop of 224 x 224 pixels. "vertebrae" learns from
@@ -94,6 +95,8 @@ def main():
     frame = scans.frame.copy()
     frame[BOXES] = boxes.reshape(len(boxes), -1)
     enough = (~scans.excluded).sum(axis=1) >= 2
+    if arguments.appearance == "varied":
+        frame = LumbarCropper(400, spacing=0.6).transform_table(frame)
     y = TBSLabeler().fit_transform(scans.tbs[enough])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*cut off a part")

@@ -383,3 +383,12 @@ def test_a_second_fit_forgets_the_pixel_size_of_the_first():
     model = VariogramFeatures(2).fit(table_of(0.6)).fit(table_of(0.25))
     assert_array_equal(model.spacing_, [0.25, 0.25])
     model.transform(table_of(0.25))
+
+
+def test_mixed_sizes_are_warned_of_once():
+    model = VariogramFeatures(2).fit(scans_of_two_scanners())
+    assert model.spacing_ is None
+    model.transform(table_of(0.25))
+    with pytest.warns(UserWarning, match="mixes scans") as caught:
+        VariogramFeatures(2).fit(table_of(0.6)).transform(scans_of_two_scanners())
+    assert len(caught) == 1

@@ -155,9 +155,10 @@ def warn_of_mixed_spacings(X: Any, spacings: np.ndarray | None = None) -> None:
 def remember_spacing(estimator: Any, X: Any) -> None:
     """Note on an estimator how large the pixels of the scans are it is fitted on.
 
-    `spacing_` is the median height and width in mm, or None where nobody tells.
+    `spacing_` is their height and width in mm, or None where nobody tells, or sizes
+    are mixed.
     """
-    estimator.spacing_ = _median(check_spacings(X))
+    estimator.spacing_ = _one_size(check_spacings(X))
 
 
 def warn_of_spacings(estimator: Any, X: Any) -> None:
@@ -167,7 +168,7 @@ def warn_of_spacings(estimator: Any, X: Any) -> None:
     """
     spacings = check_spacings(X)
     warn_of_mixed_spacings(X, spacings)
-    fitted, given = getattr(estimator, "spacing_", None), _median(spacings)
+    fitted, given = getattr(estimator, "spacing_", None), _one_size(spacings)
     if fitted is None or given is None or not are_mixed(np.stack([fitted, given])):
         return
     warnings.warn(
@@ -180,9 +181,9 @@ def warn_of_spacings(estimator: Any, X: Any) -> None:
     )
 
 
-def _median(spacings: np.ndarray | None) -> np.ndarray | None:
-    """Return the median of known pixel sizes, of shape (n, 2), or None."""
-    if spacings is None or np.isnan(spacings).all():
+def _one_size(spacings: np.ndarray | None) -> np.ndarray | None:
+    """Return the median of known pixel sizes, of shape (n, 2), if they are alike."""
+    if spacings is None or np.isnan(spacings).all() or are_mixed(spacings):
         return None
     return np.nanmedian(spacings, axis=0)
 

@@ -229,8 +229,9 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     spacing_ : ndarray of shape (2,) or None
-        Median height and width in mm of the scans' pixels; None where no table says.
-        Scans of another size are warned of.
+        Height and width in mm of the scans' pixels (their median); None where no
+        table says, or sizes differ by more than 2 %. Scans of another size are warned
+        of.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Mean and standard deviation of the training scans' grey levels. The network
         gets grey levels shifted by the first and divided by the second.
@@ -453,8 +454,9 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     spacing_ : ndarray of shape (2,) or None
-        Median height and width in mm of the scans' pixels; None where no table says.
-        Scans of another size are warned of.
+        Height and width in mm of the scans' pixels (their median); None where no
+        table says, or sizes differ by more than 2 %. Scans of another size are warned
+        of.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Mean and standard deviation of the training scans' grey levels. The network
         gets grey levels shifted by the first and divided by the second.

@@ -65,8 +65,9 @@ class VariogramFeatures(StatelessScanTransformer):
     Attributes
     ----------
     spacing_ : ndarray of shape (2,) or None
-        Median height and width in mm of the scans' pixels; None where no table says.
-        Scans of another size are warned of.
+        Height and width in mm of the scans' pixels (their median); None where no
+        table says, or sizes differ by more than 2 %. Scans of another size are warned
+        of.
 
     See Also
     --------
