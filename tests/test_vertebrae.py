@@ -360,7 +360,7 @@ def test_its_parts_are_searched(scans):
     search = GridSearchCV(
         PatientAggregator(make_texture_classifier(), VertebraSplitter()),
         {"splitter__size": [90, 96], "estimator__logisticregression__C": [1.0]},
-        cv=GroupKFold(2),
+        cv=StratifiedGroupKFold(2),
         error_score="raise",
     )
     search.fit(scans.frame, scans.y, groups=scans.patient)
