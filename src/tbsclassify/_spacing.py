@@ -152,21 +152,27 @@ def warn_of_mixed_spacings(X: Any, spacings: np.ndarray | None = None) -> None:
     )
 
 
-def remember_spacing(estimator: Any, X: Any) -> None:
+def remember_spacing(
+    estimator: Any, X: Any, spacings: np.ndarray | None = None
+) -> None:
     """Note on an estimator how large the pixels of the scans are it is fitted on.
 
     `spacing_` is their height and width in mm, or None where nobody tells, or sizes
-    are mixed.
+    are mixed. Arguments are those of `warn_of_mixed_spacings`.
     """
-    estimator.spacing_ = _one_size(check_spacings(X))
+    spacings = check_spacings(X) if spacings is None else spacings
+    estimator.spacing_ = _one_size(spacings)
 
 
-def warn_of_spacings(estimator: Any, X: Any) -> None:
+def warn_of_spacings(
+    estimator: Any, X: Any, spacings: np.ndarray | None = None
+) -> None:
     """Warn of scans that mix pixel sizes, or differ from those of the fit.
 
     An estimator without `spacing_` was not fitted, and knows of no other scans.
+    Arguments are those of `warn_of_mixed_spacings`.
     """
-    spacings = check_spacings(X)
+    spacings = check_spacings(X) if spacings is None else spacings
     warn_of_mixed_spacings(X, spacings)
     fitted, given = getattr(estimator, "spacing_", None), _one_size(spacings)
     if fitted is None or given is None or not are_mixed(np.stack([fitted, given])):

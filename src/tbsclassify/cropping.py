@@ -13,7 +13,8 @@ from tbsclassify._spacing import (
     MILLIMETRES,
     check_spacings,
     spacing_columns,
-    warn_of_mixed_spacings,
+    remember_spacing,
+    warn_of_spacings,
 )
 from tbsclassify._squares import (
     RESAMPLING,
@@ -89,7 +90,8 @@ default="bilinear"
 
     Notes
     -----
-    Nothing is learned from the scans, so `transform` works without `fit`.
+    `transform` works without `fit`, which notes the size of pixels (`spacing_`) so that
+    scans of another size are warned of later, unless `spacing` brings all to one.
 
     References
     ----------
@@ -144,7 +146,7 @@ default="bilinear"
         boxes: ArrayLike | None = None,
         spacings: ArrayLike | None = None,
     ) -> Self:
-        """Check parameters, scans, boxes and pixel sizes; nothing is learned.
+        """Check parameters, scans and boxes, and note the size of pixels.
 
         Parameters
         ----------
@@ -162,7 +164,7 @@ default="bilinear"
         """
         self._check_parameters()
         _, boxes = check_scans_and_boxes(X, boxes)
-        self._check_spacings(X, spacings, len(boxes))
+        remember_spacing(self, X, self._check_spacings(X, spacings, len(boxes)))
         return self
 
     def fit_transform(
@@ -172,7 +174,7 @@ default="bilinear"
         boxes: ArrayLike | None = None,
         spacings: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Do what `transform` does; there is nothing to fit.
+        """Do what `transform` does, and note the size of pixels.
 
         Parameters
         ----------
@@ -188,6 +190,7 @@ default="bilinear"
         crops : ndarray of shape (n_scans, size, size)
             What `transform` returns.
         """
+        self.fit(X, y, boxes=boxes, spacings=spacings)
         return self.transform(X, boxes=boxes, spacings=spacings)
 
     def transform(
@@ -233,7 +236,8 @@ default=None
         UserWarning
             If the localizer is unsure, unless ``unsure="raise"``; if crops lose more than 5 % of their boxes' longer side, or a crop
             without a box shows less than half of its scan's height; without
-            `spacing`, if pixel sizes are known to differ by more than 2 %.
+            `spacing`, if pixel sizes are known to differ by more than 2 %, or from
+            those of the scans that it was fitted on.
         """
         return self._crop(X, boxes, spacings)[0]
 
@@ -377,7 +381,7 @@ default=None
             boxes = self._find_boxes(scans, boxes)
         spacings = self._check_spacings(X, spacings, len(boxes))
         if self.spacing is None:
-            warn_of_mixed_spacings(X, spacings)
+            warn_of_spacings(self, X, spacings)
         crops, cut_off, narrow = np.empty(0), 0, 0
         centers, scales = np.empty((2, len(boxes), 2))
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
