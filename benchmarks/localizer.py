@@ -29,7 +29,7 @@ from tbsclassify import LumbarLocalizer, __version__, make_dxa_phantoms, read_sc
 from tbsclassify.localization import _adapt, _weights
 from tbsclassify.localization._network import SpineNetwork
 from tbsclassify.localization._prepare import prepare_scan, to_frame, to_scan
-from tbsclassify.localization._targets import Examples, phantom_examples
+from tbsclassify.localization._targets import phantom_examples
 from tbsclassify.localization._training import draw_batches, train_network
 
 SEED = 11
@@ -66,8 +66,8 @@ def train():
     for loss in train_network(network, batches, N_STEPS, lr=LR):
         losses.append(loss)
         if len(losses) % 100 == 0:
-            seconds = time.process_time() - start
-            print(f"{seconds:.0f} s: step {len(losses)}, loss {np.mean(losses[-100:]):.3f}", flush=True)
+            seconds, mean = time.process_time() - start, np.mean(losses[-100:])
+            print(f"{seconds:.0f} s: step {len(losses)}, loss {mean:.3f}", flush=True)
 
     pictures, boxes = [], []
     for name in SIZES:
@@ -79,7 +79,7 @@ def train():
     knowledge = _weights.Knowledge(
         {name: values.numpy() for name, values in network.state_dict().items()},
         _adapt.LevelModel.fit(windows, shifts, _adapt.C),
-        _adapt.habits_of(pictures[:n_varied], boxes[:n_varied])._replace(trust=TRUST),
+        _adapt.habits_of(pictures[:n_varied], boxes[:n_varied], TRUST),
     )
     metadata = {
         "phantoms": ", ".join(f"{n} {name}" for name, n in SIZES.items()),
@@ -131,7 +131,9 @@ def print_row(name, scores, groups, note=""):
     names = np.unique(groups)
     rows = [np.flatnonzero(groups == one) for one in names]
     means = [
-        scores[np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])].mean(axis=0)
+        scores[
+            np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])
+        ].mean(axis=0)
         for _ in range(1000)
     ]
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
@@ -154,7 +156,7 @@ def print_errors(boxes, truth, confidence):
     wrong = np.abs(off) >= 0.5
     print(
         f"    too low {np.mean(off >= 0.5):.2f}, too high {np.mean(off <= -0.5):.2f};"
-        f" off the rhythm by more than .2 of a vertebra {np.mean(np.abs(phase) > 0.2):.2f};"
+        f" between the levels {np.mean(np.abs(phase) > 0.2):.2f};"
         f" median confidence right {np.median(confidence[~wrong]):.2f}"
         + (f", wrong {np.median(confidence[wrong]):.2f}" if wrong.any() else "")
     )
@@ -168,15 +170,26 @@ def measure(folder):
         typical = np.mean(
             [
                 to_frame(boxes, prepare_scan(scan).frame)
-                for scan, boxes in zip(phantoms["varied"].images, phantoms["varied"].boxes, strict=True)
+                for scan, boxes in zip(
+                    phantoms["varied"].images, phantoms["varied"].boxes, strict=True
+                )
             ],
             axis=0,
         )
-        print_row(f"{name} phantoms, mean box", score(mean_box(scans.images, typical), truth), scans.patient)
+        print_row(
+            f"{name} phantoms, mean box",
+            score(mean_box(scans.images, typical), truth),
+            scans.patient,
+        )
         start = time.process_time()
         found = LumbarLocalizer(edges="endplate").locate(scans.images)
         speed = len(truth) / (time.process_time() - start)
-        print_row(f"{name} phantoms", score(found.boxes, truth), scans.patient, f"{speed:.0f} scans/s")
+        print_row(
+            f"{name} phantoms",
+            score(found.boxes, truth),
+            scans.patient,
+            f"{speed:.0f} scans/s",
+        )
         print_errors(found.boxes, truth, found.level_confidence)
     if folder is None:
         return
@@ -193,14 +206,21 @@ def measure(folder):
         found = localizer.locate([images[i] for i in test_rows])
         boxes[test_rows], confidence[test_rows] = found.boxes, found.level_confidence
     minutes = (time.process_time() - start) / 120
-    print_row("real scans, fitted on the other half", score(boxes, truth), subjects, f"{minutes:.1f} min a fit")
+    print_row(
+        "real scans, fitted on the other half",
+        score(boxes, truth),
+        subjects,
+        f"{minutes:.1f} min a fit",
+    )
     print_errors(boxes, truth, confidence)
 
 
 def draw_small():
     size = _adapt.PHANTOM_SIZE
     return {
-        "varied": make_dxa_phantoms(300, appearance="varied", size=size, random_state=900),
+        "varied": make_dxa_phantoms(
+            300, appearance="varied", size=size, random_state=900
+        ),
         "plain": make_dxa_phantoms(200, random_state=901),
     }
 

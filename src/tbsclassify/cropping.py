@@ -12,8 +12,8 @@ from tbsclassify._scans import mask_column, masks_in, numbers_in
 from tbsclassify._spacing import (
     MILLIMETRES,
     check_spacings,
-    spacing_columns,
     remember_spacing,
+    spacing_columns,
     warn_of_spacings,
 )
 from tbsclassify._squares import (
@@ -234,10 +234,10 @@ default=None
         Warns
         -----
         UserWarning
-            If the localizer is unsure, unless ``unsure="raise"``; if crops lose more than 5 % of their boxes' longer side, or a crop
-            without a box shows less than half of its scan's height; without
-            `spacing`, if pixel sizes are known to differ by more than 2 %, or from
-            those of the scans that it was fitted on.
+            If the localizer is unsure, unless ``unsure="raise"``; if crops lose more
+            than 5 % of their boxes' longer side, or a crop without a box shows less
+            than half of its scan's height; without `spacing`, if pixel sizes are
+            known to differ by more than 2 %, or from those of the fit.
         """
         return self._crop(X, boxes, spacings)[0]
 

@@ -190,7 +190,9 @@ def _vary_bodies(
             (0.46 * w, roots, 3.5, 5.5, root, 15),
         ]
         if level == len(vertebrae) - 1:
-            arch += [(side * 0.15 * w, 0.6 * h, 3.5, 2.5, -sacral, 26) for side in (-1, 1)]
+            arch += [
+                (side * 0.15 * w, 0.6 * h, 3.5, 2.5, -sacral, 26) for side in (-1, 1)
+            ]
         # Bone and bowel of no name break up discs that would be clean windows.
         clutter = rng.uniform(
             (-0.55 * w, -0.85 * h, 2.5, 1.8, -untidy, 0),

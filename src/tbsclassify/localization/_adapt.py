@@ -76,14 +76,15 @@ def adapt(
     windows, shifts = level_windows(network, of_phantoms, phantoms.boxes)
     site_windows, site_shifts = level_windows(network, pictures, boxes)
     weights = np.r_[
-        np.ones(len(windows)), np.full(len(site_windows), len(windows) / len(site_windows))
+        np.ones(len(windows)),
+        np.full(len(site_windows), len(windows) / len(site_windows)),
     ]
     adapted = Knowledge(
         {name: values.numpy() for name, values in network.state_dict().items()},
         LevelModel.fit(
             np.vstack([windows, site_windows]), np.r_[shifts, site_shifts], C, weights
         ),
-        habits_of(pictures, boxes, knowledge.habits),
+        habits_of(pictures, boxes, _TRUST, knowledge.habits),
     )
     return adapted, margins_of(network, pictures, boxes)
 
@@ -103,19 +104,22 @@ def level_windows(
 
 
 def habits_of(
-    pictures: list[Picture], boxes: np.ndarray, usual: Habits | None = None
+    pictures: list[Picture],
+    boxes: np.ndarray,
+    trust: float,
+    usual: Habits | None = None,
 ) -> Habits:
     """Return how scans are framed, drawn towards what is usual where they are few."""
     edges = np.stack(
         [_edges(picture, given) for picture, given in zip(pictures, boxes, strict=True)]
     )
     middle, spacing = edges[:, [0, -1]].mean(axis=1), np.ptp(edges, axis=1) / N_LEVELS
-    seen = (middle.mean(), middle.std(), spacing.mean(), spacing.std())
-    if usual is None:
-        return Habits(*map(float, seen), trust=np.nan)
-    share = len(edges) / (len(edges) + _PRIOR_SCANS)
-    mixed = share * np.array(seen) + (1 - share) * np.array(usual[:-1])
-    return Habits(*mixed.tolist(), trust=_TRUST)
+    seen = np.array([middle.mean(), middle.std(), spacing.mean(), spacing.std()])
+    if usual is not None:
+        share = len(edges) / (len(edges) + _PRIOR_SCANS)
+        seen = share * seen + (1 - share) * np.array(usual[:-1])
+    mean, deviation, pitch, pitch_deviation = seen.tolist()
+    return Habits(mean, deviation, pitch, pitch_deviation, trust)
 
 
 def margins_of(

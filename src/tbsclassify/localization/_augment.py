@@ -5,7 +5,7 @@ tell levels by the brightness or the width that phantoms happen to have there.
 """
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tbsclassify.localization._network import standardize
 from tbsclassify.localization._prepare import SHAPE
@@ -35,12 +35,12 @@ def _move(examples: Examples, generator: torch.Generator) -> Examples:
     affine[:, 1, 0], affine[:, 1, 1] = across * turn.sin(), down * turn.cos()
     affine[:, 0, 2] = _uniform(n, -0.10, 0.10, generator)
     affine[:, 1, 2] = _uniform(n, -0.06, 0.06, generator)
-    grid = F.affine_grid(affine, [n, 1, height, width], align_corners=False)
+    grid = functional.affine_grid(affine, [n, 1, height, width], align_corners=False)
     grid[..., 0] *= 1 + _along(n, 6, 0.07, generator)
     grid[..., 1] += _along(n, 5, 0.018, generator)
 
     def moved(values: torch.Tensor, mode: str) -> torch.Tensor:
-        return F.grid_sample(
+        return functional.grid_sample(
             values, grid, mode=mode, padding_mode="border", align_corners=False
         )
 
@@ -62,14 +62,14 @@ def _vary_grey(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     x = (x - cut).clamp(min=0)
     x = x / x.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
     x = x ** factor(-0.6, 0.6).exp()
-    coarse = F.avg_pool2d(x, (13, 9), 1, (6, 4), count_include_pad=False)
+    coarse = functional.avg_pool2d(x, (13, 9), 1, (6, 4), count_include_pad=False)
     contrast = _along(n, 6, 0.4, generator).exp().unsqueeze(1)
     x = coarse + (x - coarse) * contrast
     x = x * _along(n, 5, 0.25, generator).exp().unsqueeze(1)
     x = x * (1 + factor(0, 0.3) * _clouds(n, generator))
     x = x + factor(0, 0.06) * _clouds(n, generator)
     x = x + factor(0, 0.06) * torch.randn(x.shape, generator=generator)
-    blurred = F.avg_pool2d(x, 3, 1, 1)
+    blurred = functional.avg_pool2d(x, 3, 1, 1)
     return torch.where(factor(0, 1) < 0.4, blurred, x)
 
 
@@ -85,9 +85,7 @@ def _hide_patches(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         down, across = rows - top * height, columns - left * width
         hidden = (down >= 0) & (down < 4 + 20 * high) & (shown < 0.25)
         hidden = hidden & (across >= 0) & (across < 4 + 24 * wide)
-        x = torch.where(
-            hidden.unsqueeze(1), (level * (black < 0.5)).unsqueeze(1), x
-        )
+        x = torch.where(hidden.unsqueeze(1), (level * (black < 0.5)).unsqueeze(1), x)
     return x
 
 
@@ -102,11 +100,15 @@ def _along(
 ) -> torch.Tensor:
     """Return random curves along the height, shape (n, height, 1)."""
     knots = deviation * torch.randn(n, 1, n_knots, generator=generator)
-    curves = F.interpolate(knots, size=SHAPE[0], mode="linear", align_corners=True)
+    curves = functional.interpolate(
+        knots, size=SHAPE[0], mode="linear", align_corners=True
+    )
     return curves.transpose(1, 2)
 
 
 def _clouds(n: int, generator: torch.Generator) -> torch.Tensor:
     """Return smooth random pictures of mean 0."""
     knots = torch.randn(n, 1, 5, 4, generator=generator)
-    return F.interpolate(knots, size=SHAPE, mode="bicubic", align_corners=False)
+    return functional.interpolate(
+        knots, size=SHAPE, mode="bicubic", align_corners=False
+    )

@@ -13,7 +13,6 @@ from scipy import ndimage
 from scipy.special import softmax
 
 from tbsclassify.localization._levels import (
-    RIGHT,
     SHIFTS,
     LevelModel,
     describe_levels,
@@ -101,7 +100,8 @@ def locate_known(maps: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.nd
 def _all_ladders() -> np.ndarray:
     """Return the edges of four vertebrae at all heights and spacings, (n, 5)."""
     tops = np.arange(*_TOP, 1 / N_ROWS)
-    spacings = np.exp(np.arange(*np.log(_SPACING), _SPACING_STEP))
+    low, high = np.log(_SPACING).tolist()
+    spacings = np.exp(np.arange(low, high, _SPACING_STEP))
     top, spacing = np.meshgrid(tops, spacings, indexing="ij")
     return top.reshape(-1, 1) + spacing.reshape(-1, 1) * _LADDER
 

@@ -54,9 +54,7 @@ class LevelModel(NamedTuple):
         return log_softmax(windows @ self.coef + self.intercept, axis=1)[:, RIGHT]
 
 
-def describe_levels(
-    pixels: np.ndarray, spine: Spine, edges: np.ndarray
-) -> np.ndarray:
+def describe_levels(pixels: np.ndarray, spine: Spine, edges: np.ndarray) -> np.ndarray:
     """Describe the windows around L1-L4 moved by `SHIFTS`, (n_shifts, n_features).
 
     Parameters
@@ -81,10 +79,7 @@ def describe_levels(
     )
     length = len(strip) - (len(SHIFTS) - 1) * _STEPS
     return np.stack(
-        [
-            _describe(strip[k * _STEPS : k * _STEPS + length])
-            for k in range(len(SHIFTS))
-        ]
+        [_describe(strip[k * _STEPS : k * _STEPS + length]) for k in range(len(SHIFTS))]
     )
 
 

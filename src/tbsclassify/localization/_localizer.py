@@ -144,8 +144,8 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         seed = check_random_seed(self.random_state)
         scans, given = check_scans_and_boxes(X, boxes)
         if boxes is None:
-            for name in ("knowledge_", "margins_", "n_scans_"):
-                vars(self).pop(name, None)
+            for name in vars(self).keys() & {"knowledge_", "margins_", "n_scans_"}:
+                delattr(self, name)
             return self
         if given.shape[1] != len(LEVELS):
             raise ValueError(
@@ -300,9 +300,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         if boxes is not None:
             unknown = np.isnan(boxes).all(axis=(1, 2))
         columns = box_columns(table.columns)
-        missing = [
-            level for level in LEVELS if level not in columns and unknown.any()
-        ]
+        missing = [level for level in LEVELS if level not in columns and unknown.any()]
         located = table.assign(
             **{f"{level}_{side}": np.nan for level in missing for side in BOX_SIDES},
             **dict.fromkeys(CONFIDENCES, np.nan),

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tbsclassify.localization._prepare import SHAPE
 
@@ -40,10 +40,12 @@ class SpineNetwork(nn.Module):
         x = self.stem(x)
         seen: list[torch.Tensor] = []
         for depth, block in enumerate(self.down):
-            x = block(F.max_pool2d(x, 2) if depth else x)
+            x = block(functional.max_pool2d(x, 2) if depth else x)
             seen.append(x)
         for block, skipped in zip(self.up, seen[-2::-1], strict=True):
-            x = block(torch.cat([F.interpolate(x, scale_factor=2), skipped], dim=1))
+            x = block(
+                torch.cat([functional.interpolate(x, scale_factor=2), skipped], dim=1)
+            )
         return self.head(x)
 
 

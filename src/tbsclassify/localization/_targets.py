@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import ndimage
-
 from sklearn.utils import Bunch
 
 from tbsclassify.localization._prepare import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tbsclassify.localization._augment import augment
 from tbsclassify.localization._network import SpineNetwork
@@ -70,9 +70,10 @@ def _shuffled(n: int, generator: torch.Generator) -> Iterator[int]:
 def _loss(logits: torch.Tensor, batch: Examples) -> torch.Tensor:
     # The network's maps have half the rows and columns of its pictures.
     spine, body = (
-        F.avg_pool2d(truth.float(), 2) for truth in (batch.spines, batch.bodies)
+        functional.avg_pool2d(truth.float(), 2)
+        for truth in (batch.spines, batch.bodies)
     )
     known, told = spine <= 1, (spine == 1) & (body <= 1)
-    return F.binary_cross_entropy_with_logits(
+    return functional.binary_cross_entropy_with_logits(
         logits[:, 0][known], spine[known]
-    ) + F.binary_cross_entropy_with_logits(logits[:, 1][told], body[told])
+    ) + functional.binary_cross_entropy_with_logits(logits[:, 1][told], body[told])

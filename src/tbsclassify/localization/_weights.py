@@ -34,9 +34,7 @@ def shipped_knowledge() -> Knowledge:
     return Knowledge(network, levels, Habits(*arrays["habits"].tolist()))
 
 
-def write_knowledge(
-    knowledge: Knowledge, path: Path, metadata: dict[str, str]
-) -> None:
+def write_knowledge(knowledge: Knowledge, path: Path, metadata: dict[str, str]) -> None:
     """Write a file that `shipped_knowledge` reads, the network in half precision."""
     arrays = {
         f"network.{name}": values.astype(np.float16)
