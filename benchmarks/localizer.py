@@ -27,7 +27,7 @@ from sklearn.model_selection import GroupKFold
 
 from tbsclassify import LumbarLocalizer, __version__, make_dxa_phantoms, read_scan
 from tbsclassify.localization import _adapt, _weights
-from tbsclassify.localization._network import SpineNetwork
+from tbsclassify.localization._network import SpineNetwork, state_of
 from tbsclassify.localization._prepare import prepare_scan, to_frame, to_scan
 from tbsclassify.localization._targets import phantom_examples
 from tbsclassify.localization._training import draw_batches, train_network
@@ -69,17 +69,14 @@ def train():
             seconds, mean = time.process_time() - start, np.mean(losses[-100:])
             print(f"{seconds:.0f} s: step {len(losses)}, loss {mean:.3f}", flush=True)
 
-    pictures, boxes = [], []
-    for name in SIZES:
-        pictures += [prepare_scan(scan) for scan in phantoms[name].images]
-        boxes.append(phantoms[name].boxes)
-    boxes = np.concatenate(boxes)
-    windows, shifts = _adapt.level_windows(network, pictures, boxes)
-    n_varied = SIZES["varied"]
+    # All plain phantoms have the same ribs and crests, and are framed alike.
+    varied = phantoms["varied"]
+    pictures = [prepare_scan(scan) for scan in varied.images]
+    windows, shifts = _adapt.level_windows(network, pictures, varied.boxes)
     knowledge = _weights.Knowledge(
-        {name: values.numpy() for name, values in network.state_dict().items()},
+        state_of(network),
         _adapt.LevelModel.fit(windows, shifts, _adapt.C),
-        _adapt.habits_of(pictures[:n_varied], boxes[:n_varied], TRUST),
+        _adapt.habits_of(pictures, varied.boxes, TRUST),
     )
     metadata = {
         "phantoms": ", ".join(f"{n} {name}" for name, n in SIZES.items()),

@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 from tbsclassify import (
     DeepTextureFeatures,
     LumbarCropper,
+    LumbarLocalizer,
     TBSAdHocClassifier,
     TBSAdHocRegressor,
     TBSLabeler,
@@ -31,7 +32,7 @@ _BATCHES = (
     "mini-batches are drawn by index: a repeated or removed row moves all that "
     "follow to other batches, as in MLPClassifier"
 )
-_ANY_SIZE = "a cropper takes scans of any size, so it has no number of features"
+_ANY_SIZE = "scans may have any size, so there is no number of features"
 
 _FOLDS = (
     "copies of a row, each a patient of its own, fall on both sides of the "
@@ -48,7 +49,7 @@ def expected_failures(estimator):
     if getattr(estimator, "mode", None) == "texture":
         mirrored = {"check_classifiers_train": _MIRRORED}
         return {_WEIGHTS: _FOLDS} | (mirrored if is_classifier(estimator) else {})
-    if isinstance(estimator, LumbarCropper):
+    if isinstance(estimator, LumbarCropper | LumbarLocalizer):
         checks = ("check_n_features_in", "check_n_features_in_after_fitting")
         return dict.fromkeys(checks, _ANY_SIZE)
     return {_WEIGHTS: _BATCHES} if hasattr(estimator, "max_epochs") else {}
@@ -98,6 +99,7 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
         ),
         DeepTextureFeatures(**TEXTURE, batch_size=64),
         LumbarCropper(size=4),
+        LumbarLocalizer(),
     ],
     expected_failed_checks=expected_failures,
 )

@@ -11,7 +11,12 @@ from tbsclassify.localization._decode import (
     windows_at,
 )
 from tbsclassify.localization._levels import SHIFTS, LevelModel
-from tbsclassify.localization._network import SpineNetwork, network_of, segment
+from tbsclassify.localization._network import (
+    SpineNetwork,
+    network_of,
+    segment,
+    state_of,
+)
 from tbsclassify.localization._prepare import Picture, prepare_scan, to_frame
 from tbsclassify.localization._targets import (
     box_examples,
@@ -21,13 +26,13 @@ from tbsclassify.localization._targets import (
 from tbsclassify.localization._training import draw_batches, train_network
 from tbsclassify.localization._weights import Knowledge
 
-C = 0.001  # of the level model: strong shrinkage
+C = 1e-3  # of the level model, learned from thousands of phantoms
 PHANTOM_SIZE = (224, 224)
 
 _LR = 1e-3
 _BATCH = 24  # half of it phantoms
-_N_PHANTOMS = 200
-_TRUST = 1.0  # in levels, once they were learned from scans like these
+_N_PHANTOMS = (5, 200)  # for each scan, and at most
+_SITE_C, _TRUST = 1e-4, 0.2  # of the level model, learned from few scans
 _PRIOR_SCANS = 5  # that the shipped habits count for
 
 
@@ -53,8 +58,9 @@ def adapt(
     seed : int
         Seed of phantoms and batches.
     """
+    per_scan, most = _N_PHANTOMS
     phantoms = make_dxa_phantoms(
-        _N_PHANTOMS,
+        min(per_scan * len(pictures), most),
         appearance="varied",
         size=PHANTOM_SIZE,
         return_masks=True,
@@ -80,9 +86,12 @@ def adapt(
         np.full(len(site_windows), len(windows) / len(site_windows)),
     ]
     adapted = Knowledge(
-        {name: values.numpy() for name, values in network.state_dict().items()},
+        state_of(network),
         LevelModel.fit(
-            np.vstack([windows, site_windows]), np.r_[shifts, site_shifts], C, weights
+            np.vstack([windows, site_windows]),
+            np.r_[shifts, site_shifts],
+            _SITE_C,
+            weights,
         ),
         habits_of(pictures, boxes, _TRUST, knowledge.habits),
     )
@@ -93,12 +102,11 @@ def level_windows(
     network: SpineNetwork, pictures: list[Picture], boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return windows that are right and wrong by up to two levels, and by how many."""
-    pixels = np.stack([picture.pixels for picture in pictures])
     windows = [
-        windows_at(picture.pixels, maps, _edges(picture, given))
-        for picture, maps, given in zip(
-            pictures, segment(network, pixels), boxes, strict=True
+        windows_at(
+            picture.pixels, segment(network, picture.pixels), _edges(picture, given)
         )
+        for picture, given in zip(pictures, boxes, strict=True)
     ]
     return np.concatenate(windows), np.tile(SHIFTS, len(windows))
 
@@ -129,11 +137,9 @@ def margins_of(
 
     Medians over all vertebrae, in spacings of the vertebrae and in widths.
     """
-    pixels = np.stack([picture.pixels for picture in pictures])
     margins = []
-    for picture, maps, given in zip(
-        pictures, segment(network, pixels), boxes, strict=True
-    ):
+    for picture, given in zip(pictures, boxes, strict=True):
+        maps = segment(network, picture.pixels)
         edges, sides = locate_known(maps, _edges(picture, given))
         found = np.stack([edges[:-1], sides[:, 0], edges[1:], sides[:, 1]], axis=1)
         unit = np.ptp(edges) / N_LEVELS, np.ptp(sides, axis=1).mean()

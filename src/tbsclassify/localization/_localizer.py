@@ -1,6 +1,5 @@
 """Find L1 to L4 in scans without boxes."""
 
-import itertools
 from collections.abc import Iterator
 from typing import Any, Literal, Self
 
@@ -27,8 +26,6 @@ from tbsclassify.localization._weights import shipped_knowledge
 
 BOX_COLUMNS = tuple(f"{level}_{side}" for level in LEVELS for side in BOX_SIDES)
 CONFIDENCES = ("level_confidence", "place_confidence")
-
-_BATCH = 32  # scans that are looked at together
 
 
 class LumbarLocalizer(TransformerMixin, BaseEstimator):
@@ -334,17 +331,13 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         """Yield what the network sees of each scan, and what is found."""
         knowledge = getattr(self, "knowledge_", None) or shipped_knowledge()
         network = network_of(knowledge.network)
-        scans = iter_scans(check_scans_and_boxes(X, None)[0], one_depth=False)
-        pictures = map(prepare_scan, scans)
-        while batch := list(itertools.islice(pictures, _BATCH)):
-            maps = segment(network, np.stack([picture.pixels for picture in batch]))
-            for picture, seen in zip(batch, maps, strict=True):
-                yield (
-                    picture,
-                    find_levels(
-                        picture.pixels, seen, knowledge.levels, knowledge.habits
-                    ),
-                )
+        for scan in iter_scans(check_scans_and_boxes(X, None)[0], one_depth=False):
+            picture = prepare_scan(scan)
+            maps = segment(network, picture.pixels)
+            yield (
+                picture,
+                find_levels(picture.pixels, maps, knowledge.levels, knowledge.habits),
+            )
 
     def _boxes(self, found: Found) -> np.ndarray:
         """Return boxes that end where they should, in shares of the frame."""

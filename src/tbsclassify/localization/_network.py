@@ -8,7 +8,6 @@ from torch.nn import functional
 from tbsclassify.localization._prepare import SHAPE
 
 _WIDTHS = (12, 16, 32, 64, 96)  # channels of the stem and of each depth
-_BATCH = 32
 
 
 class SpineNetwork(nn.Module):
@@ -50,12 +49,27 @@ class SpineNetwork(nn.Module):
 
 
 def network_of(state: dict[str, np.ndarray]) -> SpineNetwork:
-    """Return a network with these weights."""
-    network = SpineNetwork()
-    network.load_state_dict(
-        {name: torch.from_numpy(values) for name, values in state.items()}
-    )
+    """Return a network with copies of these weights."""
+    with torch.device("meta"):  # no weights are drawn, which would move torch's state
+        network = SpineNetwork()
+    # Raveled, arrays have the same strides wherever they come from. Convolutions
+    # round by them, even by those of sides of one.
+    tensors = {
+        name: torch.tensor(values.ravel()).view(values.shape)
+        for name, values in state.items()
+    }
+    network.load_state_dict(tensors, assign=True)
     return network.eval()
+
+
+def state_of(network: SpineNetwork) -> dict[str, np.ndarray]:
+    """Return the weights as arrays in the usual order.
+
+    Training with channels last leaves them in another, which files and pickles do
+    not keep, and with which convolutions round otherwise.
+    """
+    state = network.state_dict().items()
+    return {name: np.ascontiguousarray(values.numpy()) for name, values in state}
 
 
 def standardize(pictures: torch.Tensor) -> torch.Tensor:
@@ -65,18 +79,16 @@ def standardize(pictures: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def segment(network: SpineNetwork, pictures: np.ndarray) -> np.ndarray:
-    """Return probabilities of spine and of body, shape (n, 2, rows, columns).
+def segment(network: SpineNetwork, pixels: np.ndarray) -> np.ndarray:
+    """Return probabilities of spine and of body, shape (2, rows, columns).
 
-    They are means over each picture and its mirror image.
+    They are means over a picture and its mirror image. Pictures go through the
+    network one by one: in a batch, the last bits depend on the others.
     """
     network.eval()
-    x = standardize(torch.from_numpy(pictures.reshape(-1, 1, *SHAPE)))
-    maps = [
-        (network(part).sigmoid() + network(part.flip(3)).sigmoid().flip(3)) / 2
-        for part in x.split(_BATCH)
-    ]
-    return torch.cat(maps).numpy()
+    x = standardize(torch.tensor(pixels).view(1, 1, *SHAPE))
+    seen, mirrored = network(torch.cat([x, x.flip(3)])).sigmoid()
+    return ((seen + mirrored.flip(2)) / 2).numpy()
 
 
 def _convolution(n_in: int, n_out: int, side: int = 3) -> list[nn.Module]:
