@@ -72,7 +72,8 @@ def describe_levels(pixels: np.ndarray, spine: Spine, edges: np.ndarray) -> np.n
     down = np.arange(low * _STEPS, high * _STEPS + 1) / _STEPS
     aside = np.arange(-_ASIDE, _ASIDE + 1) / _STEPS
     y = first + pitch * down
-    x = np.interp(y, spine.rows, spine.axis)[:, np.newaxis] + spine.width * aside
+    axis, width = _straight_part(spine, edges)
+    x = np.polyval(axis, y)[:, np.newaxis] + width * aside
     at = y[:, np.newaxis] * pixels.shape[0] - 0.5 + 0 * x, x * pixels.shape[1] - 0.5
     strip = ndimage.map_coordinates(
         pixels, at, order=1, mode="constant", cval=np.nan, output=float
@@ -81,6 +82,21 @@ def describe_levels(pixels: np.ndarray, spine: Spine, edges: np.ndarray) -> np.n
     return np.stack(
         [_describe(strip[k * _STEPS : k * _STEPS + length]) for k in range(len(SHIFTS))]
     )
+
+
+def _straight_part(spine: Spine, edges: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the line through the axis at L1-L4, and the width of the spine there.
+
+    Beyond L1-L4, ribs and sacrum lead the axis astray.
+    """
+    rows = (spine.rows > edges[0]) & (spine.rows < edges[-1])
+    if rows.sum() < 2:
+        rows = np.ones_like(rows)
+    line = np.polyfit(spine.rows[rows], spine.axis[rows], 1)
+    columns = (np.arange(spine.bone.shape[1]) + 0.5) / spine.bone.shape[1]
+    near = np.abs(columns - spine.axis[:, np.newaxis]) < spine.width
+    mass = (spine.bone * near)[rows].mean(axis=1)
+    return line, max(float(np.median(mass)), 0.05)
 
 
 def _describe(window: np.ndarray) -> np.ndarray:
