@@ -74,6 +74,29 @@ def test_confidences_are_in_the_title_where_the_table_has_them(phantoms):
     assert CropDisplay.from_scan(frame, row=1).ax_.get_title() == "place 0.76"
 
 
+def test_a_confidence_that_is_not_known_is_not_in_the_title(phantoms):
+    frame = phantoms.frame.assign(level_confidence=np.nan, place_confidence=0.756)
+    assert CropDisplay.from_scan(frame).ax_.get_title() == "place 0.76"
+
+
+def test_pixel_sizes_may_be_given_beside_scans(phantoms):
+    cropper = LumbarCropper(200, spacing=1.2)
+    by_table = CropDisplay.from_scan(phantoms.frame, row=1, cropper=cropper)
+    display = CropDisplay.from_scan(
+        phantoms.images,
+        row=1,
+        boxes=phantoms.boxes,
+        spacings=phantoms.spacing,
+        cropper=cropper,
+    )
+    assert_allclose(display.square, by_table.square)
+
+
+def test_a_map_with_nan_is_refused(phantoms):
+    with pytest.raises(ValueError, match="Input saliency contains NaN"):
+        CropDisplay.from_scan(phantoms.frame, saliency=np.full((224, 224), np.nan))
+
+
 def test_a_path_is_read(phantoms, tmp_path):
     Image.fromarray(phantoms.images[1]).save(tmp_path / "scan.png")
     # The other files are not looked at.

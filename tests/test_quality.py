@@ -88,8 +88,12 @@ def test_scans_come_as_arrays_tables_and_paths_with_one_result(
 
 @pytest.mark.parametrize(
     "convert",
-    [lambda image: image.astype(np.uint16) * 257, lambda image: image / 255.0],
-    ids=["16 bits", "floats"],
+    [
+        lambda image: image.astype(np.uint16) * 257,
+        lambda image: image / 255.0,
+        lambda image: image.astype(np.float16),
+    ],
+    ids=["16 bits", "floats", "half precision"],
 )
 def test_the_depth_of_grey_levels_does_not_matter(scans, reports, convert):
     frame = scans.frame.assign(image=[convert(image) for image in scans.images])
@@ -116,10 +120,22 @@ def test_a_file_that_cannot_be_read_is_a_row_with_its_reason(scans, tmp_path):
     assert not report["reasons"].str.contains("SMITH|JONES").any()
 
 
-def test_a_scan_with_nan_is_a_row_with_its_reason(scans):
-    spoilt = scans.images[0].astype(float)
-    spoilt[0, 0] = np.nan
-    report = check_scans([spoilt, scans.images[1] / 1.0])
+def test_a_file_that_may_not_be_read_is_not_named(scans, tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = tmp_path / "SMITH.png"
+    Image.fromarray(scans.images[0]).save(path)
+    monkeypatch.setattr("tbsclassify.images.read_raster", refuse)
+    report = check_scans([path])
+    assert report["reasons"].tolist() == ["not readable: Permission denied"]
+
+
+@pytest.mark.parametrize("form", [list, np.asarray], ids=["list", "array"])
+def test_a_scan_with_nan_is_a_row_with_its_reason(scans, form):
+    images = scans.images[:2].astype(float)
+    images[0, 0, 0] = np.nan
+    report = check_scans(form(images))
     assert "not readable" in report.loc[0, "reasons"]
     assert report.loc[1, "n_letters"] == 0
 
@@ -188,6 +204,17 @@ def test_the_cobb_angle_is_that_in_millimetres():
     in_mm = check_one(image, boxes, spacings=[[0.6, 0.3]])
     assert in_mm["cobb_angle"] == pytest.approx(24, abs=1.5)
     assert check_one(image, boxes)["cobb_angle"] > 35
+
+
+def test_the_cobb_angle_of_a_strong_bend_is_too_small():
+    assert 35 < check_one(*bent_spine(45))["cobb_angle"] < 45
+
+
+def test_the_cobb_angle_does_not_depend_on_the_order_of_levels():
+    image, boxes = bent_spine(24)
+    upside_down = [280, 0, 280, 0] + boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1]
+    report = check_one(image[::-1], upside_down)
+    assert report["cobb_angle"] == pytest.approx(24, abs=1.5)
 
 
 def test_outlines_take_the_place_of_boxes_that_are_not_known(scans):
@@ -369,6 +396,11 @@ def test_texture_features_do_without_excluded_vertebrae(scans, reports):
     ("spoil", "message"),
     [
         (lambda report: report.drop(columns="excluded"), "none called 'excluded'"),
+        (lambda report: report.assign(excluded="False"), "got 'False' in row 0"),
+        (lambda report: report.assign(excluded=pd.NA), "got <NA> .* one of 24"),
+        (lambda report: report.assign(excluded=np.nan), "True or False, got nan"),
+        (lambda report: report.assign(scan=report["scan"] + 0.5), r"got scan 0\.5"),
+        (lambda report: report.assign(scan=report["scan"] - 1), "got scan -1"),
         (lambda report: report.assign(scan=report["scan"] + 1), "got scan 6"),
         (lambda report: report.assign(level="L5"), "got 'L5'"),
     ],
@@ -378,6 +410,26 @@ def test_a_report_that_does_not_fit_is_refused(scans, reports, spoil, message):
         exclude_vertebrae(scans.frame, spoil(reports[1]))
 
 
-def test_a_table_without_boxes_of_vertebrae_is_refused(scans, reports):
+def test_a_report_may_come_from_a_file_or_have_nullable_columns(scans, reports):
+    report = reports[1].assign(excluded=reports[1]["scan"] == 0)
+    nullable = report.astype({"scan": "Int64", "excluded": "boolean"})
+    for form in (nullable, report.astype({"excluded": int})):
+        table = exclude_vertebrae(scans.frame, form, min_remaining=0)
+        assert table["L1_top"].isna().tolist() == [True] + [False] * 5
+
+
+def test_vertebrae_that_only_a_label_map_shows_are_excluded_and_counted(scans, reports):
+    bare = scans.frame[["image"]].assign(mask=list(scans.masks))
+    report = reports[1].assign(excluded=False)
+    report.loc[[0, 4, 5, 6], "excluded"] = True
+    with pytest.warns(UserWarning, match=r"row \[1\]"):
+        table = exclude_vertebrae(bare, report)
+    assert table["usable"].tolist() == [True, False, True, True, True, True]
+    assert 1 not in table["mask"][0]
+
+
+def test_a_table_without_vertebrae_is_refused(scans, reports):
     with pytest.raises(ValueError, match="Expected table to have boxes"):
         exclude_vertebrae(scans.frame[["image"]], reports[1])
+    with pytest.raises(TypeError, match="pandas DataFrame of scans, got ndarray"):
+        exclude_vertebrae(scans.images, reports[1])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import spearmanr
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -181,6 +182,39 @@ def test_the_model_and_random_states_are_left_as_they_were(fitted, crops):
     assert all(weight.grad is None for weight in model.net_.module_.parameters())
 
 
+def test_each_layer_stays_in_training_or_not_as_it_was(fitted, crops):
+    model = copy.deepcopy(fitted("ad hoc"))
+    layers = [*model.net_.module_.modules()]
+    for i, layer in enumerate(layers):
+        layer.training = i % 2 == 0
+    maps = saliency(model, crops[:1], n_steps=2)
+    assert all(layer.training == (i % 2 == 0) for i, layer in enumerate(layers))
+    assert_array_equal(maps, saliency(fitted("ad hoc"), crops[:1], n_steps=2))
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_where_gradients_are_switched_off_maps_are_the_same(fitted, crops, without):
+    model, X = fitted("ad hoc"), crops[:1]
+    with without():
+        maps = saliency(model, X, n_steps=2)
+    assert_array_equal(maps, saliency(model, X, n_steps=2))
+
+
+def test_scans_with_pixels_of_another_size_are_warned_of(scans):
+    X = scans[["image"]].assign(row_spacing=0.6, column_spacing=0.6)
+    model = make("ad hoc").fit(X[:N_TRAIN], scans["degraded"][:N_TRAIN])
+    with pytest.warns(UserWarning, match=r"0\.3 mm, but TBSAdHocClassifier was fitted"):
+        saliency(model, X[:1].assign(row_spacing=0.3, column_spacing=0.3), n_steps=1)
+
+
+def test_where_classes_are_names_the_target_has_to_be_told(scans, crops):
+    y = np.where(scans["degraded"], "degraded", "normal")[:N_TRAIN]
+    model = make("ad hoc").fit(crops[:N_TRAIN], y)
+    with pytest.raises(ValueError, match=r"one of the classes .* got None\. Names"):
+        saliency(model, crops[:1])
+    assert saliency(model, crops[:1], target="degraded", n_steps=1).any()
+
+
 def test_maps_do_not_depend_on_which_scans_come_along(fitted, crops):
     model = fitted("texture")
     together = saliency(model, crops[:2], n_steps=2)
@@ -208,13 +242,15 @@ def test_a_regressor_has_no_target(fitted, crops):
 def test_a_model_without_a_network_is_refused(scans, crops):
     model = make_pipeline(VariogramFeatures(), LogisticRegression())
     model.fit(crops, scans["degraded"])
-    with pytest.raises(TypeError, match="got LogisticRegression, which has no network"):
+    with pytest.raises(TypeError, match=r"got LogisticRegression\. If it holds"):
         saliency(model, crops)
 
 
 def test_an_unfitted_model_is_refused(crops):
-    with pytest.raises(ValueError, match="is not fitted"):
-        saliency(make("ad hoc"), crops)
+    search = GridSearchCV(make("ad hoc"), {"lr": [0.001]})
+    for model in (make("ad hoc"), search):
+        with pytest.raises(NotFittedError, match="is not fitted"):
+            saliency(model, crops)
 
 
 def test_without_captum_the_error_says_how_to_install_it(fitted, crops, monkeypatch):

@@ -210,6 +210,11 @@ def test_min_vertebrae_is_checked(value, error, scans):
         VertebraSplitter(min_vertebrae=value).split(scans.frame)
 
 
+def test_a_table_of_boxes_alone_is_refused(scans):
+    with pytest.raises(ValueError, match="column 'image', got a table without it"):
+        VertebraSplitter().split(scans.frame[BOXES])
+
+
 def test_a_column_called_level_is_refused(scans):
     with pytest.raises(ValueError, match="no column 'level'"):
         VertebraSplitter().split(scans.frame.assign(level=1))
@@ -307,6 +312,33 @@ def test_an_estimator_without_probabilities_is_refused(scans):
         model.fit(scans.frame, scans.y)
     with pytest.raises(NotFittedError):
         model.predict(scans.frame)
+
+
+def test_negative_weights_are_refused(scans):
+    with pytest.raises(ValueError, match=r"Negative values .* `sample_weight`"):
+        PatientAggregator(Recorder()).fit(
+            scans.frame, scans.y, sample_weight=-np.ones(24)
+        )
+
+
+def test_a_splitter_of_another_kind_is_refused(scans):
+    with pytest.raises(TypeError, match=r"splitter to be a VertebraSplitter.*got 96"):
+        PatientAggregator(Recorder(), 96).fit(scans.frame, scans.y)
+
+
+def test_a_fitted_estimator_inside_does_not_make_the_whole_fitted(scans):
+    network = small_texture().fit(scans.images, scans.y, tbs=scans.tbs)
+    with pytest.raises(NotFittedError):
+        PatientAggregator(network).predict_tbs(scans.frame)
+
+
+def test_a_fit_that_fails_leaves_the_one_before(scans):
+    model = PatientAggregator(Recorder()).fit(scans.frame, scans.y)
+    before = model.predict_proba(scans.frame)
+    model.set_params(estimator=make_pipeline(VariogramFeatures(), LinearSVC()))
+    with pytest.raises(TypeError, match="predict_proba"):
+        model.fit(scans.frame, scans.y)
+    assert_array_equal(model.predict_proba(scans.frame), before)
 
 
 def test_lengths_that_differ_are_refused(scans):

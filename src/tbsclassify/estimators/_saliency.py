@@ -10,7 +10,10 @@ import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from tbsclassify._pipelines import last_step
 from tbsclassify._scores import class_index
+from tbsclassify._sklearn_compat import BaseSearchCV
+from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._batches import as_tensor
@@ -45,9 +48,9 @@ def saliency(
         Scans, as `model` predicts them.
     target : label, default=None
         Class whose score is explained. None takes degraded bone: the class of the
-        lowest range of TBS where the network has learned TBS, else the last of
-        ``classes_``, as `TBSLabeler` orders them. None for a regressor, whose score
-        is the predicted TBS with its sign changed.
+        lowest range of TBS where the network has learned TBS, else the highest
+        number, as `TBSLabeler` orders them; names have to be told. None for a
+        regressor, whose score is the predicted TBS with its sign changed.
     method : {"integrated_gradients", "gradients"}, default="integrated_gradients"
         Gradients integrated on the way from an even grey to the scan [1]_, or the
         gradient at the scan times the difference to that grey: many times faster, and
@@ -68,7 +71,7 @@ def saliency(
     TypeError
         If `model` does not end in an estimator of this library.
     ValueError
-        If `target` is no class of the model.
+        If `target` is no class of the model, or None where classes are names.
     ImportError
         If captum is not installed.
 
@@ -105,21 +108,24 @@ def saliency(
     check_option(method, "method", ("integrated_gradients", "gradients"))
     check_number(n_steps, "n_steps", low=1, integer=True)
     attribute = _attribution_method(method, n_steps)
-    estimator, X = _last_step_and_its_input(model, X)
-    check_is_fitted(estimator, "net_")
+    estimator = _network_of(model)
     score = _score_of(estimator, target)
-    module, device = estimator.net_.module_, torch.device(estimator.device_)
-    was_training = module.training
-    module.eval()
+    X = _input_of(estimator, model, X)
+    warn_of_spacings(estimator, X)
+    device = torch.device(estimator.device_)
+    parts = list(estimator.net_.module_.modules())
+    were_training = [part.training for part in parts]
+    estimator.net_.module_.eval()
     maps = []
     try:
-        with torch.enable_grad():
+        with torch.inference_mode(mode=False), torch.enable_grad():
             for batch in iter_batches(X, 1):
                 images, _ = check_images(estimator, batch, reset=False)
                 for image in as_tensor(images).to(device, torch.float32):
                     maps.append(attribute(score, image[None]))
     finally:
-        module.train(was_training)
+        for part, was_training in zip(parts, were_training, strict=True):
+            part.training = was_training
     return np.concatenate(maps).astype(np.float32)
 
 
@@ -152,23 +158,31 @@ def _attribution_method(
     return attribute
 
 
-def _last_step_and_its_input(model: Any, X: Any) -> tuple[BaseTBSEstimator, Any]:
-    """Return what a model ends in, and what its earlier steps make of the scans."""
-    while True:
+def _network_of(model: Any) -> BaseTBSEstimator:
+    """Return the fitted estimator that a model ends in, if it holds a network."""
+    estimator = last_step(model)
+    if not isinstance(estimator, BaseTBSEstimator):
+        if isinstance(estimator, BaseSearchCV):
+            check_is_fitted(estimator)
+        raise TypeError(
+            "Expected model to be a TBSPretrainedClassifier, TBSAdHocClassifier or a "
+            "regressor of this library, or a Pipeline or search that ends in one, got "
+            f"{type(estimator).__name__}. If it holds a fitted network, pass that, "
+            "such as model.estimator_."
+        )
+    check_is_fitted(estimator, "net_")
+    return estimator
+
+
+def _input_of(estimator: BaseTBSEstimator, model: Any, X: Any) -> Any:
+    """Return what the steps before its last estimator make of a model's input."""
+    while model is not estimator:
         if isinstance(model, Pipeline):
-            if len(model) > 1:
-                X = model[:-1].transform(X)
+            X = model[:-1].transform(X) if len(model) > 1 else X
             model = model[-1]
-        elif hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
-        elif isinstance(model, BaseTBSEstimator):
-            return model, X
         else:
-            raise TypeError(
-                "Expected model to be a TBSPretrainedClassifier, TBSAdHocClassifier or "
-                "a regressor of this library, or a Pipeline that ends in one, got "
-                f"{type(model).__name__}, which has no network to attribute to pixels."
-            )
+            model = model.best_estimator_
+    return X
 
 
 def _score_of(estimator: Any, target: Any) -> _Score:
@@ -187,8 +201,15 @@ def _score_of(estimator: Any, target: Any) -> _Score:
     ranges = estimator._ranges
     if target is not None:
         k = class_index(target, classes, "target")
+    elif ranges is not None:
+        k = _lowest_class(ranges)
+    elif classes.dtype.kind in "biuf":
+        k = len(classes) - 1
     else:
-        k = len(classes) - 1 if ranges is None else _lowest_class(ranges)
+        raise ValueError(
+            f"Expected target to be one of the classes {classes.tolist()}, got None. "
+            "Names are in no order of severity: name the class to explain."
+        )
 
     def score(images: torch.Tensor) -> torch.Tensor:
         outputs = module(images).double()

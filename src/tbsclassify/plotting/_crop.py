@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils import check_array
 
 from tbsclassify._boxes import LEVELS, check_scans_and_boxes, hull
 from tbsclassify._scans import numbers_in
@@ -45,7 +46,7 @@ class CropDisplay:
     square : ndarray of shape (4,), default=None
         What is cropped, in the same form.
     confidence : dict, default=None
-        Confidence, 0 to 1, by what it is in, for the title.
+        Confidence, 0 to 1, by what it is in, for the title; NaN where unknown.
     saliency : ndarray of shape (crop_height, crop_width), default=None
         Attributions of the crop's pixels, drawn over the square, or over the scan
         where there is none: red for evidence of degraded bone, blue against it.
@@ -96,6 +97,7 @@ class CropDisplay:
         row: int = 0,
         *,
         boxes: ArrayLike | None = None,
+        spacings: ArrayLike | None = None,
         cropper: LumbarCropper | None = None,
         saliency: ArrayLike | None = None,
         **options: Any,
@@ -112,6 +114,9 @@ class CropDisplay:
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \
 default=None
             Boxes of all scans, which take the place of those in a DataFrame.
+        spacings : array-like of shape (n_scans,) or (n_scans, 2), default=None
+            Height and width in mm of the pixels of all scans, for a cropper with
+            `spacing`. They take the place of those in a DataFrame.
         cropper : LumbarCropper, default=None
             Cropper whose square is drawn; None stands for ``LumbarCropper()``.
         saliency : array-like of shape (crop_height, crop_width), default=None
@@ -127,24 +132,26 @@ default=None
         Raises
         ------
         ValueError
-            If there is no such row, or the map does not have the size of the crop.
+            If there is no such row, or the map holds NaN or does not have the size of
+            the crop.
         """
         cropper = LumbarCropper() if cropper is None else cropper
         scans, known = check_scans_and_boxes(X, boxes)
         check_number(row, "row", low=0, high=len(known) - 1, integer=True)
         (image,) = iter_scans([scans[row]])
-        spacings = check_spacings(X)
+        sizes = check_spacings(X, spacings, len(known))
         square = cropper.square_of(
-            image.shape,
-            hull(known[[row]])[0],
-            None if spacings is None else spacings[row],
+            image.shape, hull(known[[row]])[0], None if sizes is None else sizes[row]
         )
+        heat = None
         if saliency is not None:
-            saliency = np.asarray(saliency, dtype=float)
-            if saliency.shape != (cropper.size, cropper.size):
+            heat = np.asarray(
+                check_array(saliency, allow_nd=True, dtype=float, input_name="saliency")
+            )
+            if heat.shape != (cropper.size, cropper.size):
                 raise ValueError(
                     "Expected saliency to have the size of the crop, "
-                    f"{(cropper.size, cropper.size)}, got {saliency.shape}. Pass the "
+                    f"{(cropper.size, cropper.size)}, got {heat.shape}. Pass the "
                     "map of one scan, and the cropper that it was made with."
                 )
         columns = getattr(X, "columns", ())
@@ -153,7 +160,7 @@ default=None
             for name in _CONFIDENCES
             if f"{name}_confidence" in columns
         }
-        display = cls(image, known[row], square, confidence, saliency)
+        display = cls(image, known[row], square, confidence, heat)
         return display.plot(**options)
 
     def plot(self, *, ax: Any = None) -> Self:
@@ -196,7 +203,11 @@ default=None
                 fontsize=LABEL_SIZE,
             )
         confidence = self.confidence or {}
-        texts = [f"{name} {value:.2f}" for name, value in confidence.items()]
+        texts = [
+            f"{name} {value:.2f}"
+            for name, value in confidence.items()
+            if not np.isnan(value)
+        ]
         ax.set_title(", ".join(texts), size=LABEL_SIZE + 1)
         return self
 

@@ -10,6 +10,7 @@ from tbsclassify._scans import mask_column, masks_in, numbers_in
 from tbsclassify._validation import check_number
 
 _NEEDED = ("scan", "level", "excluded")
+_LABELS = np.arange(1, 1 + len(LEVELS))
 
 
 def exclude_vertebrae(
@@ -23,8 +24,8 @@ def exclude_vertebrae(
     Parameters
     ----------
     table : DataFrame
-        Scans with boxes of L1 to L4 in columns, and label maps in a column
-        ``mask``, if there are any. Other columns are kept as they are.
+        Scans with boxes of L1 to L4 in columns, label maps of L1 to L4 (1 to 4) in a
+        column ``mask``, or both. Other columns are kept as they are.
     report : DataFrame
         What `check_vertebrae` returns for the same rows, or any table with columns
         ``scan`` (row number, from 0), ``level`` and ``excluded``.
@@ -34,12 +35,17 @@ def exclude_vertebrae(
     Returns
     -------
     table : DataFrame
-        A copy, with a column ``usable``: whether `min_remaining` vertebrae are left.
+        A copy, with a column ``usable``: whether `min_remaining` vertebrae are left,
+        by their boxes or their labels.
 
     Raises
     ------
+    TypeError
+        If the table is no DataFrame.
     ValueError
-        If the table lacks boxes of L1 to L4, or the report has other rows than it.
+        If the table has neither boxes nor label maps of L1 to L4, the report has
+        scans that it does not have, or an entry of ``excluded`` is neither True nor
+        False.
 
     Warns
     -----
@@ -67,28 +73,35 @@ def exclude_vertebrae(
     ([False, True, False], [True, True, True])
     """
     check_number(min_remaining, "min_remaining", low=0, high=4, integer=True)
-    names = box_columns(table.columns)
-    if not set(names) & set(LEVELS):
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(
+            "Expected table to be a pandas DataFrame of scans, got "
+            f"{type(table).__name__}."
+        )
+    names, name_of_mask = box_columns(table.columns), mask_column(table.columns)
+    if not set(names) & set(LEVELS) and name_of_mask is None:
         raise ValueError(
             "Expected table to have boxes of L1 to L4 in columns L1_top to L4_right, "
-            "got none. Vertebrae are left out by their boxes."
+            "or label maps in a column mask, got neither. Vertebrae are left out by "
+            "them."
         )
     excluded = _marks(report, len(table))
     kept = table.copy()
-    remaining = np.zeros(len(table), dtype=int)
+    left = np.zeros((len(table), len(LEVELS)), dtype=bool)
     for i, level in enumerate(LEVELS):
         if level in names:
             values = numbers_in(table, names[level])
             values[excluded[:, i]] = np.nan
             kept[names[level]] = values
-            remaining += ~np.isnan(values).any(axis=1)
-    name = mask_column(table.columns)
-    if name is not None:
+            left[:, i] = ~np.isnan(values).any(axis=1)
+    if name_of_mask is not None:
         masks = [
-            mask if mask is None else _without(mask, 1 + np.flatnonzero(row))
-            for mask, row in zip(masks_in(table, name), excluded, strict=True)
+            mask if mask is None else _without(mask, _LABELS[row])
+            for mask, row in zip(masks_in(table, name_of_mask), excluded, strict=True)
         ]
-        kept[name] = pd.Series(masks, table.index, dtype=object)
+        kept[name_of_mask] = pd.Series(masks, table.index, dtype=object)
+        left |= [np.isin(_LABELS, [] if mask is None else mask) for mask in masks]
+    remaining = left.sum(axis=1)
     kept["usable"] = remaining >= min_remaining
     unusable = np.flatnonzero(~kept["usable"])
     if unusable.size:
@@ -110,20 +123,34 @@ def _marks(report: pd.DataFrame, n_scans: int) -> np.ndarray:
             f"Expected report to have columns {', '.join(_NEEDED)}, as check_vertebrae "
             f"gives them, got none called {lacking[0]!r}."
         )
-    rows, levels = report["scan"].to_numpy(), report["level"].astype(str).to_numpy()
-    if not np.isin(levels, LEVELS).all():
-        odd = levels[~np.isin(levels, LEVELS)][0]
-        raise ValueError(f"Expected levels {', '.join(LEVELS)} in report, got {odd!r}.")
-    if len(rows) and (rows.min() < 0 or rows.max() >= n_scans):
+    levels = [str(level) for level in report["level"].to_list()]
+    odd_levels = [level for level in levels if level not in LEVELS]
+    if odd_levels:
+        raise ValueError(
+            f"Expected levels {', '.join(LEVELS)} in report, got {odd_levels[0]!r}."
+        )
+    rows, marks = numbers_in(report, ["scan"])[:, 0], report["excluded"].to_list()
+    odd_rows = rows[~np.isin(rows, np.arange(n_scans))]
+    if odd_rows.size:
         raise ValueError(
             f"Expected report to have rows of scans 0 to {n_scans - 1}, as table has "
-            f"{n_scans}, got scan {rows.max()}. Make it from the same table."
+            f"{n_scans}, got scan {odd_rows[0]:g}. Make it from the same table."
+        )
+    unclear = [i for i, mark in enumerate(marks) if not _is_decided(mark)]
+    if unclear:
+        raise ValueError(
+            "Expected excluded in report to be True or False, got "
+            f"{marks[unclear[0]]!r} in row {unclear[0]}, one of {len(unclear)}. Decide "
+            "on these vertebrae."
         )
     excluded = np.zeros((n_scans, len(LEVELS)), dtype=bool)
-    marked = report["excluded"].to_numpy(dtype=bool)
-    columns = [LEVELS.index(level) for level in levels[marked]]
-    excluded[rows[marked].astype(int), columns] = True
+    for row, level, mark in zip(rows.astype(int), levels, marks, strict=True):
+        excluded[row, LEVELS.index(level)] |= bool(mark)
     return excluded
+
+
+def _is_decided(mark: object) -> bool:
+    return isinstance(mark, bool | np.bool_ | int | float) and mark in (0, 1)
 
 
 def _without(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:

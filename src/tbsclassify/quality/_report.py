@@ -13,7 +13,13 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from tbsclassify._boxes import LEVELS, check_scans_and_boxes
-from tbsclassify._scans import mask_column, masks_in, numbers_in, plain_name
+from tbsclassify._scans import (
+    mask_column,
+    masks_in,
+    numbers_in,
+    plain_name,
+    scans_of,
+)
 from tbsclassify._spacing import check_spacings
 from tbsclassify.images import iter_scans
 from tbsclassify.quality._limits import (
@@ -78,7 +84,7 @@ def check_scans(
         ``cobb_angle`` (at most 10 degrees)
             Angle between the upper and the lower end of a parabola along the bright
             column of the spine, between the outer ones of three vertebrae at least.
-            Scoliosis begins at 10 degrees.
+            Scoliosis begins at 10 degrees. Angles beyond some 35 come out too small.
         ``rotation`` (at most 0.08)
             Distance of the spinous processes from the middle of the vertebrae, as a
             share of their width.
@@ -200,10 +206,11 @@ def check_vertebrae(
             Share of the box in the largest area that is brighter than nearly all
             pixels of the other vertebrae, or saturated.
         ``excluded``
-            Whether the vertebra is not in view, or passes a limit. Change it where
-            you see otherwise, before `exclude_vertebrae`.
+            Whether there is a reason to leave the vertebra out. Change it where you
+            see otherwise, before `exclude_vertebrae`.
         ``reasons``
-            Why, as text.
+            The checks that the vertebra does not pass, or that its box reaches the
+            border of the scan, as text.
 
     See Also
     --------
@@ -271,6 +278,9 @@ def _iter_checked(
     X: Any, boxes: ArrayLike | None, spacings: ArrayLike | None
 ) -> Iterator[_Scan]:
     """Yield scans, those that cannot be read with the reason in place of pixels."""
+    pixels = scans_of(X)
+    if isinstance(pixels, np.ndarray) and pixels.ndim > 2:
+        X = list(pixels)  # each is checked by itself
     scans, known = check_scans_and_boxes(X, boxes)
     n_scans, n_boxes = known.shape[:2]
     if n_boxes not in (1, len(LEVELS)):
@@ -298,14 +308,18 @@ def _read(scan: Any) -> tuple[np.ndarray | None, str]:
     """Return a scan, or why there is none, without the name of its file."""
     is_path = isinstance(scan, str | os.PathLike)
     try:
-        return next(iter_scans([scan])), ""
+        pixels = next(iter_scans([scan]))
     except FileNotFoundError:
         return None, "not readable: there is no such file"
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:  # whose text names the file with its folder
+        return None, f"not readable: {error.strerror or type(error).__name__}"
+    except (ValueError, TypeError) as error:
         if is_path:
             text = str(error).removeprefix(Path(scan).name).strip(" :.")
             return None, f"not readable: {text}"
         return None, "not readable: no 2-D array of finite grey levels"
+    # SciPy's filters know no half precision.
+    return (pixels.astype(np.float64) if pixels.dtype.kind == "f" else pixels), ""
 
 
 def _with_outlines(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -77,6 +77,7 @@ def describe_spine(
         Height and width of a pixel in mm; NaN stands for square ones.
     """
     known = boxes[~np.isnan(boxes).any(axis=1)]
+    known = known[known[:, 0].argsort()]  # L1 is below L4 in a scan upside down
     numbers = {"cobb_angle": np.nan, "rotation": np.nan, "off_centre": np.nan}
     if len(known):
         column = known[:, [1, 3]].mean()

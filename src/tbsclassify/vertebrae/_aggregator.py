@@ -64,10 +64,15 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     vertebrae of a scan are alike. So four times as many rows are not four times as
     many data.
 
-    The estimator always gets `groups`, so that whatever it holds out contains whole
-    scans, and whole patients where they are known. It gets `sample_weight` and `tbs`
-    if its `fit` takes them; ``set_fit_request(tbs=False)`` on it keeps them from it.
-    This is so with metadata routing and without.
+    The estimator gets `groups`, `sample_weight` and `tbs` if its `fit` takes them;
+    ``set_fit_request(tbs=False)`` on it keeps them from it. This is so with metadata
+    routing and without. With routing, steps of a Pipeline before the last that take
+    `sample_weight`, too, such as StandardScaler, have to be told by a request.
+
+    By `groups`, networks hold out whole scans, and whole patients where they are
+    known, and so does a search inside whose `cv` is a `GroupKFold`. Other splits of
+    vertebrae part those of a scan. So put `CalibratedClassifierCV` and
+    `TunedThresholdClassifierCV`, which do not take `groups`, around the aggregator.
 
     Examples
     --------
@@ -132,17 +137,19 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the estimator has no `predict_proba`, or `sample_weight` is given and
-            its `fit` takes none.
+            If the estimator has no `predict_proba`, `sample_weight` is given and its
+            `fit` takes none, or the splitter is none.
         ValueError
-            If lengths differ; if a scan has too few vertebrae, or anything else that
-            `VertebraSplitter.split` refuses.
+            If lengths differ; if a weight is negative; if a scan has too few vertebrae,
+            or anything else that `VertebraSplitter.split` refuses.
         """
         y = check_labels(y)
         check_consistent_length(X, y)
         given: dict[str, Any] = {"groups": patient_ids(groups, len(y))}
         if sample_weight is not None:
-            given["sample_weight"] = check_sample_weight(sample_weight, y)
+            given["sample_weight"] = check_sample_weight(
+                sample_weight, y, ensure_non_negative=True
+            )
         if tbs is not None:
             given["tbs"] = check_tbs(tbs, len(y))
         estimator = clone(self.estimator)
@@ -159,15 +166,14 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         metadata = fit_metadata(
             estimator, **{name: values[scan] for name, values in given.items()}
         )
-        self.estimator_ = estimator.fit(vertebrae, y[scan], **metadata)
-        if not hasattr(self.estimator_, "predict_proba"):
-            del self.estimator_
+        estimator.fit(vertebrae, y[scan], **metadata)
+        if not hasattr(estimator, "predict_proba"):
             raise TypeError(
                 "Expected estimator to have predict_proba, whose mean over vertebrae "
                 f"is taken, got {estimator!r}. Wrap it in CalibratedClassifierCV, or "
                 "set what makes it give probabilities."
             )
-        self.classes_ = self.estimator_.classes_
+        self.estimator_, self.classes_ = estimator, estimator.classes_
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -236,6 +242,7 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         tbs : ndarray of shape (n_scans,)
             Predicted TBS.
         """
+        check_is_fitted(self, "estimator_")
         vertebrae, scan = self._split(X)
         return _means(self.estimator_.predict_tbs(vertebrae), scan)
 
@@ -261,6 +268,10 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _split(self, X: Any) -> tuple[pd.DataFrame, np.ndarray]:
         splitter = VertebraSplitter() if self.splitter is None else self.splitter
+        if not isinstance(splitter, VertebraSplitter):
+            raise TypeError(
+                f"Expected splitter to be a VertebraSplitter or None, got {splitter!r}."
+            )
         return splitter.split(X)
 
     def __sklearn_tags__(self) -> Any:

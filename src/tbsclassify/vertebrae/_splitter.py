@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from tbsclassify._boxes import BOX_SIDES, LEVELS, box_columns, check_boxes
-from tbsclassify._scans import mask_column, masks_in, numbers_in
+from tbsclassify._scans import mask_column, masks_in, numbers_in, scans_of
 from tbsclassify._squares import Resample
 from tbsclassify._validation import check_number
 from tbsclassify.cropping import LumbarCropper
@@ -99,7 +99,8 @@ default="bilinear"
             Scans, as `LumbarCropper` takes them. In a table boxes are in columns
             ``L1_top``, ``L1_left``, ``L1_bottom``, ``L1_right`` and so on to
             ``L4_right``; pixel sizes may be in columns ``row_spacing`` and
-            ``column_spacing``, and label maps in a column ``mask``.
+            ``column_spacing``, and label maps of L1 to L4 (1 to 4) in a column
+            ``mask``.
         boxes : array-like of shape (n_scans, 4, 4), default=None
             Boxes of L1 to L4 as (top, left, bottom, right) in pixels, ends
             exclusive, NaN where not known or excluded. They take the place of those
@@ -131,7 +132,7 @@ default="bilinear"
             differ by more than 2 % and `spacing` is None.
         """
         check_number(self.min_vertebrae, "min_vertebrae", low=1, high=4, integer=True)
-        images = list(iter_scans(X))
+        images = list(iter_scans(_scans_alone(X)))
         boxes = _boxes_by_level(X, boxes, len(images))
         known = ~np.isnan(boxes).any(axis=2)
         self._check_enough(known)
@@ -160,6 +161,16 @@ default="bilinear"
             f"{few[:10].tolist()}. Leave these scans out, or give the missing boxes"
             f"{advice}."
         )
+
+
+def _scans_alone(X: Any) -> Any:
+    scans = scans_of(X)
+    if hasattr(scans, "columns"):
+        raise ValueError(
+            "Expected X to have its scans or their paths in a column 'image', got a "
+            "table without it. Add it, or pass scans and boxes by themselves."
+        )
+    return scans
 
 
 def _boxes_by_level(X: Any, boxes: ArrayLike | None, n_scans: int) -> np.ndarray:
