@@ -428,6 +428,25 @@ def test_vertebrae_that_only_a_label_map_shows_are_excluded_and_counted(scans, r
     assert 1 not in table["mask"][0]
 
 
+def test_a_map_of_the_whole_spine_tells_only_where_it_is(scans):
+    whole = scans.frame[["image"]].assign(mask=list(scans.masks > 0))
+    report = check_scans(whole)
+    assert report["off_centre"].notna().all()
+    assert report[["n_in_view", "height_ratio"]].isna().all(axis=None)
+
+
+def test_a_map_of_the_whole_spine_loses_what_is_in_excluded_boxes(scans, reports):
+    report = reports[1].assign(excluded=False)
+    report.loc[0, "excluded"] = True  # L1 of scan 0, whose label would be 1
+    frame = scans.frame.assign(mask=list(scans.masks > 0))
+    table = exclude_vertebrae(frame, report)
+    second, kept = int(scans.boxes[0, 1, 0]) + 1, table["mask"][0]
+    assert_array_equal(kept[second:], scans.masks[0, second:] > 0)
+    first = scans.boxes[0, 0].round().astype(int)
+    assert not kept[first[0] + 1 : first[2] - 1, first[1] + 1 : first[3] - 1].any()
+    assert table["usable"].all()
+
+
 def test_a_table_without_vertebrae_is_refused(scans, reports):
     with pytest.raises(ValueError, match="Expected table to have boxes"):
         exclude_vertebrae(scans.frame[["image"]], reports[1])

@@ -8,6 +8,7 @@ import pandas as pd
 from tbsclassify._boxes import LEVELS, box_columns
 from tbsclassify._scans import mask_column, masks_in, numbers_in
 from tbsclassify._validation import check_number
+from tbsclassify.texture._regions import window_of_box
 
 _NEEDED = ("scan", "level", "excluded")
 _LABELS = np.arange(1, 1 + len(LEVELS))
@@ -28,7 +29,7 @@ def exclude_vertebrae(
         column ``mask``, or both. Other columns are kept as they are.
     report : DataFrame
         What `check_vertebrae` returns for the same rows, or any table with columns
-        ``scan`` (row number, from 0), ``level`` and ``excluded``.
+        ``scan`` (row number in `table`, from 0), ``level`` and ``excluded``.
     min_remaining : int, default=2
         Vertebrae that a scan must have left to be usable.
 
@@ -87,20 +88,20 @@ def exclude_vertebrae(
         )
     excluded = _marks(report, len(table))
     kept = table.copy()
-    left = np.zeros((len(table), len(LEVELS)), dtype=bool)
+    boxes = np.full((len(table), len(LEVELS), 4), np.nan)
     for i, level in enumerate(LEVELS):
         if level in names:
-            values = numbers_in(table, names[level])
-            values[excluded[:, i]] = np.nan
-            kept[names[level]] = values
-            left[:, i] = ~np.isnan(values).any(axis=1)
+            boxes[:, i] = numbers_in(table, names[level])
+            unmarked = ~excluded[:, [i]]
+            kept[names[level]] = np.where(unmarked, boxes[:, i], np.nan)
+    left = ~np.isnan(boxes).any(axis=2) & ~excluded
     if name_of_mask is not None:
-        masks = [
-            mask if mask is None else _without(mask, _LABELS[row])
-            for mask, row in zip(masks_in(table, name_of_mask), excluded, strict=True)
-        ]
+        masks = masks_in(table, name_of_mask)
+        for i, mask in enumerate(masks):
+            if mask is not None:
+                masks[i], labelled = _without(np.asarray(mask), excluded[i], boxes[i])
+                left[i] |= labelled
         kept[name_of_mask] = pd.Series(masks, table.index, dtype=object)
-        left |= [np.isin(_LABELS, [] if mask is None else mask) for mask in masks]
     remaining = left.sum(axis=1)
     kept["usable"] = remaining >= min_remaining
     unusable = np.flatnonzero(~kept["usable"])
@@ -153,6 +154,17 @@ def _is_decided(mark: object) -> bool:
     return isinstance(mark, bool | np.bool_ | int | float) and mark in (0, 1)
 
 
-def _without(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    mask = np.asarray(mask)
-    return np.where(np.isin(mask, labels), mask.dtype.type(0), mask)
+def _without(
+    mask: np.ndarray, excluded: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a map without some vertebrae, and which have a label in it.
+
+    A map of 0 and 1 is one of the whole spine: what is in their boxes is taken out.
+    """
+    if mask.max(initial=0) > 1:
+        mask = np.where(np.isin(mask, _LABELS[excluded]), mask.dtype.type(0), mask)
+        return mask, np.isin(_LABELS, mask)
+    mask = mask.copy()
+    for box in boxes[excluded]:
+        mask[window_of_box(box, mask.shape, 0)] = 0
+    return mask, np.zeros(len(LEVELS), dtype=bool)
