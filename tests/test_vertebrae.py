@@ -158,9 +158,19 @@ def test_a_label_map_keeps_the_vertebra_alone(scans):
 
 
 def test_a_level_that_a_label_map_lacks_has_no_map(scans):
-    masks = [np.where(mask == 1, 1, 0) for mask in scans.masks]
+    masks = [np.where(mask == 2, 2, 0) for mask in scans.masks]
     vertebrae, _ = VertebraSplitter().split(scans.frame.assign(mask=masks))
-    assert [mask is None for mask in vertebrae["mask"][:4]] == [False, True, True, True]
+    assert [mask is None for mask in vertebrae["mask"][:4]] == [True, False, True, True]
+
+
+def test_of_a_map_of_the_whole_spine_a_vertebra_keeps_what_is_in_its_box(scans):
+    whole = scans.frame.assign(mask=list((scans.masks > 0).astype(np.uint8)))
+    vertebrae, _ = VertebraSplitter().split(whole.iloc[:1])
+    by_label, _ = VertebraSplitter().split(
+        scans.frame.assign(mask=list(scans.masks)).iloc[:1]
+    )
+    for one, other in zip(vertebrae["mask"], by_label["mask"], strict=True):
+        assert (one > 0).sum() == pytest.approx((other > 0).sum(), rel=0.15)
 
 
 def test_features_of_a_row_are_those_of_its_vertebra(scans):

@@ -13,6 +13,7 @@ from tbsclassify._squares import Resample
 from tbsclassify._validation import check_number
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.images import iter_scans
+from tbsclassify.texture._regions import window_of_box
 
 
 class VertebraSplitter(BaseEstimator):
@@ -99,8 +100,8 @@ default="bilinear"
             Scans, as `LumbarCropper` takes them. In a table boxes are in columns
             ``L1_top``, ``L1_left``, ``L1_bottom``, ``L1_right`` and so on to
             ``L4_right``; pixel sizes may be in columns ``row_spacing`` and
-            ``column_spacing``, and label maps of L1 to L4 (1 to 4) in a column
-            ``mask``.
+            ``column_spacing``, and label maps of L1 to L4 (1 to 4), or of 0 and 1
+            for the whole spine, in a column ``mask``.
         boxes : array-like of shape (n_scans, 4, 4), default=None
             Boxes of L1 to L4 as (top, left, bottom, right) in pixels, ends
             exclusive, NaN where not known or excluded. They take the place of those
@@ -146,7 +147,8 @@ default="bilinear"
         vertebrae["level"] = level + 1
         mask = mask_column(vertebrae.columns)
         if mask is not None:
-            vertebrae[mask] = _masks_of_level(masks_in(vertebrae, mask), level + 1)
+            maps = masks_in(vertebrae, mask)
+            vertebrae[mask] = _masks_of_level(maps, level + 1, boxes[scan, level])
         cropper = LumbarCropper(self.size, spacing=self.spacing, resample=self.resample)
         return cropper.transform_table(vertebrae), scan
 
@@ -216,10 +218,19 @@ def _table_of(X: Any, images: list[np.ndarray]) -> pd.DataFrame:
     return X.assign(image=pixels)
 
 
-def _masks_of_level(masks: list[Any], level: np.ndarray) -> pd.Series:
-    """Keep one label of each map; None, so that the box counts, where it is absent."""
+def _masks_of_level(
+    masks: list[Any], level: np.ndarray, boxes: np.ndarray
+) -> pd.Series:
+    """Keep one label of each map; None, so that the box counts, where it is absent.
+
+    Of a map of the whole spine, 0 and 1, what is in the box is kept.
+    """
     kept: list[Any] = []
-    for mask, label in zip(masks, level.tolist(), strict=True):
+    for mask, label, box in zip(masks, level.tolist(), boxes, strict=True):
         own = None if mask is None else np.asarray(mask) == label
+        if own is not None and np.max(mask, initial=0) <= 1:
+            window = window_of_box(box, own.shape, 0)
+            own = np.zeros(own.shape, dtype=bool)
+            own[window] = np.asarray(mask)[window] == 1
         kept.append(None if own is None or not own.any() else np.where(own, mask, 0))
     return pd.Series(kept, dtype=object)
