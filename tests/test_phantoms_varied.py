@@ -120,7 +120,7 @@ def test_l1_to_l4_lie_within_every_frame(phantoms):
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("width", 0.24, 0.38), ("spacing", 0.13, 0.185), ("top", 0.05, 0.30)],
+    [("width", 0.24, 0.38), ("spacing", 0.13, 0.185), ("top", 0.08, 0.30)],
 )
 def test_geometry_spreads_over_that_of_real_scans(phantoms, name, low, high):
     top, left, bottom, right = np.moveaxis(phantoms.boxes, -1, 0)
