@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.stats import median_abs_deviation
 
 from tbsclassify.datasets import make_dxa_phantoms
 from tbsclassify.localization._decode import (
@@ -117,12 +118,20 @@ def habits_of(
     trust: float,
     usual: Habits | None = None,
 ) -> Habits:
-    """Return how scans are framed, drawn towards what is usual where they are few."""
+    """Return how scans are framed, drawn towards what is usual where they are few.
+
+    Means and deviations are robust ones: a few scans may show another region.
+    """
     edges = np.stack(
         [_edges(picture, given) for picture, given in zip(pictures, boxes, strict=True)]
     )
     middle, spacing = edges[:, [0, -1]].mean(axis=1), np.ptp(edges, axis=1) / N_LEVELS
-    seen = np.array([middle.mean(), middle.std(), spacing.mean(), spacing.std()])
+    seen = np.ravel(
+        [
+            (np.median(x), median_abs_deviation(x, scale="normal"))
+            for x in (middle, spacing)
+        ]
+    )
     if usual is not None:
         share = len(edges) / (len(edges) + _PRIOR_SCANS)
         seen = share * seen + (1 - share) * np.array(usual[:-1])
