@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from tbsclassify._scans import numbers_in, plain_name, scans_of
+from tbsclassify._scans import numbers_in, plain_name, scans_of, set_columns
 
 # Corners of a box in pixels: the first row and column inside it and the first
 # row and column after it.
@@ -166,3 +167,22 @@ def boxes_of_table(table: Any) -> np.ndarray | None:
         no_level = np.isnan(np.concatenate(boxes, axis=1)).all(axis=1, keepdims=True)
         boxes[0] = np.where(no_level, numbers_in(table, names[""]), boxes[0])
     return np.stack(boxes, axis=1)
+
+
+def put_boxes(table: pd.DataFrame, boxes: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
+    """Return a table with the boxes of L1-L4 (n_rows, 4, 4) in some of its rows.
+
+    Other rows keep theirs, and columns their names. Columns that are not there are
+    added, ``L1_top`` to ``L4_right``.
+    """
+    columns = box_columns(table.columns)
+    table = table.copy()
+    for level, found in zip(LEVELS, boxes.swapaxes(0, 1), strict=True):
+        if level in columns:
+            names, values = columns[level], numbers_in(table, columns[level])
+        else:
+            names = [f"{level}_{side}" for side in BOX_SIDES]
+            values = np.full((len(table), len(BOX_SIDES)), np.nan)
+        if level not in columns or rows.any():
+            set_columns(table, names, np.where(rows[:, np.newaxis], found, values))
+    return table

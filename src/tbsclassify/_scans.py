@@ -150,6 +150,23 @@ def plain_name(name: Any) -> str:
     return re.sub(r"[\W_]+", "", str(name)).lower()
 
 
+def check_table(table: Any) -> None:
+    """Refuse what is not a pandas table with scans in a column ``image``."""
+    if not isinstance(table, pd.DataFrame):
+        kind = type(table)
+        raise TypeError(
+            "Expected table to be a pandas DataFrame, got a "
+            f"{kind.__module__.partition('.')[0]}.{kind.__name__}. Make a pandas "
+            "DataFrame of it, or use transform, which takes other forms of scans."
+        )
+    if "image" not in table.columns:
+        scans_of(table)  # which knows other names that may have been meant
+        raise ValueError(
+            "Expected table to have its scans or their paths in a column 'image', got "
+            f"columns {[*table.columns[:10]]}. Rename the column that holds them."
+        )
+
+
 def mask_column(columns: Iterable[Any]) -> Any:
     """Find the column of a table that holds label maps, or None."""
     names = [name for name in columns if plain_name(name) == "mask"]
@@ -183,6 +200,15 @@ def numbers_in(table: Any, names: list[Any]) -> np.ndarray:
             "as load_scans does; two numbers are two columns."
         )
     return numbers.T
+
+
+def set_columns(table: pd.DataFrame, names: list[Any], values: np.ndarray) -> None:
+    """Set columns of a table in place, one by one.
+
+    Together, pandas refuses them where other columns share a name.
+    """
+    for name, column in zip(names, values.T, strict=True):
+        table[name] = column
 
 
 def _image_column(table: Any) -> Any:

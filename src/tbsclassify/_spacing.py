@@ -148,7 +148,7 @@ def warn_of_mixed_spacings(X: Any, spacings: np.ndarray | None = None) -> None:
         "them to one with LumbarCropper(spacing=...), whose transform_table keeps the "
         "boxes, or keep scans of one size.",
         UserWarning,
-        stacklevel=_level_of_caller(),
+        stacklevel=level_of_caller(),
     )
 
 
@@ -183,7 +183,7 @@ def warn_of_spacings(
         f"{_shown(fitted)} mm. Texture changes with the size of pixels: bring all "
         "scans to one with LumbarCropper(spacing=...), those of the fit and others.",
         UserWarning,
-        stacklevel=_level_of_caller(),
+        stacklevel=level_of_caller(),
     )
 
 
@@ -199,7 +199,7 @@ def _shown(spacing: np.ndarray) -> str:
     return height if height == width else f"{height} x {width}"
 
 
-def _level_of_caller() -> int:
+def level_of_caller() -> int:
     """Level, for who calls this, of the first frame outside of the libraries."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and _is_of_library(frame.f_globals):

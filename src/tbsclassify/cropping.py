@@ -1,17 +1,30 @@
 """Crop scans to a square around the vertebrae L1 to L4."""
 
 import warnings
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from tbsclassify._boxes import box_columns, check_scans_and_boxes, hull
-from tbsclassify._scans import mask_column, masks_in, numbers_in
+from tbsclassify._boxes import (
+    LEVELS,
+    box_columns,
+    check_scans_and_boxes,
+    hull,
+    put_boxes,
+)
+from tbsclassify._scans import (
+    check_table,
+    mask_column,
+    masks_in,
+    numbers_in,
+    set_columns,
+)
 from tbsclassify._spacing import (
     MILLIMETRES,
     check_spacings,
+    level_of_caller,
     remember_spacing,
     spacing_columns,
     warn_of_spacings,
@@ -239,7 +252,7 @@ default=None
             than half of its scan's height; without `spacing`, if pixel sizes are
             known to differ by more than 2 %, or from those of the fit.
         """
-        return self._crop(X, boxes, spacings)[0]
+        return self._crop(X, boxes, spacings).images
 
     def transform_table(self, table: pd.DataFrame) -> pd.DataFrame:
         """Crop the scans of a table, and move what it says of them along.
@@ -257,8 +270,16 @@ default=None
         -------
         table : pandas.DataFrame
             The same rows and columns, with crops, boxes and label maps in pixels of
-            the crops, and the crops' pixel sizes. Boxes are cut at the border of the
-            crop, and NaN where nothing is left. Maps take the nearest label.
+            the crops, and the crops' pixel sizes. With ``boxes="auto"`` it has the
+            boxes that were found, too. Boxes are cut at the border of the crop, and
+            NaN where nothing is left. Maps take the nearest label.
+
+        Raises
+        ------
+        ValueError
+            As `transform`, and if there is no column ``image``.
+        TypeError
+            If `table` is not a pandas DataFrame.
 
         See Also
         --------
@@ -282,12 +303,10 @@ default=None
         ...     FunctionTransformer(cropper.transform_table), make_texture_classifier()
         ... )
         """
-        if not isinstance(table, pd.DataFrame):
-            raise TypeError(
-                "Expected table to be a pandas DataFrame, got "
-                f"{type(table).__name__}. Use transform for other forms of scans."
-            )
-        crops, centers, scales = self._crop(table, None, None)
+        check_table(table)
+        crops, centers, scales, found = self._crop(table, None, None)
+        if found is not None:
+            table = put_boxes(table, found, ~np.isnan(found).all(axis=(1, 2)))
         placed = list(zip(centers, scales, strict=True))
         corners = np.stack([square_at(one, self.size, by)[:2] for one, by in placed])
         cropped = table.assign(image=pd.Series(list(crops), table.index, dtype=object))
@@ -296,10 +315,11 @@ default=None
             boxes = (boxes - corners[:, np.newaxis]) * scales[:, np.newaxis]
             boxes = boxes.clip(0, self.size).reshape(-1, 4)
             boxes[(boxes[:, 2:] <= boxes[:, :2]).any(axis=1)] = np.nan
-            cropped[names] = boxes
+            set_columns(cropped, names, boxes)
         sizes = spacing_columns(table.columns)
         if sizes is not None:
-            cropped[list(sizes)] = numbers_in(table, list(sizes)) / scales
+            names = list(sizes)
+            set_columns(cropped, names, numbers_in(table, names) / scales)
         name = mask_column(table.columns)
         if name is not None:
             masks = [
@@ -372,13 +392,14 @@ default=None
 
     def _crop(
         self, X: Any, boxes: ArrayLike | None, spacings: ArrayLike | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the crops, and of each its centre and scales along both axes."""
+    ) -> "_Crops":
+        """Cut out the crops."""
         self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
-        boxes = hull(boxes)
+        boxes, found = hull(boxes), None
         if self.boxes == "auto":
-            boxes = self._find_boxes(scans, boxes)
+            found = self._find_boxes(scans, boxes)
+            boxes = np.where(np.isnan(boxes), hull(found), boxes)
         spacings = self._check_spacings(X, spacings, len(boxes))
         if self.spacing is None:
             warn_of_spacings(self, X, spacings)
@@ -402,20 +423,20 @@ default=None
                 fill=self.fill,
             )
         self._warn(len(boxes), cut_off, narrow)
-        return crops, centers, scales
+        return _Crops(crops, centers, scales, found)
 
-    def _find_boxes(self, scans: Any, boxes: np.ndarray) -> np.ndarray:
-        """Return the hulls of L1-L4, found where they are not known."""
+    def _find_boxes(self, scans: Any, known: np.ndarray) -> np.ndarray:
+        """Return boxes of L1-L4 (n, 4, 4), found where none is known, NaN elsewhere."""
         from tbsclassify.localization import LumbarLocalizer
 
-        unknown = np.flatnonzero(np.isnan(boxes).any(axis=1))
+        unknown = np.flatnonzero(np.isnan(known).any(axis=1))
+        boxes = np.full((len(known), len(LEVELS), 4), np.nan)
         if not unknown.size:
             return boxes
         found = LumbarLocalizer().locate([scans[i] for i in unknown])
         confidence = np.minimum(found.level_confidence, found.place_confidence)
         unsure = confidence < self.min_confidence
-        boxes = boxes.copy()
-        boxes[unknown] = hull(found.boxes)
+        boxes[unknown] = found.boxes
         if not unsure.any():
             return boxes
         problem = (
@@ -424,15 +445,16 @@ default=None
             f"{unknown[unsure][:10].tolist()}."
         )
         remedy = (
-            "Look at them with LumbarLocalizer, give their boxes, fit the localizer on "
-            "boxes of some twenty of your scans, or lower min_confidence."
+            "Look at what LumbarLocalizer().transform_table finds with CropDisplay, "
+            "give their boxes, fit the localizer on boxes of some twenty of your "
+            "scans, or lower min_confidence."
         )
         if self.unsure == "raise":
             raise ValueError(f"{problem} {remedy}")
         if self.unsure == "centre":
             boxes[unknown[unsure]] = np.nan
             remedy = f"They are cropped around their centre. {remedy}"
-        warnings.warn(f"{problem} {remedy}", UserWarning, stacklevel=4)
+        warnings.warn(f"{problem} {remedy}", UserWarning, stacklevel=level_of_caller())
         return boxes
 
     def _crop_mask(
@@ -504,6 +526,12 @@ default=None
         check_number(self.margin, "margin", low=0)
         check_option(self.resample, "resample", RESAMPLING)
         check_number(self.fill, "fill")
+        if not isinstance(self.boxes, str):
+            raise TypeError(
+                'Expected boxes of the constructor to be "given" or "auto", got '
+                f"{type(self.boxes).__name__}. Pass boxes of scans to fit and "
+                "transform, or in a table."
+            )
         check_option(self.boxes, "boxes", ("given", "auto"))
         check_option(self.unsure, "unsure", ("warn", "raise", "centre"))
         check_number(self.min_confidence, "min_confidence", low=0, high=1)
@@ -516,12 +544,21 @@ default=None
             warnings.warn(
                 f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=level_of_caller(),
             )
         if narrow:
             warnings.warn(
                 f"{narrow} of {n_scans} crops, without a box, show less than half of "
                 f"their scan's height. Give boxes. {remedy}",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=level_of_caller(),
             )
+
+
+class _Crops(NamedTuple):
+    """Crops, and where they lie in their scans."""
+
+    images: np.ndarray  # (n, size, size)
+    centers: np.ndarray  # (n, 2) in pixels of the scan
+    scales: np.ndarray  # (n, 2) pixels of the crop for one of the scan
+    found: np.ndarray | None  # (n, 4, 4) what a localizer found, NaN elsewhere

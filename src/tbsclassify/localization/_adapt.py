@@ -37,6 +37,9 @@ _SITE_C, _TRUST = 1e-4, 0.2  # of the level model, learned from few scans
 _PRIOR_SCANS = 5  # that the shipped habits count for
 
 
+# Gradients are needed even if the caller has switched them off.
+@torch.inference_mode(False)
+@torch.enable_grad()
 def adapt(
     knowledge: Knowledge,
     pictures: list[Picture],

@@ -12,10 +12,12 @@ from sklearn.utils import Bunch
 from tbsclassify._boxes import (
     BOX_SIDES,
     LEVELS,
-    box_columns,
     boxes_of_table,
+    check_boxes,
     check_scans_and_boxes,
+    put_boxes,
 )
+from tbsclassify._scans import check_table, numbers_in
 from tbsclassify._validation import check_number, check_option, check_random_seed
 from tbsclassify.images import iter_scans
 from tbsclassify.localization._adapt import adapt
@@ -113,9 +115,10 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         y : None
             Ignored.
         boxes : array-like of shape (n_scans, 4, 4), default=None
-            Boxes of L1 to L4 as (top, left, bottom, right) in pixels. Scans of
-            which one is NaN are left out. None, as in a Pipeline that is fitted on a
-            target alone, learns nothing.
+            Boxes of L1 to L4 as (top, left, bottom, right) in pixels. None takes
+            those of a table, as in `transform_table`. Scans in which a level is
+            NaN are left out. Where there are no boxes at all, nothing is learned,
+            and what an earlier fit has learned is dropped.
 
         Returns
         -------
@@ -125,7 +128,8 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a scan is not readable, boxes have no meaning, or fewer than five
+            If a scan is not readable; if boxes have no meaning, do not follow each
+            other from L1 down to L4, or lie beside their scan; or if fewer than five
             scans have boxes of all four vertebrae.
 
         Examples
@@ -140,14 +144,14 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         self._check_parameters()
         seed = check_random_seed(self.random_state)
         scans, given = check_scans_and_boxes(X, boxes)
-        if boxes is None:
+        if boxes is None and np.isnan(given).all():
             for name in vars(self).keys() & {"knowledge_", "margins_", "n_scans_"}:
                 delattr(self, name)
             return self
         if given.shape[1] != len(LEVELS):
             raise ValueError(
                 "Expected boxes of L1, L2, L3 and L4, of shape (n_scans, 4, 4), got "
-                f"{np.shape(boxes)}. One box of the whole does not tell the levels."
+                f"{given.shape}. One box of the whole does not tell the levels."
             )
         known = ~np.isnan(given).any(axis=(1, 2))
         if known.sum() < 5:
@@ -156,13 +160,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
                 f"{known.sum()}. Box more scans, some twenty, or use the localizer "
                 "without fit."
             )
-        pictures = [
-            prepare_scan(scan)
-            for scan, wanted in zip(
-                iter_scans(scans, one_depth=False), known, strict=True
-            )
-            if wanted
-        ]
+        pictures = list(_pictures_of(scans, given, known))
         self.knowledge_, self.margins_ = adapt(
             shipped_knowledge(), pictures, given[known], self.max_steps, seed
         )
@@ -260,7 +258,8 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         """Put boxes and confidences beside the scans of a table.
 
         Boxes that the table has are kept: those of somebody who has looked count
-        more. So levels are corrected in the table, and it is passed again.
+        more. A scan is looked for only where none of its levels and no box of the
+        whole is known.
 
         Parameters
         ----------
@@ -272,8 +271,16 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         -------
         table : pandas.DataFrame
             The same rows and columns, with columns ``L1_top`` to ``L4_right``,
-            ``level_confidence`` and ``place_confidence``. Confidences are NaN where
-            the boxes were known.
+            ``level_confidence`` and ``place_confidence``. Where boxes were known,
+            confidences stay as they were, NaN if there were none.
+
+        Raises
+        ------
+        ValueError
+            If there is no column ``image``, a scan is not readable, or boxes have
+            no meaning.
+        TypeError
+            If `table` is not a pandas DataFrame.
 
         Examples
         --------
@@ -287,30 +294,19 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         ...     make_texture_classifier(),
         ... )
         """
-        if not isinstance(table, pd.DataFrame):
-            raise TypeError(
-                "Expected table to be a pandas DataFrame, got "
-                f"{type(table).__name__}. Use transform for other forms of scans."
-            )
-        boxes = boxes_of_table(table)
-        unknown = np.ones(len(table), dtype=bool)
-        if boxes is not None:
-            unknown = np.isnan(boxes).all(axis=(1, 2))
-        columns = box_columns(table.columns)
-        missing = [level for level in LEVELS if level not in columns and unknown.any()]
-        located = table.assign(
-            **{f"{level}_{side}": np.nan for level in missing for side in BOX_SIDES},
-            **dict.fromkeys(CONFIDENCES, np.nan),
-        )
+        check_table(table)
+        self._check_parameters()
+        given, unknown = boxes_of_table(table), np.ones(len(table), dtype=bool)
+        if given is not None:
+            unknown = np.isnan(check_boxes(given, len(table))).all(axis=(1, 2))
+        boxes = np.full((len(table), len(LEVELS), len(BOX_SIDES)), np.nan)
+        confidences = _confidences_of(table)
         if unknown.any():
-            columns = box_columns(located.columns)
-            names = [name for level in LEVELS for name in columns[level]]
-            found = self.transform(table.loc[unknown])
-            for name, values in zip([*names, *CONFIDENCES], found.T, strict=True):
-                column = located[name].to_numpy(dtype=float, copy=True)
-                column[unknown] = values
-                located[name] = column
-        return located
+            found = self.locate(table.loc[unknown, "image"])
+            boxes[unknown] = found.boxes
+            for name in CONFIDENCES:
+                confidences[name][unknown] = found[name]
+        return put_boxes(table, boxes, unknown).assign(**confidences)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Get the names of the columns that `transform` returns.
@@ -359,3 +355,42 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.requires_fit = False
         return tags
+
+
+def _pictures_of(
+    scans: Any, boxes: np.ndarray, wanted: np.ndarray
+) -> Iterator[Picture]:
+    """Yield pictures of the scans that are wanted, whose boxes must fit them."""
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+    swapped = wanted & (np.diff(centres[..., 0], axis=1) <= 0).any(axis=1)
+    if swapped.any():
+        raise ValueError(
+            "Expected boxes to follow each other from L1 down to L4, got others at "
+            f"index {np.flatnonzero(swapped)[:10].tolist()}. Put the levels in order, "
+            "and turn scans upright."
+        )
+    for i, scan in enumerate(iter_scans(scans, one_depth=False)):
+        if not wanted[i]:
+            continue
+        if ((centres[i] < 0) | (centres[i] > scan.shape)).any():
+            raise ValueError(
+                f"Expected boxes to lie in their scan, got {boxes[i].tolist()} for one "
+                f"of shape {scan.shape} at index {i}. Boxes count pixels of the scan "
+                "as it is passed: scale them if it was resized after they were drawn."
+            )
+        yield prepare_scan(scan)
+
+
+def _confidences_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the confidences that a table has, NaN where it has none."""
+    confidences = {}
+    for name in CONFIDENCES:
+        n_columns = [*table.columns].count(name)
+        if n_columns > 1:
+            raise ValueError(
+                f"Expected table to have one column {name!r}, got {n_columns}. Drop or "
+                "rename all but one."
+            )
+        known = numbers_in(table, [name])[:, 0] if n_columns else np.nan
+        confidences[name] = np.array(np.broadcast_to(known, len(table)))
+    return confidences

@@ -11,6 +11,8 @@ from tbsclassify.images import unscanned_mask
 # some 20 apart.
 SHAPE = (128, 64)
 
+_LEAST_PADDING = 8  # pixels of the scan, as the blocks of `unscanned_mask`
+
 
 class Picture(NamedTuple):
     """What the network sees of a scan."""
@@ -25,13 +27,15 @@ def prepare_scan(scan: np.ndarray) -> Picture:
     Grey levels are stretched between their percentiles, so that depth and window do
     not matter.
     """
-    blank = unscanned_mask(scan)
+    blank = unscanned_mask(scan) | _padding(scan)
     blank = blank if not blank.all() else np.zeros_like(blank)
     rows, columns = (np.flatnonzero(~blank.all(axis=axis)) for axis in (1, 0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    scan, blank = scan[part].astype(np.float32), blank[part]
+    # Levels of 32 or 64 bits would overflow or be rounded.
+    scan = scan[part].astype(np.result_type(scan.dtype, np.float32))
+    blank = blank[part]
     low, high = np.percentile(scan[~blank], [1, 99.5])
-    grey = (scan - low) / max(float(high - low), 1e-6)
+    grey = (scan - low) / (high - low if high > low else 1)
     grey = np.where(blank, 0, grey.clip(0, 1.5)).astype(np.float32)
     height, width = grey.shape
     frame = np.array([rows[0], columns[0], height, width], dtype=float)
@@ -53,6 +57,21 @@ def to_scan(boxes: np.ndarray, frame: np.ndarray) -> np.ndarray:
 def to_frame(boxes: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Turn boxes in pixels of the scan into shares of the frame."""
     return (boxes - np.tile(frame[:2], 2)) / np.tile(frame[2:], 2)
+
+
+def _padding(scan: np.ndarray) -> np.ndarray:
+    """Find borders of one grey level, which were put around the scan later on.
+
+    Narrow ones are left: exports have them, too, and they hardly move the frame.
+    """
+    mask = np.zeros(scan.shape, dtype=bool)
+    for turn in range(4):
+        side, padded = np.rot90(scan, turn), np.rot90(mask, turn)
+        differs = (side != side[0, 0]).any(axis=1)
+        width = differs.argmax() if differs.any() else len(side)
+        if width >= _LEAST_PADDING:
+            padded[:width] = True
+    return mask
 
 
 def _squash(picture: np.ndarray, resample: Image.Resampling) -> np.ndarray:
