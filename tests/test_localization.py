@@ -106,6 +106,27 @@ def test_unscanned_borders_are_no_part_of_the_frame(phantoms, top, left):
     assert_allclose(moved, alone, atol=1e-3)
 
 
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_padding_of_one_grey_level_is_no_part_of_the_frame(phantoms, level):
+    scan = phantoms.images[1]
+    padded = np.pad(scan, ((80, 40), (200, 240)), constant_values=level)
+    alone, beside = LumbarLocalizer().locate([scan, padded]).boxes
+    assert_allclose(beside - np.tile([80, 200], 2), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e300])
+def test_the_unit_of_grey_levels_does_not_matter(phantoms, factor):
+    scans = phantoms.images[:1]
+    expected = LumbarLocalizer().transform(scans)
+    assert_allclose(LumbarLocalizer().transform(scans * factor), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1), (1, 200), (200, 1)])
+def test_the_place_in_a_tiny_scan_is_unsure(shape):
+    scan = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert LumbarLocalizer().locate([scan]).place_confidence < 0.5
+
+
 def test_paths_and_unequal_sizes_are_taken(phantoms, tmp_path):
     sizes = [(280, 300), (140, 150)]
     paths = [tmp_path / f"{i}.png" for i in range(2)]
@@ -162,6 +183,77 @@ def test_a_table_keeps_its_index_and_other_columns(phantoms):
     assert [*located["age"]] == [60, 70]
 
 
+def bare(phantoms, n=2):
+    return phantoms.frame[["image"]].iloc[:n].copy()
+
+
+def test_a_table_that_has_passed_passes_unchanged(phantoms):
+    located = LumbarLocalizer().transform_table(bare(phantoms))
+    pd.testing.assert_frame_equal(LumbarLocalizer().transform_table(located), located)
+
+
+def test_the_table_that_is_passed_is_not_changed(phantoms):
+    table = phantoms.frame.iloc[:2].copy()
+    table.loc[0, [name for name in table if name[:1] == "L"]] = np.nan
+    before = table.copy()
+    LumbarLocalizer().transform_table(table)
+    pd.testing.assert_frame_equal(table, before)
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Int64", object])
+def test_a_missing_box_may_be_any_missing_value_of_pandas(phantoms, dtype):
+    table = phantoms.frame.iloc[:2].copy()
+    boxes = [name for name in table if name[:1] == "L"]
+    table[boxes] = table[boxes].round()
+    table = table.astype(dict.fromkeys(boxes, dtype))
+    table.loc[0, boxes] = pd.NA
+    located = LumbarLocalizer().transform_table(table)
+    expected = LumbarLocalizer().transform(phantoms.images[:1])[0, :16]
+    assert_allclose(located[boxes].to_numpy(dtype=float)[0], expected)
+
+
+def test_rows_are_told_apart_where_their_index_is_not(phantoms):
+    table = phantoms.frame.iloc[:3].copy()
+    boxes = [name for name in table if name[:1] == "L"]
+    table.loc[1, boxes] = np.nan
+    located = LumbarLocalizer().transform_table(table.set_axis([7, 7, 7]))
+    assert_array_equal(located["level_confidence"].isna(), [True, False, True])
+
+
+def test_other_columns_may_share_a_name(phantoms):
+    table = bare(phantoms).assign(age=60)
+    table = pd.concat([table, table[["age"]]], axis=1)
+    assert LumbarLocalizer().transform_table(table).shape == (2, 3 + 18)
+
+
+def test_a_box_of_the_whole_is_kept(phantoms):
+    table = bare(phantoms).assign(top=[10, np.nan], left=[10, np.nan])
+    table = table.assign(bottom=[200, np.nan], right=[90, np.nan])
+    located = LumbarLocalizer().transform_table(table)
+    assert_array_equal(located["L1_top"].isna(), [True, False])
+
+
+@pytest.mark.parametrize("value", [np.nan, 500])
+def test_a_box_without_meaning_is_refused_in_a_table(phantoms, value):
+    table = phantoms.frame.iloc[:2].copy()
+    table.loc[1, "L1_top"] = value
+    with pytest.raises(ValueError, match=r"at index \[1\]"):
+        LumbarLocalizer().transform_table(table)
+
+
+def test_two_columns_of_one_confidence_are_refused(phantoms):
+    table = bare(phantoms).assign(level_confidence=0.5)
+    table = pd.concat([table, table[["level_confidence"]]], axis=1)
+    with pytest.raises(ValueError, match="one column 'level_confidence', got 2"):
+        LumbarLocalizer().transform_table(table)
+
+
+@pytest.mark.parametrize("transformer", [LumbarLocalizer(), LumbarCropper()])
+def test_a_table_without_scans_is_refused(transformer):
+    with pytest.raises(ValueError, match=r"column 'image', got columns \['age'\]"):
+        transformer.transform_table(pd.DataFrame({"age": [60, 70]}))
+
+
 def test_only_tables_are_transformed_to_tables(phantoms):
     with pytest.raises(TypeError, match="Expected table to be a pandas DataFrame"):
         LumbarLocalizer().transform_table(phantoms.images)
@@ -170,7 +262,7 @@ def test_only_tables_are_transformed_to_tables(phantoms):
 @pytest.fixture(scope="module")
 def site():
     """Boxes that end 4 pixels beyond those of phantoms, on every side."""
-    scans = make_dxa_phantoms(10, random_state=6)
+    scans = make_dxa_phantoms(6, random_state=6)
     return scans.images, scans.boxes + np.array([-4, -4, 4, 4])
 
 
@@ -200,6 +292,14 @@ def test_fit_leaves_random_states_as_they_were(site):
     assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
 
 
+def test_fit_learns_where_the_caller_has_switched_gradients_off(fitted, site):
+    images, boxes = site
+    with torch.inference_mode():
+        localizer = LumbarLocalizer(max_steps=3, random_state=0)
+        localizer.fit(images, boxes=boxes)
+    assert_array_equal(localizer.transform(images[:1]), fitted.transform(images[:1]))
+
+
 @pytest.mark.parametrize(
     "copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy]
 )
@@ -222,6 +322,33 @@ def test_scans_without_all_boxes_are_left_out_of_fit(site):
     boxes[0, 2] = np.nan
     localizer = LumbarLocalizer(max_steps=1, random_state=0).fit(images, boxes=boxes)
     assert localizer.n_scans_ == len(images) - 1
+
+
+def test_fit_takes_the_boxes_of_a_table(fitted, site):
+    images, boxes = site
+    names = LumbarLocalizer().get_feature_names_out()[:16]
+    table = pd.DataFrame(boxes.reshape(-1, 16), columns=names)
+    table["image"] = list(images)
+    localizer = LumbarLocalizer(max_steps=3, random_state=0).fit(table)
+    assert_array_equal(localizer.margins_, fitted.margins_)
+
+
+def test_levels_in_another_order_are_refused(site):
+    boxes = site[1].copy()
+    boxes[3] = boxes[3, ::-1]
+    with pytest.raises(ValueError, match=r"from L1 down to L4, got .* index \[3\]"):
+        LumbarLocalizer().fit(site[0], boxes=boxes)
+
+
+def test_boxes_of_scans_of_another_size_are_refused(site):
+    smaller = site[0][:, ::2, ::2]
+    with pytest.raises(ValueError, match="Expected boxes to lie in their scan"):
+        LumbarLocalizer().fit(smaller, boxes=site[1])
+
+
+def test_columns_of_boxes_are_refused_with_what_to_do(site):
+    with pytest.raises(ValueError, match=r"reshape\(-1, 4, 4\)"):
+        LumbarLocalizer().fit(site[0], boxes=site[1].reshape(-1, 16))
 
 
 def test_too_few_boxes_are_refused(site):
@@ -282,6 +409,37 @@ def test_unsure_scans_are_cropped_around_their_centre_if_wanted(phantoms):
     with pytest.warns(UserWarning, match="around their centre"):
         crops = cropper.transform(phantoms.images[:2])
     assert_array_equal(crops, LumbarCropper().transform(phantoms.images[:2]))
+
+
+@pytest.mark.parametrize("method", ["fit_transform", "transform", "transform_table"])
+def test_a_warning_of_unsure_scans_points_at_the_line_that_crops(phantoms, method):
+    cropper = LumbarCropper(boxes="auto", min_confidence=1)
+    with pytest.warns(UserWarning, match="could not be found") as record:
+        getattr(cropper, method)(bare(phantoms))
+    assert record[0].filename == __file__
+
+
+def test_boxes_that_are_found_move_with_the_crops_of_a_table(phantoms):
+    table = phantoms.frame[["image", "row_spacing", "column_spacing"]].iloc[:2]
+    located = LumbarLocalizer().transform_table(table)
+    expected = LumbarCropper(200, spacing=0.9).transform_table(located)
+    cropped = LumbarCropper(200, spacing=0.9, boxes="auto").transform_table(table)
+    names = [name for name in cropped if name != "image"]
+    pd.testing.assert_frame_equal(cropped[names], expected[names])
+
+
+def test_unsure_scans_have_no_boxes_where_they_are_cropped_around_their_centre(
+    phantoms,
+):
+    cropper = LumbarCropper(boxes="auto", min_confidence=1, unsure="centre")
+    with pytest.warns(UserWarning, match="around their centre"):
+        table = cropper.transform_table(bare(phantoms))
+    assert table[["L1_top", "L4_right"]].isna().all(axis=None)
+
+
+def test_boxes_are_not_taken_for_the_parameter_boxes(phantoms):
+    with pytest.raises(TypeError, match="Pass boxes of scans to fit and transform"):
+        LumbarCropper(boxes=phantoms.boxes).fit(phantoms.images)
 
 
 def test_sure_scans_are_not_warned_of(phantoms):

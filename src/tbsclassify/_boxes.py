@@ -34,10 +34,16 @@ def check_boxes(boxes: ArrayLike, n_samples: int) -> np.ndarray:
     """
     boxes = np.asarray(boxes, dtype=float)
     if boxes.ndim not in (2, 3) or boxes.shape[-1] != 4 or len(boxes) != n_samples:
+        hint = ""
+        if boxes.shape == (n_samples, 16):
+            hint = (
+                " Columns L1_top to L4_right become boxes by "
+                "columns.to_numpy().reshape(-1, 4, 4)."
+            )
         raise ValueError(
             f"Expected boxes to have shape ({n_samples}, 4) or ({n_samples}, "
             f"n_vertebrae, 4) for {n_samples} scans, got {boxes.shape}. Each box is "
-            "(top, left, bottom, right) in pixels."
+            f"(top, left, bottom, right) in pixels.{hint}"
         )
     boxes = boxes.reshape(n_samples, -1, 4)
     unknown = np.isnan(boxes)

@@ -242,7 +242,7 @@ default=None
         ValueError
             If a scan is not readable, boxes have no meaning, scans are of several
             depths, or cannot hold `fill`; with `spacing`, if the pixel size of a
-            scan is not known.
+            scan is not known; with ``unsure="raise"``, if the localizer is unsure.
 
         Warns
         -----
@@ -345,7 +345,7 @@ default=None
             Height and width of the scan in pixels.
         box : array-like of shape (4,), default=None
             Box of L1-L4 as (top, left, bottom, right) in pixels. None or NaN
-            where it is not known.
+            where it is not known; it is not looked for, even with ``boxes="auto"``.
         spacing : float or array-like of shape (2,), default=None
             Height and width in mm of the scan's pixels, which a cropper with
             `spacing` needs.

@@ -48,7 +48,8 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         discs; those of phantoms end at the endplates. After `fit` boxes end where
         the site's do.
     max_steps : int, default=150
-        Training steps of `fit`, a second or less each on one core.
+        Training steps of `fit`, a second or less each on one core. Before them,
+        phantoms are drawn, five for each scan.
     random_state : int, RandomState instance or None, default=None
         Seed of `fit`.
 
@@ -59,7 +60,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
     margins_ : ndarray of shape (4,)
         How far the site's boxes reach beyond the discs at the top and bottom, in
         distances of vertebrae, and beyond the sides, in widths of the spine: top,
-        left, bottom, right. There after `fit` with boxes only, as `n_scans_`.
+        left, bottom, right. Only a `fit` with boxes sets it and `n_scans_`.
 
     See Also
     --------
@@ -69,7 +70,8 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
     -----
     Which vertebra is L1 is the weak point, for people too: a level has to be counted
     from ribs or crests, which many scans hardly show. A confidence far below 1 asks
-    for a look. :ref:`localization` in the guide has measured figures.
+    for a look. Scans are taken to be upright: the confidences do not tell that one is
+    upside down. :ref:`localization` in the guide has measured figures.
 
     Examples
     --------
@@ -284,7 +286,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
 
         Examples
         --------
-        As a step of a Pipeline, which localises once where it has a `memory`:
+        As a step of a Pipeline, which with a `memory` locates training scans once:
 
         >>> from sklearn.pipeline import make_pipeline
         >>> from sklearn.preprocessing import FunctionTransformer
