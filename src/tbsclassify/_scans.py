@@ -155,9 +155,9 @@ def check_table(table: Any) -> None:
     if not isinstance(table, pd.DataFrame):
         kind = type(table)
         raise TypeError(
-            "Expected table to be a pandas DataFrame, got a "
-            f"{kind.__module__.partition('.')[0]}.{kind.__name__}. Make a pandas "
-            "DataFrame of it, or use transform, which takes other forms of scans."
+            f"Expected table to be a pandas DataFrame, got {kind.__name__} of "
+            f"{kind.__module__.partition('.')[0]}. Make a pandas DataFrame of it, or "
+            "use transform, which takes other forms of scans."
         )
     if "image" not in table.columns:
         scans_of(table)  # which knows other names that may have been meant
