@@ -197,6 +197,21 @@ def test_kappa_is_that_of_scikit_learn(seed, n_classes):
         assert table["quadratic_kappa"].iloc[1 + k] == pytest.approx(kappa)
 
 
+def test_names_have_kappa_in_the_order_that_is_given():
+    names = np.array(["normal", "partial", "degraded"])
+    y, proba = np.tile(np.arange(3), 10), np.random.default_rng(0).random((30, 3))
+    expected = cohen_kappa_score(y, proba.argmax(axis=1), weights="quadratic")
+    table = multiclass_table(names[y], proba, classes=names, n_bootstrap=0)
+    assert table.loc["macro", "quadratic_kappa"] == pytest.approx(expected)
+
+
+def test_names_in_the_order_of_the_alphabet_have_no_kappa():
+    y, proba = ["a", "b", "c"] * 5, np.random.default_rng(0).random((15, 3))
+    table = multiclass_table(y, proba, n_bootstrap=0)
+    assert np.isnan(table.loc["macro", "quadratic_kappa"])
+    assert table.loc["a":, "quadratic_kappa"].notna().all()
+
+
 def test_of_two_classes_kappa_is_cohens():
     y, score = np.array([0, 0, 0, 1, 1]), np.array([0.1, 0.6, 0.2, 0.9, 0.3])
     row = classification_row(y, score, n_bootstrap=0)

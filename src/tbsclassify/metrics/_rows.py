@@ -200,8 +200,8 @@ def multiclass_table(
     are scikit-learn's: macro averages, one-vs-rest for the ROC.
 
     ``quadratic_kappa`` takes the order of `classes` for that of severity. Labels
-    of `TBSLabeler` are in this order; names such as "degraded" and "normal" are
-    sorted by the alphabet, so give their order in `classes`, or do not read it.
+    of `TBSLabeler` are in this order. Names in the order of the alphabet are not, and
+    have none: give numbers, or the names in their order in `classes`.
 
     References
     ----------
@@ -386,7 +386,9 @@ def _multiclass_tallies(
         )
     codes = (y_true[:, np.newaxis] == known).argmax(axis=1)
     fold = check_folds(folds, len(y_true))
-    return MulticlassTallies(codes, y_proba, fold), known
+    # The alphabet says nothing of severity.
+    ordered = known.dtype.kind in "biuf" or (known != np.sort(known)).any()
+    return MulticlassTallies(codes, y_proba, fold, ordered=ordered), known
 
 
 def _check_threshold(threshold, n_scans: int) -> float | np.ndarray:

@@ -127,11 +127,17 @@ class Tallies:
 
 
 class MulticlassTallies:
-    """Each class against the rest, and before them all classes together."""
+    """Each class against the rest, and before them all classes together.
 
-    def __init__(self, codes: np.ndarray, proba: np.ndarray, fold: np.ndarray):
+    Codes that are not `ordered` have no quadratic kappa over all classes.
+    """
+
+    def __init__(
+        self, codes: np.ndarray, proba: np.ndarray, fold: np.ndarray, *, ordered: bool
+    ):
         winner = proba.argmax(axis=1)
-        t, p = codes.astype(float), winner.astype(float)
+        unit = 1.0 if ordered else np.nan
+        t, p = codes * unit, winner * unit
         self._moments = np.stack([t, p, t**2, p**2, t * p], axis=1)
         self._by_class = [
             Tallies(codes == k, score, winner == k, fold)
