@@ -200,8 +200,8 @@ def multiclass_table(
     are scikit-learn's: macro averages, one-vs-rest for the ROC.
 
     ``quadratic_kappa`` takes the order of `classes` for that of severity. Labels
-    of `TBSLabeler` are in this order. Names in the order of the alphabet are not, and
-    have none: give numbers, or the names in their order in `classes`.
+    of `TBSLabeler` are in this order. Three names or more in the order of the alphabet
+    are not, and have none: give numbers, or names in their order in `classes`.
 
     References
     ----------
@@ -386,8 +386,9 @@ def _multiclass_tallies(
         )
     codes = (y_true[:, np.newaxis] == known).argmax(axis=1)
     fold = check_folds(folds, len(y_true))
-    # The alphabet says nothing of severity.
-    ordered = known.dtype.kind in "biuf" or (known != np.sort(known)).any()
+    # The alphabet says nothing of severity. Two classes need no order.
+    in_alphabet = known.dtype.kind not in "biuf" and (known == np.sort(known)).all()
+    ordered = len(known) == 2 or not in_alphabet
     return MulticlassTallies(codes, y_proba, fold, ordered=ordered), known
 
 
