@@ -43,7 +43,7 @@ from tbsclassify import (
 from tbsclassify.localization import _adapt, _weights
 from tbsclassify.localization._network import SpineNetwork, state_of
 from tbsclassify.localization._prepare import prepare_scan, to_frame, to_scan
-from tbsclassify.localization._targets import phantom_examples
+from tbsclassify.localization._targets import mask_examples
 from tbsclassify.localization._training import draw_batches, train_network
 from tbsclassify.metrics import difference_row
 
@@ -72,7 +72,14 @@ def draw_phantoms():
 def train():
     start = time.process_time()
     phantoms = draw_phantoms()
-    sources = [(phantom_examples(phantoms[name]), BATCH[name]) for name in SIZES]
+    pictures = {
+        name: [prepare_scan(scan) for scan in scans.images]
+        for name, scans in phantoms.items()
+    }
+    sources = [
+        (mask_examples(pictures[name], scans.masks), BATCH[name])
+        for name, scans in phantoms.items()
+    ]
     print(f"{time.process_time() - start:.0f} s: phantoms are drawn", flush=True)
     torch.manual_seed(SEED)
     network = SpineNetwork()
@@ -85,13 +92,12 @@ def train():
             print(f"{seconds:.0f} s: step {len(losses)}, loss {mean:.3f}", flush=True)
 
     # All plain phantoms have the same ribs and crests, and are framed alike.
-    varied = phantoms["varied"]
-    pictures = [prepare_scan(scan) for scan in varied.images]
-    windows, shifts = _adapt.level_windows(network, pictures, varied.boxes)
+    varied, boxes = pictures["varied"], phantoms["varied"].boxes
+    windows, shifts = _adapt.level_windows(network, varied, boxes)
     knowledge = _weights.Knowledge(
         state_of(network),
         _adapt.LevelModel.fit(windows, shifts, _adapt.C),
-        _adapt.habits_of(pictures, varied.boxes, TRUST),
+        _adapt.habits_of(varied, boxes, TRUST),
     )
     metadata = {
         "phantoms": ", ".join(f"{n} {name}" for name, n in SIZES.items()),

@@ -22,7 +22,7 @@ from tbsclassify.localization._prepare import Picture, prepare_scan, to_frame
 from tbsclassify.localization._targets import (
     box_examples,
     edges_of_boxes,
-    phantom_examples,
+    mask_examples,
 )
 from tbsclassify.localization._training import draw_batches, train_network
 from tbsclassify.localization._weights import Knowledge
@@ -70,19 +70,19 @@ def adapt(
         return_masks=True,
         random_state=seed,
     )
+    of_phantoms = [prepare_scan(scan) for scan in phantoms.images]
     network = network_of(knowledge.network)
     generator = torch.Generator().manual_seed(seed)
     batches = draw_batches(
         [
             (box_examples(pictures, boxes), _BATCH // 2),
-            (phantom_examples(phantoms), _BATCH // 2),
+            (mask_examples(of_phantoms, phantoms.masks), _BATCH // 2),
         ],
         generator,
     )
     for _ in train_network(network, batches, n_steps, lr=_LR):
         pass
 
-    of_phantoms = [prepare_scan(scan) for scan in phantoms.images]
     windows, shifts = level_windows(network, of_phantoms, phantoms.boxes)
     site_windows, site_shifts = level_windows(network, pictures, boxes)
     weights = np.r_[

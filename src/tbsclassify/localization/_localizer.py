@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from tbsclassify._boxes import (
     BOX_SIDES,
+    CONFIDENCES,
     LEVELS,
     boxes_of_table,
     check_boxes,
@@ -27,7 +28,6 @@ from tbsclassify.localization._prepare import Picture, prepare_scan, to_scan
 from tbsclassify.localization._weights import shipped_knowledge
 
 BOX_COLUMNS = tuple(f"{level}_{side}" for level in LEVELS for side in BOX_SIDES)
-CONFIDENCES = ("level_confidence", "place_confidence")
 
 
 class LumbarLocalizer(TransformerMixin, BaseEstimator):

@@ -5,13 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import ndimage
-from sklearn.utils import Bunch
 
 from tbsclassify.localization._prepare import (
     SHAPE,
     Picture,
     prepare_labels,
-    prepare_scan,
     to_frame,
 )
 
@@ -31,16 +29,15 @@ class Examples(NamedTuple):
     bodies: torch.Tensor  # uint8 (n, height, width): 1 body, 0 disc, UNKNOWN
 
 
-def phantom_examples(phantoms: Bunch) -> Examples:
-    """Take the truth from the label maps of phantoms."""
-    prepared = [prepare_scan(scan) for scan in phantoms.images]
+def mask_examples(pictures: list[Picture], masks: np.ndarray) -> Examples:
+    """Take the truth from the label maps of phantoms (n, height, width)."""
     labels = [
         prepare_labels(mask, picture.frame)
-        for mask, picture in zip(phantoms.masks, prepared, strict=True)
+        for mask, picture in zip(masks, pictures, strict=True)
     ]
     spines = np.stack([_spine_around(one > 0) for one in labels])
     bodies = (np.stack(labels) > 0).astype(np.uint8)
-    return _examples([picture.pixels for picture in prepared], spines, bodies)
+    return _examples(pictures, spines, bodies)
 
 
 def box_examples(pictures: list[Picture], boxes: np.ndarray) -> Examples:
@@ -71,7 +68,7 @@ def box_examples(pictures: list[Picture], boxes: np.ndarray) -> Examples:
         )
         body[seen & (off < _DISC_SHARE)] = 0
         body[seen & (off > 0.5 - _DISC_SHARE)] = 1
-    return _examples([picture.pixels for picture in pictures], spines, bodies)
+    return _examples(pictures, spines, bodies)
 
 
 def edges_of_boxes(ends: np.ndarray) -> np.ndarray:
@@ -96,10 +93,11 @@ def _spine_around(body: np.ndarray) -> np.ndarray:
 
 
 def _examples(
-    pictures: list[np.ndarray], spines: np.ndarray, bodies: np.ndarray
+    pictures: list[Picture], spines: np.ndarray, bodies: np.ndarray
 ) -> Examples:
+    pixels = np.stack([picture.pixels for picture in pictures])
     return Examples(
-        torch.from_numpy(np.stack(pictures)[:, np.newaxis]),
+        torch.from_numpy(pixels[:, np.newaxis]),
         torch.from_numpy(spines),
         torch.from_numpy(bodies),
     )

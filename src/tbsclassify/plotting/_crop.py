@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from tbsclassify._boxes import LEVELS, check_scans_and_boxes, hull
+from tbsclassify._boxes import CONFIDENCES, LEVELS, check_scans_and_boxes, hull
 from tbsclassify._scans import numbers_in
 from tbsclassify._spacing import check_spacings
 from tbsclassify._validation import check_number
@@ -27,7 +27,6 @@ _AXIS_LOOK: dict[str, Any] = {
     "marker": "o",
     "markersize": 3,
 }
-_CONFIDENCES = ("level", "place")
 _HEIGHT = 4.5  # inches
 _STRONGEST = 0.99  # quantile of a map's strength that is drawn opaque
 _OPACITY = 0.8
@@ -156,9 +155,9 @@ default=None
                 )
         columns = getattr(X, "columns", ())
         confidence = {
-            name: float(numbers_in(X, [f"{name}_confidence"])[row, 0])
-            for name in _CONFIDENCES
-            if f"{name}_confidence" in columns
+            name.removesuffix("_confidence"): float(numbers_in(X, [name])[row, 0])
+            for name in CONFIDENCES
+            if name in columns
         }
         display = cls(image, known[row], square, confidence, heat)
         return display.plot(**options)

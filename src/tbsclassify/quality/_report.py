@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from tbsclassify._boxes import LEVELS, check_scans_and_boxes
+from tbsclassify._boxes import CONFIDENCES, LEVELS, check_scans_and_boxes
 from tbsclassify._scans import (
     mask_column,
     masks_in,
@@ -41,7 +41,6 @@ from tbsclassify.quality._vertebrae import (
 )
 from tbsclassify.texture._regions import check_mask
 
-_CONFIDENCES = ("level_confidence", "place_confidence")
 _OUT_OF_VIEW = "cut off by the border of the scan"
 
 
@@ -343,7 +342,7 @@ def _with_outlines(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _confidences(X: Any, columns: list[Any]) -> dict[str, np.ndarray]:
     """Return what a localiser says of its boxes, where it says something."""
     found = {}
-    for name in _CONFIDENCES:
+    for name in CONFIDENCES:
         alike = [one for one in columns if plain_name(one) == plain_name(name)]
         if alike:
             found[name] = numbers_in(X, alike[:1])[:, 0]

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from tbsclassify._boxes import BOX_SIDES, LEVELS, box_columns, check_boxes
+from tbsclassify._boxes import BOX_SIDES, LEVELS, box_columns, check_boxes, put_boxes
 from tbsclassify._scans import mask_column, masks_in, numbers_in, scans_of
 from tbsclassify._squares import Resample
 from tbsclassify._validation import check_number
@@ -139,11 +139,9 @@ default="bilinear"
         self._check_enough(known)
         scan, level = np.nonzero(known)
         vertebrae = _table_of(X, images).iloc[scan].reset_index(drop=True)
-        names = box_columns(vertebrae.columns)
-        for i, name in enumerate(LEVELS):
-            columns = names.get(name, [f"{name}_{side}" for side in BOX_SIDES])
-            own = np.where((level == i)[:, np.newaxis], boxes[scan, i], np.nan)
-            vertebrae[columns] = own
+        own = np.full((len(scan), len(LEVELS), len(BOX_SIDES)), np.nan)
+        own[np.arange(len(scan)), level] = boxes[scan, level]
+        vertebrae = put_boxes(vertebrae, own, np.ones(len(scan), dtype=bool))
         vertebrae["level"] = level + 1
         mask = mask_column(vertebrae.columns)
         if mask is not None:
