@@ -40,6 +40,7 @@ from tbsclassify.estimators._recipe import (
     make_callbacks,
     optimizer_options,
 )
+from tbsclassify.estimators._state import same_or_cpu
 from tbsclassify.estimators._validation_split import validation_split
 from tbsclassify.images import iter_batches
 
@@ -163,7 +164,8 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             self.tbs_scale_ = spread if spread > 0 else 1.0
             target = (tbs - self.tbs_mean_) / self.tbs_scale_
         device = resolve_device(self.device)
-        net = self._make_net(n_classes, len(codes[train]), device, tbs is not None)
+        callbacks = make_callbacks(self, len(codes[train]))
+        net = self._make_net(n_classes, callbacks, device, tbs is not None)
         net.set_params(torch_seed=torch_seed, shuffle_seed=shuffle_seed)
         data = [
             ImageData(images[part], target[part], one, device)
@@ -278,7 +280,30 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def __getstate__(self):
         # A copy made while this classifier is followed is not followed itself.
-        return {k: v for k, v in super().__getstate__().items() if k != "_report"}
+        state = {k: v for k, v in super().__getstate__().items() if k != "_report"}
+        if "net_" in state:
+            state["net_"] = state["net_"].state()
+            del state["history_"]  # a table of what the net's state has
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        net = state.pop("net_", None)
+        super().__setstate__(state)
+        if net is not None:
+            self._restore_net(net, same_or_cpu(net["device"]))
+
+    def _restore_net(self, state, device):
+        learns_tbs = hasattr(self, "tbs_mean_")
+        n_classes = len(getattr(self, "classes_", ()))
+        self.net_ = self._make_net(n_classes, [], device, learns_tbs).restore(state)
+        self.history_ = self.net_.history_table()
+
+    def _move_to(self, device):
+        """Bring the fitted network to another device, to predict there."""
+        device = resolve_device(device)
+        if hasattr(self, "net_") and device != self.device_:
+            self._restore_net(self.net_.state(), device)
 
     def _make_on_epoch(self):
         report = self._report
@@ -366,7 +391,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         """Choose the grey levels that become 0 and 1 at the network's input."""
         self.intensity_mean_, self.intensity_std_ = intensity_statistics(images)
 
-    def _make_net(self, n_classes, n_scans, device, learns_tbs):
+    def _make_net(self, n_classes, callbacks, device, learns_tbs):
         # Skorch takes a print that was replaced, as Ray does, for a wish to be told.
         silence: dict[str, Any] = {"callbacks__print_log": None}
         return TBSNet(
@@ -376,7 +401,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             max_epochs=self.resolve_max_epochs(),
             batch_size=self.batch_size,
             train_split=None,
-            callbacks=make_callbacks(self, n_scans),
+            callbacks=callbacks,
             callbacks__valid_acc=None,
             predict_nonlinearity=None if learns_tbs else probabilities,
             classes=list(range(n_classes)) or None,

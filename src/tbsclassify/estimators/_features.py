@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._net import resolve_device, resolve_precision
 from tbsclassify.estimators._networks import check_backbone
 from tbsclassify.estimators._random import RandomStream
+from tbsclassify.estimators._state import build_with, same_or_cpu, weights_of
 from tbsclassify.estimators._statistics import (
     ChannelStatistics,
     check_layers,
@@ -193,9 +195,9 @@ height, width), or sequence
             del self.module_  # so that a failing refit leaves the transformer unfitted
         check_backbone(self.backbone)
         check_weights(self.weights)
-        layers = check_layers(self.backbone, self.layers, self.weights)
-        statistics = check_statistics(self.statistics)
-        scales = check_scales(self.scales)
+        check_layers(self.backbone, self.layers, self.weights)
+        check_statistics(self.statistics)
+        check_scales(self.scales)
         check_bool(self.mirror, "mirror")
         check_number(self.batch_size, "batch_size", low=1, integer=True)
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
@@ -207,19 +209,44 @@ height, width), or sequence
         )
         stream = RandomStream(check_random_seed(self.random_state), device)
         with stream.drawing():
-            self.module_ = ChannelStatistics(
-                self.backbone,
-                self.image_shape_,
-                self.intensity_mean_,
-                self.intensity_std_,
-                weights=self.weights,
-                layers=layers,
-                statistics=statistics,
-                scales=scales,
-                mirror=self.mirror,
-            )
+            self.module_ = self._make_module()()
         self.module_.requires_grad_(False).to(device).eval()
         return self
+
+    def _make_module(self) -> partial[ChannelStatistics]:
+        return partial(
+            ChannelStatistics,
+            self.backbone,
+            self.image_shape_,
+            self.intensity_mean_,
+            self.intensity_std_,
+            weights=self.weights,
+            layers=check_layers(self.backbone, self.layers, self.weights),
+            statistics=check_statistics(self.statistics),
+            scales=check_scales(self.scales),
+            mirror=self.mirror,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "module_" in state:
+            device = str(next(self.module_.buffers()).device)
+            state["module_"] = {"weights": weights_of(self.module_), "device": device}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        module = state.pop("module_", None)
+        super().__setstate__(state)
+        if module is not None:
+            self.module_ = build_with(self._make_module(), module["weights"])
+            self.module_.requires_grad_(False).eval()
+            self._move_to(same_or_cpu(module["device"]))
+
+    def _move_to(self, device: str) -> None:
+        """Bring the fitted network to another device."""
+        if hasattr(self, "module_"):
+            self.module_.to(resolve_device(device))
 
     def transform(self, X: Any) -> np.ndarray:
         """Describe scans.

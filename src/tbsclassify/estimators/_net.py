@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from tbsclassify.estimators._closed_form import LinearHead
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
 from tbsclassify.estimators._random import RandomStream
+from tbsclassify.estimators._state import build_with, weights_of
 from tbsclassify.estimators._stopping import StopTrainingError, is_ctrl_c
 
 # Images of so few pixels across, and those of so few that are taller than wide, are
@@ -54,6 +56,8 @@ class TBSNet(NeuralNetClassifier):
     torch_seed, shuffle_seed : int
         Seeds of initial weights and dropout, and of the order of scans.
     """
+
+    module: Any
 
     def __init__(
         self,
@@ -376,10 +380,30 @@ class TBSNet(NeuralNetClassifier):
         for epoch in self.history:
             epoch["batches"].clear()
 
-    def __getstate__(self):
-        # A net may be pickled or copied while its training is followed.
-        nothing = dict.fromkeys(("on_epoch_", "memo_", "held_out_"))
-        return super().__getstate__() | nothing
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs: plain values and arrays."""
+        return {
+            "weights": weights_of(self.module_),
+            "history": [
+                {name: value for name, value in epoch.items() if name != "batches"}
+                for epoch in self.history
+            ],
+            "seconds_before_epochs": self.seconds_before_epochs_,
+            "device": str(next(self.module_.parameters()).device),
+        }
+
+    def restore(self, state: dict[str, Any]) -> Self:
+        """Become a net that predicts as the one did whose `state` it was."""
+        factory = self.module
+        self.module = partial(build_with, factory, state["weights"])
+        self.random_stream_ = RandomStream(0, self.device)  # nothing is drawn
+        self.initialize()
+        self.module = factory
+        for epoch in state["history"]:
+            self.history.append(epoch | {"batches": []})
+        self.seconds_before_epochs_ = state["seconds_before_epochs"]
+        self.release()
+        return self
 
 
 def _n_finished(history: Any) -> int:

@@ -204,9 +204,10 @@ def _take_grey(model, mean, std):
     rearranges = getattr(model, "transform_input", False)
     if stem.in_channels != 3 or any(stem.padding) or rearranges:
         return mean, std
-    factor = torch.from_numpy(std[0] / std)
-    shift = torch.from_numpy((mean[0] - mean) / std)
     weight = stem.weight.detach().double()
+    factor, shift = (
+        weight.new_tensor(x) for x in (std[0] / std, (mean[0] - mean) / std)
+    )
     bias = weight.sum(dim=(2, 3)) @ shift
     if stem.bias is not None:
         bias += stem.bias.detach()

@@ -1,0 +1,11 @@
+"""Model files: saved without pickle, loaded without running code, described."""
+
+from tbsclassify.persistence._card import model_card
+from tbsclassify.persistence._file import (
+    ModelFileError,
+    load_model,
+    model_info,
+    save_model,
+)
+
+__all__ = ["ModelFileError", "load_model", "model_card", "model_info", "save_model"]

@@ -1,0 +1,369 @@
+"""One file for a fitted model: a header in JSON, and what skops makes of the model."""
+
+import hashlib
+import io
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import skops.io
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from skops.io.exceptions import (
+    UnsupportedTypeException,
+    UntrustedTypesFoundException,
+)
+
+from tbsclassify._checkpoint import write_whole
+from tbsclassify.persistence._describe import (
+    describe_model,
+    describe_training,
+    plain,
+)
+from tbsclassify.persistence._portable import (
+    estimators_in,
+    file_name,
+    portable_copy,
+)
+from tbsclassify.persistence._trusted import trusted_types
+
+_FORMAT, _VERSION = "tbsclassify model", 1
+_HEADER, _MODEL = "header.json", "model.skops"
+_MAX_HEADER = 2**24
+
+
+class ModelFileError(ValueError):
+    """A file is no model file, is damaged, or holds what is not trusted."""
+
+
+def save_model(
+    model: Any,
+    path: str | os.PathLike,
+    *,
+    X: Any = None,
+    y: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    tbs: ArrayLike | None = None,
+    scores: Any = None,
+) -> None:
+    """Write a fitted model to one file, without pickle.
+
+    The file is written whole or not at all. It holds the model, what it expects of
+    scans, the versions of what made it and, if told, what it was trained on and how
+    good it is. It never holds paths of this machine: parameters that name files keep
+    the names alone, and `memory`, `callbacks` and `checkpoint`, which only a fit uses,
+    are left out.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted classifier, regressor or transformer, such as a Pipeline. Its steps
+        may be this library's and scikit-learn's.
+    path : str or path-like
+        The file. One that is there is replaced.
+    X : array, sequence or table, default=None
+        The scans that the model was trained on. They are counted, and a fingerprint of
+        their grey levels is kept, so that whoever has them can tell them again.
+    y : array-like of shape (n_scans,), default=None
+        Their classes, which are counted, or their values.
+    groups : array-like of shape (n_scans,), default=None
+        Their patients, who are counted.
+    tbs : array-like of shape (n_scans,), default=None
+        Their TBS, of which mean and standard deviation are kept.
+    scores : Series, DataFrame or dict, default=None
+        How good the model is, such as a row of `classification_row` or
+        ``result.table`` of `compare_models`. It is kept as it is.
+
+    Raises
+    ------
+    NotFittedError
+        If the model is not fitted.
+    TypeError
+        If the model holds an object that has no form without pickle.
+    ValueError
+        If `y`, `groups` or `tbs` do not fit `X`.
+    OSError
+        If the file cannot be written. One that was there is as it was.
+
+    Warns
+    -----
+    UserWarning
+        If `load_model` will ask for `trusted`, since the model holds types of other
+        packages.
+
+    See Also
+    --------
+    load_model : Reads the file.
+    model_info : Tells what a file holds.
+    model_card : The same as a text for people.
+
+    Notes
+    -----
+    Models that keep training data, as nearest neighbours and support vector machines
+    do, keep them in the file.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from tbsclassify import load_model, make_texture_classifier, save_model
+    >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> scans = make_dxa_phantoms(24, class_shares=(1, 0, 1), random_state=0)
+    >>> y = (scans.tbs < 1.2).astype(int)
+    >>> model = make_texture_classifier().fit(scans.frame, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "texture.tbsmodel")
+    ...     save_model(model, path, X=scans.frame, y=y, groups=scans.patient)
+    ...     again = load_model(path)
+    >>> proba = again.predict_proba(scans.frame)
+    >>> bool((proba == model.predict_proba(scans.frame)).all())
+    True
+    """
+    if not isinstance(model, BaseEstimator):
+        raise TypeError(
+            "Expected model to be a fitted scikit-learn estimator, got "
+            f"{type(model).__name__}. Pass one model, not a list or a comparison."
+        )
+    check_is_fitted(model)
+    portable = portable_copy(model)
+    try:
+        content = skops.io.dumps(portable)
+    except (UnsupportedTypeException, TypeError, AttributeError) as error:
+        raise TypeError(
+            f"Part of this {type(model).__name__} has no form without pickle "
+            f"({error}). Of a search, save search.best_estimator_; leave out steps "
+            "that are made of functions of your own."
+        ) from error
+    unknown = sorted(
+        set(skops.io.get_untrusted_types(data=content)) - {*trusted_types()}
+    )
+    if unknown:
+        warnings.warn(
+            f"The model holds {', '.join(unknown)}. Whoever loads it has to trust "
+            f"that by name: load_model(path, trusted={unknown!r}).",
+            UserWarning,
+            stacklevel=2,
+        )
+    header = {
+        "format": _FORMAT,
+        "format_version": _VERSION,
+        "saved": datetime.now(UTC).date().isoformat(),
+        "model": describe_model(portable),
+        "training": describe_training(model, X, y, groups, tbs),
+        "scores": plain(scores),
+        "fingerprint": hashlib.sha256(content).hexdigest(),
+    }
+    header["checksum"] = _checksum(header)
+    text = json.dumps(header, indent=1, allow_nan=False)
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(_HEADER, text)
+            archive.writestr(_MODEL, content)
+
+    try:
+        write_whole(Path(path), write)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Expected path to be a file that can be written, got {os.fspath(path)!r} "
+            f"({error.strerror}). A file that was there is as it was",
+        ) from error
+
+
+def load_model(
+    path: str | os.PathLike, device: str = "auto", *, trusted: Sequence[str] = ()
+) -> Any:
+    """Read a model that `save_model` wrote, without running code from the file.
+
+    Only types on a list are made from the file: this library's, scikit-learn's and
+    NumPy's. On the same machine the model predicts bit for bit as it did when it was
+    saved.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    device : str, default="auto"
+        Where networks are to predict: "cpu", "cuda", "cuda:1" and so on; "auto" takes
+        a GPU where there is one.
+    trusted : sequence of str, default=()
+        Full names of further types that may be made. Name a type only if you know
+        what it does when it is made from a file.
+
+    Returns
+    -------
+    model : estimator
+        The fitted model.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no model file, is truncated or changed, is of a format that
+        this version does not read, or holds types that are not trusted. It is a
+        ``ValueError``; the message says which.
+    ValueError
+        If there is no such device.
+    FileNotFoundError
+        If there is no such file.
+
+    Warns
+    -----
+    sklearn.exceptions.InconsistentVersionWarning
+        If the model was saved with another version of scikit-learn.
+
+    See Also
+    --------
+    save_model : Writes the file, and has an example.
+    """
+    name = file_name(path)
+    header, content = _read(path)
+    if not isinstance(trusted, list | tuple | set):
+        raise TypeError(
+            "Expected trusted to be a list of full names of types, got "
+            f"{trusted!r}. Name each that the error of load_model lists."
+        )
+    try:
+        model = skops.io.loads(content, trusted=[*trusted_types(), *trusted])
+    except UntrustedTypesFoundException:
+        found = set(skops.io.get_untrusted_types(data=content))
+        unknown = sorted(found - {*trusted_types(), *trusted})
+        raise ModelFileError(
+            f"{name} holds {', '.join(unknown)}, which are not trusted. If you know "
+            f"who made the file and what these are, use load_model(path, "
+            f"trusted={unknown!r})."
+        ) from None
+    except Exception as error:
+        # What is made of a file by others' code can fail in many ways.
+        versions = header["model"]["versions"]
+        raise ModelFileError(
+            f"{name} holds no model that can be made here ({type(error).__name__}). It "
+            "was saved with "
+            f"{', '.join(f'{one} {versions[one]}' for one in versions)}: install "
+            "these, or save the model again."
+        ) from error
+    if not isinstance(model, BaseEstimator):
+        raise ModelFileError(f"{name} holds a {type(model).__name__}, not a model.")
+    for estimator in estimators_in(model):
+        if hasattr(estimator, "_move_to"):
+            estimator._move_to(device)
+    return model
+
+
+def model_info(path: str | os.PathLike) -> dict[str, Any]:
+    """Tell what a model file holds, without making the model.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that `save_model` wrote.
+
+    Returns
+    -------
+    info : dict
+        What JSON has a form for: ``saved`` (a date), ``fingerprint`` of the model,
+        ``model`` (kind, parameters, classes and their names, thresholds, input,
+        normalisation, versions), ``training`` (counts and a fingerprint of the data,
+        or None) and ``scores`` (or None).
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no model file, is truncated or changed, or is of a format that
+        this version does not read.
+    FileNotFoundError
+        If there is no such file.
+
+    See Also
+    --------
+    model_card : The same as a text for people.
+    """
+    header, _ = _read(path)
+    return {k: v for k, v in header.items() if k != "checksum"}
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
+    """Return the checked header of a model file and the bytes of its model."""
+    name = file_name(path)
+    try:
+        with open(path, "rb") as file:
+            start, size = file.read(16), os.fstat(file.fileno()).st_size
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    header, content = _members(archive, size)
+            except (EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+                raise ModelFileError(f"{name} {_what_it_is(start, error)}") from None
+    except IsADirectoryError:
+        raise ModelFileError(f"{name} is a folder, not a model file.") from None
+    try:
+        about = json.loads(header)
+        found, of_format = about["format"], about["format_version"]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        raise ModelFileError(f"{name} has no header of a model file.") from None
+    if found != _FORMAT:
+        raise ModelFileError(f"{name} has no header of a model file.")
+    if of_format != _VERSION:
+        raise ModelFileError(
+            f"{name} is of format {of_format!r}, and this version of tbsclassify reads "
+            f"format {_VERSION}. Install the version that wrote it, or a newer one "
+            "than this."
+        )
+    if about.get("checksum") != _checksum(about) or (
+        about.get("fingerprint") != hashlib.sha256(content).hexdigest()
+    ):
+        raise ModelFileError(
+            f"{name} was changed after it was saved, or is damaged. Get it again from "
+            "whoever made it."
+        )
+    return about, content
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> tuple[bytes, bytes]:
+    """Return header and model, which cannot be larger than the file they are in."""
+    parts = {one.filename: one for one in archive.infolist()}
+    if sorted(parts) != sorted([_HEADER, _MODEL]):
+        raise ValueError("other members")
+    stored = all(one.compress_type == zipfile.ZIP_STORED for one in parts.values())
+    if not stored or sum(one.file_size for one in parts.values()) > size:
+        raise ValueError("compressed")
+    if parts[_HEADER].file_size > _MAX_HEADER:
+        raise ValueError("header too large")
+    content = archive.read(_MODEL)
+    with zipfile.ZipFile(io.BytesIO(content)) as inner:
+        members = inner.infolist()
+        stored = all(one.compress_type == zipfile.ZIP_STORED for one in members)
+        if not stored or sum(one.file_size for one in members) > len(content):
+            raise ValueError("compressed")
+    return archive.read(_HEADER), content
+
+
+def _what_it_is(start: bytes, error: Exception) -> str:
+    """Say what a file is that is no model file."""
+    if not start:
+        return "is empty (0 bytes)."
+    if start.startswith(b"PK"):
+        if isinstance(error, ValueError):
+            return (
+                "is a zip file, but not one that save_model wrote, or only a part of "
+                "one."
+            )
+        return "is a damaged zip file. Get it again from whoever made it."
+    if start.startswith((b"\x80", b"\x78")):
+        return (
+            "is a pickle or a file of joblib, which run code of whoever made them when "
+            "they are loaded. Have the model saved by save_model."
+        )
+    return (
+        "is no model file, or only a part of one. Have the model saved by save_model."
+    )
+
+
+def _checksum(header: dict[str, Any]) -> str:
+    rest = {name: value for name, value in header.items() if name != "checksum"}
+    text = json.dumps(rest, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
