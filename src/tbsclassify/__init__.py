@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         TBSAdHocRegressor,
         TBSPretrainedClassifier,
         TBSPretrainedRegressor,
+        export_onnx,
         saliency,
     )
     from tbsclassify.images import read_scan
@@ -106,6 +107,7 @@ __all__ = [
     "datasets",
     "estimators",
     "exclude_vertebrae",
+    "export_onnx",
     "format_table",
     "images",
     "initial_slope",
@@ -160,6 +162,7 @@ _ORIGIN = {
     "classification_row": "metrics",
     "compare_models": "comparison",
     "exclude_vertebrae": "quality",
+    "export_onnx": "estimators",
     "format_table": "metrics",
     "initial_slope": "texture",
     "load_model": "persistence",

@@ -2,6 +2,7 @@
 
 from tbsclassify.estimators._adhoc import TBSAdHocClassifier, TBSAdHocRegressor
 from tbsclassify.estimators._features import DeepTextureFeatures
+from tbsclassify.estimators._onnx import export_onnx
 from tbsclassify.estimators._pretrained import (
     TBSPretrainedClassifier,
     TBSPretrainedRegressor,
@@ -14,5 +15,6 @@ __all__ = [
     "TBSAdHocRegressor",
     "TBSPretrainedClassifier",
     "TBSPretrainedRegressor",
+    "export_onnx",
     "saliency",
 ]
