@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from tbsclassify.estimators._networks import channel_statistics
-from tbsclassify.estimators._statistics import ChannelStatistics, TextureNetwork
+from tbsclassify.estimators._statistics import ChannelStatistics
 
 
 class Scores(nn.Module):
@@ -20,12 +20,9 @@ class Scores(nn.Module):
     def __init__(self, estimator: Any):
         super().__init__()
         network: Any = copy.deepcopy(estimator).net_.module_.cpu().float().eval()
-        if isinstance(network, TextureNetwork) and isinstance(
-            network.backbone, ChannelStatistics
-        ):
-            network.backbone = _TracedStatistics(
-                network.backbone, estimator.image_shape_
-            )
+        statistics = getattr(network, "backbone", None)
+        if isinstance(statistics, ChannelStatistics):
+            network.backbone = _TracedStatistics(statistics, estimator.image_shape_)
         self.network = network
         self.has_tbs = hasattr(estimator, "tbs_mean_")
         self.ranges = None
