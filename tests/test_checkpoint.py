@@ -338,7 +338,7 @@ def test_what_has_no_value_is_refused_with_what_to_do():
     with (
         open(os.devnull) as file,
         pytest.raises(
-            TypeError, match=r"TextIOWrapper cannot be rec.* Leave checkpoint"
+            TypeError, match=r"TextIOWrapper cannot be rec.* Leave checkpoints"
         ),
     ):
         fingerprint([file])

@@ -13,7 +13,7 @@ import numpy as np
 
 from tbsclassify._fingerprint import fingerprint
 
-__all__ = ["Checkpoint", "fingerprint", "write_whole"]
+__all__ = ["Checkpoint", "differences", "fingerprint", "identify", "write_whole"]
 
 _MANIFEST = "manifest.json"
 # A run is not resumed with another version of what its numbers come from.
@@ -37,9 +37,8 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike, identity: dict[str, Any]):
-        self.folder = Path(folder)
-        ours = {name: fingerprint(value) for name, value in identity.items()}
-        ours |= {f"version of {package}": version(package) for package in _PACKAGES}
+        self.folder = Path(folder).absolute()  # workers may be elsewhere
+        ours = identify(identity)
         theirs = self._read_or_write_manifest(ours)
         if identity and not identity.keys() & theirs.keys():
             raise ValueError(
@@ -47,8 +46,7 @@ class Checkpoint:
                 f"depends on {', '.join(theirs)}. Name another folder: a comparison "
                 "and a search need one each."
             )
-        other = [one for one in ours | theirs if ours.get(one) != theirs.get(one)]
-        if other:
+        if other := differences(ours, theirs):
             raise ValueError(
                 f"checkpoint_dir={str(folder)!r} holds a run with other "
                 f"{', '.join(other)}. To resume that run, call it with what it was "
@@ -99,6 +97,26 @@ class Checkpoint:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
+
+    def in_training(self, name: str, part: Any) -> Path:
+        """Return a file for one training, of those that what is named is made of."""
+        return self.folder / f"{name}.{part}.training"
+
+    def forget_training(self, name: str) -> None:
+        """Remove files of trainings, once there is what they were for."""
+        for path in self.folder.glob(f"{name}.*.training*"):
+            path.unlink(missing_ok=True)
+
+
+def identify(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fingerprints of what a run depends on, and of versions."""
+    ours = {name: fingerprint(value) for name, value in identity.items()}
+    return ours | {f"version of {package}": version(package) for package in _PACKAGES}
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return the names under which two runs differ."""
+    return [one for one in {**ours, **theirs} if ours.get(one) != theirs.get(one)]
 
 
 def write_whole(

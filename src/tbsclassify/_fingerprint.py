@@ -244,7 +244,7 @@ def _parts_of_object(value: Any) -> tuple[str, list]:
     except TypeError as error:
         raise TypeError(
             f"A {_name(type(value))} cannot be recognised when the run is called again "
-            f"({error}). Leave checkpoint_dir out, or the object."
+            f"({error}). Leave checkpoints out, or the object."
         ) from None
     if isinstance(reduced, str):
         return f"name {_name(value)}.{reduced}", [type(value)]

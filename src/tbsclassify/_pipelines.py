@@ -1,5 +1,6 @@
 """What a Pipeline or a search ends in, and the metadata that its fit takes."""
 
+from os import PathLike
 from typing import Any
 
 from sklearn import config_context, get_config
@@ -31,6 +32,27 @@ def last_step(estimator: Any) -> Any:
 def last_step_prefix(estimator: Any) -> str:
     """Return what stands before the names of the last step's parameters."""
     return _end_of_pipeline(estimator)[0]
+
+
+def keep_training(estimator: Any, file: str | PathLike) -> bool:
+    """Have the network that an estimator is or ends in keep its training in a file.
+
+    Only where its scans would be the same if `fit` was called again: all steps before
+    it have a seed. Tells whether there is such a network. A file that the user has
+    named stays.
+    """
+    prefix, network = _end_of_pipeline(estimator)
+    if (
+        not hasattr(network, "monitored")
+        or getattr(network, "checkpoint", 0) is not None
+    ):
+        return False
+    for name, value in estimator.get_params().items():
+        seedless = value is None and name.rpartition("__")[2] == "random_state"
+        if seedless and not name.startswith(prefix):
+            return False
+    estimator.set_params(**{f"{prefix}checkpoint": file})
+    return True
 
 
 def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:

@@ -108,9 +108,11 @@ def compare_models(
         ``joblib.parallel_config``. Workers have the caller's scikit-learn
         configuration. On a GPU leave it at one.
     checkpoint_dir : str or path-like, default=None
-        Folder in which every finished fit is written at once. Called again with
-        the same arguments, a run that was stopped continues; fits that failed
-        are tried again. Workers on other machines must see the folder. Needs a
+        Folder in which every finished fit is written at once, and the training of
+        this library's networks after their epochs. Called again with the same
+        arguments, a run that was stopped continues, in the midst of a training,
+        too; fits that failed are tried again. Seconds of such a fit are those of its
+        epochs. Workers on other machines must see the folder. Needs a
         `random_state`.
     verbose : int, default=0
         1 shows fits done and the time left in a line on stderr. A backend that

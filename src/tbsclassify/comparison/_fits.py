@@ -2,8 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,12 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
 from tbsclassify._checkpoint import Checkpoint
-from tbsclassify._pipelines import fit_metadata, last_step, request_metadata
+from tbsclassify._pipelines import (
+    fit_metadata,
+    keep_training,
+    last_step,
+    request_metadata,
+)
 from tbsclassify._scores import class_index, scores_of_class
 from tbsclassify._sklearn_compat import safe_indexing
 from tbsclassify._validation import check_groups
@@ -142,7 +149,10 @@ def run_trial(
         if get_config()["enable_metadata_routing"]:
             # A comparison is then the same with metadata routing and without.
             request_metadata(seeded, "groups", "tbs")
-        learner = _Learner(seeded, X, trial.target, groups, classes)
+        place = (
+            None if checkpoint is None else partial(checkpoint.in_training, trial.name)
+        )
+        learner = _Learner(seeded, X, trial.target, groups, classes, place)
         if trial.permuted:
             threshold = 0.5  # the control reads the ROC AUC alone
         elif isinstance(threshold, str):
@@ -153,13 +163,14 @@ def run_trial(
         outcome = {
             "proba": learner.probabilities(fitted, test),
             "threshold": threshold,
-            "fit_seconds": seconds,
+            "fit_seconds": max(seconds, _seconds_in_epochs(fitted)),
             **_training_record(fitted),
         }
     except Exception as error:
         return trial, {"error": f"{type(error).__name__}: {error}"}
     if checkpoint is not None:
         checkpoint.write(trial.name, outcome)
+        checkpoint.forget_training(trial.name)
     return trial, outcome
 
 
@@ -185,18 +196,23 @@ class _Learner:
         target: Target,
         groups: np.ndarray | None,
         classes: np.ndarray,
+        place: Callable[[str], Path] | None = None,
     ):
+        self.place = place  # of the file of a training, by name
         self.model, self.X, self.target, self.classes = model, X, target, classes
         self.patient, _ = check_groups(groups, len(target.y))
         self.groups = groups
 
-    def fit(self, rows: np.ndarray) -> Any:
-        """Fit a clone on these scans."""
+    def fit(self, rows: np.ndarray, name: str = "fit") -> Any:
+        """Fit a clone on these scans; by `name` a fit that was stopped goes on."""
+        model = clone(self.model)
+        if self.place is not None:
+            keep_training(model, self.place(name))
         groups = None if self.groups is None else self.patient[rows]
         target = self.target.taken(rows)
         options = fit_metadata(self.model, groups=groups, tbs=target.tbs)
         X = safe_indexing(self.X, rows)
-        return clone(self.model).fit(X, target.y, **options)
+        return model.fit(X, target.y, **options)
 
     def probabilities(self, fitted: Any, rows: np.ndarray) -> np.ndarray:
         """Return probabilities of all classes; 0 for those the fit did not see."""
@@ -217,8 +233,9 @@ class _Learner:
         """Choose a threshold on out-of-fold predictions of these scans."""
         y, score = self.target.y[rows], np.empty(len(rows))
         folds = StratifiedGroupKFold(_THRESHOLD_FOLDS, shuffle=True, random_state=seed)
-        for train, valid in folds.split(rows, y, self.patient[rows]):
-            fitted = self.fit(rows[train])
+        splits = folds.split(rows, y, self.patient[rows])
+        for fold, (train, valid) in enumerate(splits):
+            fitted = self.fit(rows[train], f"fold-{fold}")
             proba = self.probabilities(fitted, rows[valid])
             score[valid] = scores_of_class(proba, self.classes, pos_label)
         return best_threshold(y == pos_label, score, measure)
@@ -240,6 +257,14 @@ def best_threshold(positive: np.ndarray, score: np.ndarray, measure: str) -> flo
         value = (tp / n_positive + tn / n_negative) / 2
     best = last[value.argmax()]
     return float((score[best] + score[best + 1]) / 2)
+
+
+def _seconds_in_epochs(fitted: Any) -> float:
+    """Return the time of all epochs, also of those before a fit was resumed."""
+    history = getattr(last_step(fitted), "history_", None)
+    if not isinstance(history, pd.DataFrame) or "seconds" not in history:
+        return 0.0
+    return float(history["seconds"].sum())
 
 
 def _training_record(fitted: Any) -> dict[str, Any]:

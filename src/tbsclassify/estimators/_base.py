@@ -1,6 +1,7 @@
 """What the classifiers and regressors around PyTorch networks have in common."""
 
 import math
+import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,12 +41,15 @@ from tbsclassify.estimators._recipe import (
     make_callbacks,
     optimizer_options,
 )
+from tbsclassify.estimators._resume import TrainingFile
 from tbsclassify.estimators._state import same_or_cpu
 from tbsclassify.estimators._validation_split import validation_split
 from tbsclassify.images import iter_batches
 
 # Pixels predicted at once, on a CPU and on a GPU.
 _PIXELS_PER_BATCH = (2**20, 2**24)
+# Parameters that change nothing in what is learned; the seed is known by itself.
+_NO_PART_OF_TRAINING = ("checkpoint", "device", "random_state", "verbose")
 # TBS is given to three digits: no prediction is known to be closer.
 _LEAST_STD = 0.001
 
@@ -90,6 +94,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         patience: int,
         augmentation: RandomAugmentation | None,
         callbacks: Sequence[Any] | None,
+        checkpoint: str | os.PathLike | None,
         device: str,
         precision: str,
         random_state: np.random.RandomState | int | None,
@@ -107,6 +112,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         self.patience = patience
         self.augmentation = augmentation
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.device = device
         self.precision = precision
         self.random_state = random_state
@@ -144,7 +150,9 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
 
         Scans to validate on are set aside with an equal share of each of `codes`.
         """
-        seeds = np.random.SeedSequence(check_random_seed(self.random_state))
+        seed = check_random_seed(self.random_state)
+        file = self._open_file(images, codes, n_classes, weight, groups, tbs, seed)
+        seeds = np.random.SeedSequence(seed if file is None else file.seed)
         split_seed, torch_seed, shuffle_seed = (
             int(seed) for seed in seeds.generate_state(3) >> 1
         )
@@ -181,12 +189,38 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
                 solve=solve,
                 epochs=self._trains_in_epochs,
                 on_epoch=self._make_on_epoch(),
+                file=file,
             )
             self._keep_fit(net)
             net.release()
         except BaseException:
             self._forget_fit()
             raise
+
+    def _open_file(self, images, codes, n_classes, weight, groups, tbs, seed):
+        """Return the file that the training is kept in, if there is to be one."""
+        if self.checkpoint is None or not self._trains_in_epochs:
+            return None
+        # By names that an error can use.
+        identity = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in _NO_PART_OF_TRAINING
+        }
+        identity |= {
+            "class": type(self),
+            "X": images,
+            "y": [codes, getattr(self, "classes_", None)],
+            "groups": None if groups is None else check_groups(groups, len(codes))[0],
+            "sample_weight": weight,
+        }
+        identity["tbs" if n_classes else "y"] = tbs
+        return TrainingFile(
+            self.checkpoint,
+            identity,
+            seed=seed,
+            seed_is_given=self.random_state is not None,
+        )
 
     def _make_solver(self, patient, n_classes, seed):
         """Return the function that finds a head for features in closed form."""
@@ -204,7 +238,6 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
                 alpha=getattr(self, "alpha", None),
                 seed=seed,
             )
-            self.alpha_ = ridge.alpha
             return ridge if learns_tbs else calibrate(ridge, target, weight)
 
         return solve
@@ -318,6 +351,8 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _keep_fit(self, net):
         """Set the attributes of a fitted classifier that come from its net."""
+        if net.alpha_ is not None:
+            self.alpha_ = net.alpha_
         self.history_ = net.history_table()
         self.n_epochs_ = len(net.history)
         # One that the user passed may restore an epoch, too; ours is the last. A closed
@@ -368,6 +403,13 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         check_number(self.batch_size, "batch_size", low=1, integer=True)
         check_number(self.resolve_max_epochs(), "max_epochs", low=1, integer=True)
         check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        if not (
+            self.checkpoint is None or isinstance(self.checkpoint, str | os.PathLike)
+        ):
+            raise TypeError(
+                "Expected checkpoint to be the path of a file or None, got "
+                f"{self.checkpoint!r}."
+            )
         if not (self.augmentation is None or hasattr(self.augmentation, "draw")):
             raise TypeError(
                 "Expected augmentation to be a RandomAugmentation or None, got "

@@ -17,6 +17,7 @@ from tbsclassify.estimators._closed_form import LinearHead
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
 from tbsclassify.estimators._random import RandomStream
+from tbsclassify.estimators._resume import TrainingFile
 from tbsclassify.estimators._state import build_with, weights_of
 from tbsclassify.estimators._stopping import StopTrainingError, is_ctrl_c
 
@@ -89,6 +90,7 @@ class TBSNet(NeuralNetClassifier):
         solve: Callable[[np.ndarray, ImageData], LinearHead] | None = None,
         epochs: bool = True,
         on_epoch: Callable[[Self], None] | None = None,
+        file: TrainingFile | None = None,
     ) -> Self:
         """Train on `data`; unlike skorch's `fit`, let Ctrl-C through.
 
@@ -102,13 +104,19 @@ class TBSNet(NeuralNetClassifier):
             Whether to train in epochs. Else the closed form is all, and counts as one.
         on_epoch : callable or None
             Called with the net after each epoch, also after the one that a callback
-            ends the training with.
+            ends the training with, and with the epoch that a training goes on from.
+        file : TrainingFile or None
+            Where epochs are kept, and what the training goes on from.
         """
         self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
         self.initialize()
         self._check_initial_weights()
         self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
-        self.on_epoch_ = on_epoch
+        self.shuffle_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
+        self.alpha_: float | None = None
+        self.on_epoch_, self.file_ = on_epoch, file
+        if file is not None and file.state is not None:
+            solve = None  # what came of it is in the file
         start = time.perf_counter()
         head_only = getattr(self.module_, "head_only", False)
         memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
@@ -116,7 +124,8 @@ class TBSNet(NeuralNetClassifier):
             if solve is not None and not head_only:
                 self._settle_batch_norm(data)
             features = data
-            if self.precompute_features or solve is not None:
+            is_over = file is not None and file.is_over
+            if (self.precompute_features and not is_over) or solve is not None:
                 features = self.precompute(data)
             if solve is not None:
                 self._set_head(solve, features)
@@ -150,15 +159,29 @@ class TBSNet(NeuralNetClassifier):
             self.train_split = predefined_split(valid)
         self.notify("on_train_begin", X=data, y=data.y)
         with suppress(StopTrainingError):
-            self.fit_loop(data)
+            self._go_on()
+            self.fit_loop(data, epochs=self.max_epochs - len(self.history))
         del self.history[_n_finished(self.history) :]
         self.notify("on_train_end", X=data, y=data.y)
+
+    def _go_on(self):
+        """Go on from where the training in the file has come to, if there is one."""
+        if self.file_ is None:
+            return
+        is_over = self.file_.is_over
+        self.file_.resume(self)
+        # Whoever follows the training may have missed its last epoch.
+        if self.history and self.on_epoch_ is not None:
+            self.on_epoch_(self)
+        if is_over:
+            raise StopTrainingError
 
     def _set_head(self, solve, features):
         """Set the head in closed form, and record it as an epoch."""
         start = time.perf_counter()
         head = solve(features.images.cpu().numpy(), features)
         self.module_.set_head(head)
+        self.alpha_ = head.alpha
         rows = torch.from_numpy(head.rows).to(features.target.device)
         held_out = torch.from_numpy(head.held_out)
         target, weight = features.target[rows].cpu(), features.weight[rows].cpu()
@@ -284,6 +307,9 @@ class TBSNet(NeuralNetClassifier):
                 if is_ctrl_c(error):
                     raise
                 stop = True
+        if self.file_ is not None:
+            is_last = len(self.history) >= self.max_epochs
+            self.file_.keep(self, over=stop or is_last)
         if self.on_epoch_ is not None:
             self.on_epoch_(self)
         if stop:
@@ -293,8 +319,7 @@ class TBSNet(NeuralNetClassifier):
         """Slice batches, shuffled in training, in place of a DataLoader."""
         if not training:
             return Batches(dataset, self.batch_size)
-        generator = torch.Generator().manual_seed(self.shuffle_seed)
-        return Batches(dataset, self.batch_size, generator)
+        return Batches(dataset, self.batch_size, self.shuffle_generator_)
 
     def train_step(self, batch, **fit_params):
         """Take one step on a batch, whose images are augmented first."""
@@ -374,7 +399,7 @@ class TBSNet(NeuralNetClassifier):
         self.callbacks_: list[Any] = []
         self.train_split = None
         self.random_stream_ = None
-        self.on_epoch_ = self.memo_ = self.held_out_ = None
+        self.on_epoch_ = self.file_ = self.memo_ = self.held_out_ = None
         self.optimizer_.state.clear()
         self.optimizer_.zero_grad(set_to_none=True)
         for epoch in self.history:

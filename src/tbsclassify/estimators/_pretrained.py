@@ -58,6 +58,7 @@ class PretrainedEstimator(BaseTBSEstimator):
         patience: int = 15,
         augmentation: RandomAugmentation | None = None,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | os.PathLike | None = None,
         device: str = "auto",
         precision: str = "auto",
         random_state: np.random.RandomState | int | None = None,
@@ -76,6 +77,7 @@ class PretrainedEstimator(BaseTBSEstimator):
             patience=patience,
             augmentation=augmentation,
             callbacks=callbacks,
+            checkpoint=checkpoint,
             device=device,
             precision=precision,
             random_state=random_state,
@@ -269,6 +271,10 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         first, so that the ones passed are never changed. One that raises
         ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
         see classes as numbers, in the order of `classes_`, and TBS standardised.
+    checkpoint : str or path-like, default=None
+        File in which the training is kept after its epochs. If `fit` was ended by a
+        crash, a kill or an error, the same call goes on from the last epoch in the
+        file, and once the training is over returns what came of it. See Notes.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
         where there is one.
@@ -362,6 +368,19 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     The ReLU that SqueezeNet has behind its last layer is left out. With few classes
     all outputs are soon negative at once, and the network would stop learning.
 
+    The file of `checkpoint` is written at the end of an epoch, whole, unless writing
+    would then have taken more than a twentieth of the time: a kill costs at most the
+    epochs of twenty times as long as a write takes. The last epoch is always written,
+    and then the file stays, until you delete it. On one CPU a training that goes on
+    ends with the same weights, bit for bit, as one that was never ended. With
+    ``random_state=None`` it goes on with the seed in the file. A file of another
+    training, by parameters (`device` and `verbose` aside), data or versions, is refused
+    with what differs, and so is a damaged file. Callbacks are kept by their attributes;
+    one with an attribute that changes in training and is no number, text, tensor, list
+    or dict of these, nor has ``state_dict``, is refused at the end of an epoch. What
+    callbacks do outside, such as writing files, is not taken back. With
+    ``mode="texture"`` there are no epochs, and no file is written.
+
     References
     ----------
     .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., section III.C.
@@ -417,6 +436,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         class_weight: Mapping[Any, float] | str | None = None,
         augmentation: RandomAugmentation | None = None,
         callbacks: Sequence[Any] | None = None,
+        checkpoint: str | os.PathLike | None = None,
         device: str = "auto",
         precision: str = "auto",
         random_state: np.random.RandomState | int | None = None,
@@ -443,6 +463,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
             patience=patience,
             augmentation=augmentation,
             callbacks=callbacks,
+            checkpoint=checkpoint,
             device=device,
             precision=precision,
             random_state=random_state,
@@ -557,6 +578,11 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         first, so that the ones passed are never changed. One that raises
         ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
         see TBS standardised.
+    checkpoint : str or path-like, default=None
+        File in which the training is kept after its epochs. If `fit` was ended by a
+        crash, a kill or an error, the same call goes on from the last epoch in the
+        file, and once the training is over returns what came of it. See the notes
+        of `TBSPretrainedClassifier`.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
         where there is one.

@@ -47,6 +47,17 @@ class RandomStream:
                 self._states = self._read()
                 self._write(found)
 
+    def states(self) -> list[torch.Tensor]:
+        """Return where the stream has come to, on the CPU and on a GPU."""
+        return self._states
+
+    def go_to(self, states: list[torch.Tensor]) -> None:
+        """Go on from where another stream had come to.
+
+        Without a GPU there, the stream of one here begins anew.
+        """
+        self._states[: len(states)] = states[: len(self._states)]
+
     def _read(self):
         _, *gpu = self._devices
         return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpu)]

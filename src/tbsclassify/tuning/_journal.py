@@ -2,7 +2,9 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,7 @@ class Journal:
             arrays = checkpoint.read(name) or {}
             record = TrialRecord(**json.loads(arrays["record"].item()))
             self.records[record.number] = record
+            checkpoint.forget_training(trial_name(record.number))
 
     def begin(self, config: dict) -> TrialRecord:
         """Return a new record, for a trial that begins."""
@@ -66,9 +69,16 @@ class Journal:
         if self._checkpoint is None:
             return
         text = json.dumps(asdict(record), default=float)
-        state = pickle.dumps(proposers)
-        self._checkpoint.write(f"trial-{record.number:05}", {"record": np.array(text)})
+        try:
+            state = pickle.dumps(proposers)
+        except (AttributeError, TypeError, pickle.PicklingError):
+            # HyperBandScheduler, for one. A new one takes over after an interruption.
+            search_alg, _, others = proposers
+            state = pickle.dumps((search_alg, None, others))
+        name = trial_name(record.number)
+        self._checkpoint.write(name, {"record": np.array(text)})
         write_whole(_state_path(self._checkpoint), lambda file: file.write(state))
+        self._checkpoint.forget_training(name)
 
     def read_proposers(self) -> tuple | None:
         """Return what `finish` got as `proposers` last, or None."""
@@ -76,6 +86,24 @@ class Journal:
         if path is None or not path.exists():
             return None
         return pickle.loads(path.read_bytes())
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial's files."""
+    return f"trial-{number:05}"
+
+
+def place_of_trial(
+    checkpoint: Checkpoint | None, config: dict
+) -> Callable[[str], Path] | None:
+    """Return where a trial keeps what it goes on from, by name of the file.
+
+    A search algorithm does not propose again what it has proposed before an
+    interruption: such trials are not gone on with.
+    """
+    if checkpoint is None or "candidate" not in config:
+        return None
+    return partial(checkpoint.in_training, trial_name(config["candidate"]))
 
 
 def _state_path(checkpoint: Checkpoint) -> Path:

@@ -16,7 +16,7 @@ import ray
 from ray import tune
 from threadpoolctl import threadpool_limits
 
-from tbsclassify.tuning._journal import Journal, TrialRecord
+from tbsclassify.tuning._journal import Journal, TrialRecord, place_of_trial
 from tbsclassify.tuning._session import (
     interruption_told_to,
     kept_as_found,
@@ -142,11 +142,11 @@ def as_last_kept(journal: Journal, search_alg: Any, scheduler: Any) -> tuple:
     kept = journal.read_proposers()
     if kept is None:
         return search_alg, scheduler
-    search_alg, scheduler, lost = kept
+    search_alg, kept_scheduler, lost = kept
     if search_alg is not None:
         for trial_id in lost:
             search_alg.on_trial_complete(trial_id, error=True)
-    return search_alg, scheduler
+    return search_alg, kept_scheduler or scheduler
 
 
 @contextmanager
@@ -185,7 +185,8 @@ def _work(config: dict, shelf: str, n_threads: float, module_path: list[str]) ->
     try:
         task = ray.get(references[0])
         with threadpool_limits(max(1, int(n_threads))):
-            evaluate(task, task.decode(config), tune.report)
+            place = place_of_trial(task.checkpoint, config)
+            evaluate(task, task.decode(config), tune.report, place)
     except Exception as error:
         if isinstance(error, _LOST):
             raise  # another try may find a machine that works

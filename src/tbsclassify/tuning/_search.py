@@ -14,8 +14,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import UNUSED
 
-from tbsclassify._checkpoint import Checkpoint
-from tbsclassify._pipelines import fit_metadata
+from tbsclassify._checkpoint import Checkpoint, fingerprint
+from tbsclassify._pipelines import fit_metadata, keep_training, last_step_prefix
 from tbsclassify._sklearn_compat import (
     BaseSearchCV,
     check_method_params,
@@ -103,10 +103,12 @@ default="asha"
         has cores.
     checkpoint_dir : str or path-like, default=None
         Folder in which every finished trial is written at once. If it holds the same
-        search, that search goes on: finished trials are not repeated, unfinished ones
-        begin again. It is the same search if all is equal that its results depend on:
-        the data, the estimator, the arguments that are given here, settings of
-        scikit-learn and versions of libraries.
+        search, that search goes on: finished trials are not repeated, and unfinished
+        ones go on from the last epoch in the folder, or begin again where `search_alg`
+        proposes them or a step without a seed draws random numbers. It is the same
+        search if all is equal that its results depend on: the data, the estimator,
+        the arguments that are given here, settings of scikit-learn and versions of
+        libraries.
     random_state : int, RandomState or None, default=None
         Seed of the proposed configurations. The estimator's own seed is a parameter
         of the estimator.
@@ -298,8 +300,8 @@ default="asha"
         )
         self.n_splits_ = len(task.splits)
         self.scorer_ = scorers_by_name(scorer) or scorer
-        records, decode = self._search(task)
-        self._collect(task, records, decode)
+        records, task = self._search(task)
+        self._collect(task, records)
         self._choose()
         if self.refit:
             self._refit(task)
@@ -325,8 +327,8 @@ default="asha"
         routed.estimator.fit |= fit_metadata(self.estimator, groups=groups, tbs=tbs)
         return routed
 
-    def _search(self, task: Task) -> tuple[list[TrialRecord], Callable]:
-        """Run the trials; return their records and how to read their parameters."""
+    def _search(self, task: Task) -> tuple[list[TrialRecord], Task]:
+        """Run the trials; return their records and what they had in common."""
         # Imported here, since they import Ray.
         from tbsclassify.tuning._ray import run_trials
         from tbsclassify.tuning._schedulers import make_scheduler
@@ -341,8 +343,9 @@ default="asha"
             check_names(task.estimator, proposals.candidates)
             longest = max(max_epochs(task.configured(p)) for p in proposals.candidates)
             scheduler = make_scheduler(self.scheduler, longest * len(task.splits))
-            task = replace(task, decode=proposals.decode)
-            journal = Journal(self._open_checkpoint(task, proposals, seed))
+            checkpoint = self._open_checkpoint(task, proposals, seed)
+            task = replace(task, decode=proposals.decode, checkpoint=checkpoint)
+            journal = Journal(checkpoint)
             run_trials(
                 task,
                 proposals,
@@ -354,7 +357,7 @@ default="asha"
                 verbose=self.verbose,
             )
         records = sorted(journal.records.values(), key=lambda record: record.number)
-        return records, proposals.decode
+        return records, task
 
     def _open_checkpoint(
         self, task: Task, proposals: "Proposals", seed: int
@@ -395,9 +398,7 @@ default="asha"
             raise _not_writable(self.checkpoint_dir, "it is read-only")
         return checkpoint
 
-    def _collect(
-        self, task: Task, records: list[TrialRecord], decode: Callable
-    ) -> None:
+    def _collect(self, task: Task, records: list[TrialRecord]) -> None:
         """Make `cv_results_` and `history_` from the records of trials."""
         check_any_finished(records, self.time_budget)
         complete_failed(records, task)
@@ -422,7 +423,9 @@ default="asha"
                 # Then the only NaNs are those of folds that were not finished.
                 warnings.filterwarnings("ignore", message=".*scores are non-finite")
             self.cv_results_ = self._format_results(
-                [decode(record.config) for record in records], self.n_splits_, folds
+                [task.decode(record.config) for record in records],
+                self.n_splits_,
+                folds,
             )
         self.cv_results_ |= {
             "status": np.array([record.status for record in records]),
@@ -450,12 +453,20 @@ default="asha"
     def _refit(self, task: Task) -> None:
         """Fit the best configuration on all data."""
         self.best_estimator_ = task.configured(self.best_params_)
+        kept = False
+        if task.checkpoint is not None:
+            name = fingerprint(self.best_params_)[:12]
+            file = task.checkpoint.in_training("refit", name)
+            kept = keep_training(self.best_estimator_, file)
         began = time.time()
         if task.y is None:
             self.best_estimator_.fit(task.X, **task.fit_params)
         else:
             self.best_estimator_.fit(task.X, task.y, **task.fit_params)
         self.refit_time_ = time.time() - began
+        if kept:  # the file is not that of later fits
+            prefix = last_step_prefix(self.best_estimator_)
+            self.best_estimator_.set_params(**{f"{prefix}checkpoint": None})
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
 

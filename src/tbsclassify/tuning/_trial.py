@@ -1,10 +1,12 @@
 """One trial of a search: a configuration fitted and scored on every fold."""
 
+import json
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from traceback import format_exc
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
 
-from tbsclassify._pipelines import last_step
+from tbsclassify._checkpoint import Checkpoint, write_whole
+from tbsclassify._pipelines import keep_training, last_step
 from tbsclassify._sklearn_compat import (
     MultimetricScorer,
     check_method_params,
@@ -38,7 +41,8 @@ class Task:
     error_score: float | str
     return_train_score: bool
     sklearn_config: dict
-    decode: Callable | None = None  # from Ray's configuration to parameters
+    decode: Callable[[dict], dict] = dict  # from Ray's configuration to parameters
+    checkpoint: Checkpoint | None = None  # where trials that are stopped go on from
 
     def configured(self, parameters: dict[str, Any]) -> Any:
         """Return the estimator, unfitted, with these parameters."""
@@ -52,7 +56,10 @@ class Task:
 
 
 def evaluate(
-    task: Task, parameters: dict[str, Any], report: Callable[[dict], None]
+    task: Task,
+    parameters: dict[str, Any],
+    report: Callable[[dict], None],
+    place: Callable[[str], Path] | None = None,
 ) -> None:
     """Fit and score one configuration on all folds.
 
@@ -72,26 +79,50 @@ def evaluate(
         trained; ``rows``, (fold, epoch, score) of epochs not reported yet; ``splits``,
         scikit-learn's result of each finished fold, and ``score_errors`` in it, the
         traceback of each scorer that failed; ``complete``, whether that is all.
+    place : callable or None
+        Gives the files, by name, from which a trial that was stopped goes on: what it
+        has reported, which it reports again, and the training of each fold.
     """
     with config_context(**task.sklearn_config):
-        trial = _Trial(task, report)
-        for fold in range(len(task.splits)):
+        trial = _Trial(task, report, place)
+        trial.go_on()
+        for fold in range(len(trial.splits), len(task.splits)):
             trial.run(fold, task.configured(parameters))
 
 
 class _Trial:
     """The folds of a configuration, one after another."""
 
-    def __init__(self, task: Task, report: Callable[[dict], None]):
-        self.task, self.report = task, report
+    def __init__(
+        self,
+        task: Task,
+        report: Callable[[dict], None],
+        place: Callable[[str], Path] | None,
+    ):
+        self.task, self.report, self.place = task, report, place
+        self.told: list[dict[str, Any]] = []
         self.splits: list[dict[str, Any]] = []
         self.rows: list[tuple] = []
         self.n_epochs = 0
         self.epochs_of_fold = 1
 
+    def go_on(self) -> None:
+        """Report again what the trial reported before it was stopped."""
+        if self.place is None:
+            return
+        with suppress(FileNotFoundError):
+            self.told = json.loads(self.place("reports").read_text())
+        for told in self.told:
+            self.splits, self.n_epochs = told["splits"], told["n_epochs"]
+            self.report(told)
+
     def run(self, fold: int, estimator: Any) -> None:
         task = self.task
         train, test = task.splits[fold]
+        if self.place is not None and not keep_training(
+            estimator, self.place(f"fold-{fold}")
+        ):
+            self.place = None
         scorer = _noting(task)
         with warnings.catch_warnings():
             # Nobody sees the warnings of a worker: reasons go with the results.
@@ -117,6 +148,8 @@ class _Trial:
         has_epochs = classifier_with_epochs(estimator) is not None
         if has_epochs or len(self.splits) == len(task.splits):
             self._tell((fold + 1) * self.epochs_of_fold)
+        if self.place is not None:  # the result is in what has been reported
+            self.place(f"fold-{fold}").unlink(missing_ok=True)
 
     def _following(
         self, estimator: Any, fold: int, test: np.ndarray, scorer: Any
@@ -128,12 +161,15 @@ class _Trial:
         task = self.task
         X, y = safe_indexing(task.X, test), safe_indexing(task.y, test)
         params = check_method_params(task.X, task.score_params, indices=test)
+        known = {tuple(row[:2]) for told in self.told for row in told["rows"]}
 
         def on_epoch(epoch: int, max_epochs: int) -> None:
+            self.epochs_of_fold = max_epochs
+            if (fold, epoch) in known:  # before the trial was stopped
+                return
             # In a Pipeline the steps before the classifier are fitted by now, so the
             # whole estimator can be scored, by whatever a scorer asks of it.
             scores = score(estimator, X, y, scorer, params, task.error_score)
-            self.epochs_of_fold = max_epochs
             self.n_epochs += 1
             self.rows.append((fold, epoch, task.deciding(scores)))
             if epoch < max_epochs:  # the last is reported with the fold
@@ -156,6 +192,10 @@ class _Trial:
         }
         if np.isnan(told["score"]):
             del told["epoch"]  # or schedulers would compare it
+        if self.place is not None:
+            self.told.append(told)
+            text = json.dumps(self.told, default=float).encode()
+            write_whole(self.place("reports"), lambda file: file.write(text))
         self.report(told)
 
 
