@@ -11,6 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 
+from tbsclassify.estimators._inputs import colour_statistics
+from tbsclassify.estimators._networks import PAPER_BACKBONES, PretrainedNetwork
 from tbsclassify.estimators._weights import load_weights, torchvision_model
 
 
@@ -206,3 +208,77 @@ def test_real_backbones_are_loaded(name, n_random, recwarn):
     counted = [str(w.message) for w in recwarn.list]
     assert len(counted) == (n_random > 0)
     assert all(f"no weights for {n_random} of" in text for text in counted)
+
+
+def one_channel_network(name):
+    """Build a network of torchvision whose first convolution takes one channel."""
+    torch.manual_seed(1)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    path, stem = next(
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+    )
+    options = {"stride": stem.stride, "padding": stem.padding}
+    options["bias"] = stem.bias is not None
+    grey = torch.nn.Conv2d(1, stem.out_channels, stem.kernel_size, **options)
+    model.set_submodule(path, grey)
+    for key, value in model.state_dict().items():
+        if key.endswith("running_mean"):
+            value.normal_(std=0.01)  # as of a network that was trained
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*holds no weights for:UserWarning")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "vgg16" else [])
+        for name in PAPER_BACKBONES
+    ],
+)
+def test_a_file_of_a_one_channel_network_responds_to_grey_scans_as_it_did(
+    name, tmp_path
+):
+    model = one_channel_network(name)
+    state = model.state_dict()
+    # Fully connected layers, of half a gigabyte, are none of the first layer's.
+    state = {key: v for key, v in state.items() if not key.startswith("classifier")}
+    file = save(state, tmp_path, "grey.safetensors")
+    scans = np.random.default_rng(0).integers(0, 256, (2, 1, 64, 64)).astype(np.uint8)
+    mean, std = colour_statistics(scans, name, file)
+    ours = PretrainedNetwork(
+        name, (1, 64, 64), mean, std, 2, weights=file, dropout=0.0, head_only=True
+    ).eval()
+    expected = (torch.from_numpy(scans) / 255 - 0.449) / 0.226
+    model.fc = torch.nn.Identity()  # of ResNet, which has no features
+    whole = getattr(model, "features", model)
+    part = getattr(ours.backbone, "features", ours.backbone)
+    with torch.inference_mode():
+        responses = part(ours.standardize(torch.from_numpy(scans)))
+        torch.testing.assert_close(responses, whole(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_a_one_channel_file_decides_how_grey_levels_are_normalised(tmp_path):
+    file = save(one_channel_network("squeezenet1_1").state_dict(), tmp_path, "grey.pth")
+    scans = np.random.default_rng(0).integers(0, 256, (8, 64, 64)).astype(np.uint8)
+    model = small_pretrained(weights=file, max_epochs=1, mode="head")
+    model.fit(scans, np.tile([0, 1], 4))
+    np.testing.assert_allclose(model.intensity_mean_, 3 * [0.449 * 255])
+    np.testing.assert_allclose(model.intensity_std_, 3 * [0.226 * 255])
+
+
+def test_a_one_channel_file_that_is_damaged_is_refused(tmp_path):
+    state = one_channel_network("squeezenet1_1").state_dict()
+    state["features.0.weight"][0, 0, 0, 0] = np.nan
+    file = save(state, tmp_path, "grey.safetensors")
+    with pytest.raises(ValueError, match=r"infinite values in 'features\.0\.weight'"):
+        torchvision_model("squeezenet1_1", file)
+
+
+def test_a_first_layer_of_two_channels_is_refused(tmp_path):
+    state = one_channel_network("squeezenet1_1").state_dict()
+    state["features.0.weight"] = state["features.0.weight"].repeat(1, 2, 1, 1)
+    file = save(state, tmp_path, "two.safetensors")
+    with pytest.raises(ValueError, match=r"have shape \(64, 3, 3, 3\) for SqueezeNet"):
+        torchvision_model("squeezenet1_1", file)

@@ -51,7 +51,8 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
         Weights of the network. ImageNet's come from torchvision, which downloads them
         once into its cache; None takes random weights, for which nothing is
         downloaded. A path names a state dict with torchvision's keys,
-        ``.safetensors`` or written by ``torch.save``.
+        ``.safetensors`` or written by ``torch.save``; its first convolution may have
+        one input channel, as in `TBSPretrainedClassifier`.
     layers : list of str, default=None
         Modules whose outputs are described, by torchvision's names. What is behind the
         deepest is not computed. None takes early layers that are known for

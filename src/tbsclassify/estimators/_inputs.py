@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from tbsclassify._scores import check_labels
 from tbsclassify._sklearn_compat import check_sample_weight
 from tbsclassify._validation import check_number
-from tbsclassify.estimators._weights import imagenet_weights
+from tbsclassify.estimators._weights import input_statistics
 from tbsclassify.images import stack_scans
 
 
@@ -146,10 +146,10 @@ def colour_statistics(
         mean, std = intensity_statistics(images)
     else:
         low, high = _grey_range(images)
-        transforms = imagenet_weights(backbone).transforms()
+        expected_mean, expected_std = input_statistics(backbone, weights)
         width = high - low if high > low else 1.0
-        mean = low + width * np.array(transforms.mean)
-        std = width * np.array(transforms.std)
+        mean = low + width * expected_mean
+        std = width * expected_std
     return np.broadcast_to(mean, 3).copy(), np.broadcast_to(std, 3).copy()
 
 

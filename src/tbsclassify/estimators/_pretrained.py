@@ -205,7 +205,9 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         Initial weights. ImageNet's come from torchvision, which downloads them
         once into its cache; None starts from random weights. A path names a
         state dict with torchvision's keys, ``.safetensors`` or written by
-        ``torch.save``, of the whole network or of its backbone alone.
+        ``torch.save``, of the whole network or of its backbone alone. Its first
+        convolution may have one input channel: grey levels from 0 to 1 are then
+        shifted by 0.449 and divided by 0.226, the means of ImageNet's three.
     layers : list of str, default=None
         Modules of the network whose outputs are described, with ``mode="texture"``
         and ``pooling="statistics"``. What is behind the deepest is not computed.
@@ -524,7 +526,9 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         Initial weights. ImageNet's come from torchvision, which downloads them
         once into its cache; None starts from random weights. A path names a
         state dict with torchvision's keys, ``.safetensors`` or written by
-        ``torch.save``, of the whole network or of its backbone alone.
+        ``torch.save``, of the whole network or of its backbone alone. Its first
+        convolution may have one input channel: grey levels from 0 to 1 are then
+        shifted by 0.449 and divided by 0.226, the means of ImageNet's three.
     layers : list of str, default=None
         Modules of the network whose outputs are described, with ``mode="texture"``
         and ``pooling="statistics"``. What is behind the deepest is not computed.

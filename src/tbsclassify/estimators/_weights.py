@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 
@@ -71,6 +72,42 @@ def imagenet_weights(name: str) -> Any:
     return torchvision.models.get_model_weights(name).DEFAULT
 
 
+def input_statistics(
+    name: str, weights: str | os.PathLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a network expects its input to be shifted by and divided by.
+
+    Where black is 0 and white is 1. ImageNet's, one for each of three channels; if the
+    file of weights is for grey images, their means for all three, so that the channels
+    of a grey image are equal.
+    """
+    transforms = imagenet_weights(name).transforms()
+    mean, std = np.array(transforms.mean), np.array(transforms.std)
+    if weights != "imagenet":
+        with torch.device("meta"):  # takes neither memory nor random numbers
+            model = torchvision.models.get_model(name, weights=None)
+        if _has_grey_stem(_read_state(Path(weights)), model):
+            mean[:], std[:] = mean.mean(), std.mean()
+    return mean, std
+
+
+def _stem_key(model):
+    """Return the key of the weights of a network's first convolution."""
+    return next(
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+    )
+
+
+def _has_grey_stem(state, model):
+    """Tell whether a file's first convolution has one channel where ours has three."""
+    key = _stem_key(model)
+    n_filters, n_channels, *sides = model.state_dict()[key].shape
+    grey = (n_filters, 1, *sides)
+    return n_channels == 3 and key in state and state[key].shape == grey
+
+
 def _imagenet_model(name):
     entry = imagenet_weights(name)
     try:
@@ -97,7 +134,8 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
         A ``.safetensors`` file, or one that ``torch.save`` wrote, which is read
         without unpickling code. Keys are torchvision's; half precision is
         converted. Keys may be missing, as in a file of the backbone alone. What
-        they name keeps its random weights, and a warning says so.
+        they name keeps its random weights, and a warning says so. A first
+        convolution of one channel becomes one of three, which takes their mean.
 
     Raises
     ------
@@ -117,6 +155,9 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
         key if key in expected else _OLD_DENSENET.sub(r".\1\2.", key): value
         for key, value in _read_state(file).items()
     }
+    if _has_grey_stem(state, model):
+        key = _stem_key(model)
+        state[key] = state[key].float().repeat(1, 3, 1, 1) / 3
     last_layer = list(expected)[-1].rpartition(".")[0] + "."
     for key, value in state.items():
         _check_entry(key, value, expected, last_layer, model, file)
