@@ -1,8 +1,8 @@
 """How far probabilities of an exported ONNX file are from the model's own.
 
-For the five backbones of the paper in all three modes and with statistics as the head of
-a whole network, and for ad hoc networks: the greatest difference over the scans that
-were not fitted, in float32 on a CPU. Weights are random, data phantoms.
+For the backbones of the paper in all three modes, and with statistics as the head of a
+whole network, and for ad hoc networks: the greatest difference over the scans that were
+not fitted, in float32 on a CPU. Weights are random, data phantoms.
 
     python benchmarks/onnx_export.py [random_state]
 """
