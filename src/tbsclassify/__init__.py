@@ -13,6 +13,7 @@ __version__ = "0.1.0.dev0"
 # one by one as they are asked for.
 if TYPE_CHECKING:
     from tbsclassify import (
+        archive,
         augmentation,
         clinical,
         comparison,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         tuning,
         vertebrae,
     )
+    from tbsclassify.archive import locate_archive, predict_archive
     from tbsclassify.augmentation import AugmentationSampler, RandomAugmentation
     from tbsclassify.clinical import make_clinical_baseline
     from tbsclassify.comparison import (
@@ -96,6 +98,7 @@ __all__ = [
     "VertebraSplitter",
     "__version__",
     "all_models",
+    "archive",
     "augmentation",
     "check_scans",
     "check_vertebrae",
@@ -115,6 +118,7 @@ __all__ = [
     "load_model",
     "load_scans",
     "localization",
+    "locate_archive",
     "make_clinical_baseline",
     "make_dxa_phantoms",
     "make_radiomics_classifier",
@@ -126,6 +130,7 @@ __all__ = [
     "paper_split",
     "persistence",
     "plotting",
+    "predict_archive",
     "quality",
     "radiomics_models",
     "read_scan",
@@ -167,6 +172,7 @@ _ORIGIN = {
     "initial_slope": "texture",
     "load_model": "persistence",
     "load_scans": "datasets",
+    "locate_archive": "archive",
     "make_clinical_baseline": "clinical",
     "make_dxa_phantoms": "datasets",
     "make_radiomics_classifier": "texture",
@@ -175,6 +181,7 @@ _ORIGIN = {
     "model_info": "persistence",
     "paper_models": "comparison",
     "paper_split": "splitting",
+    "predict_archive": "archive",
     "radiomics_models": "comparison",
     "read_scan": "images",
     "saliency": "estimators",

@@ -211,6 +211,20 @@ height, width), or sequence
         """
         return self._with_std(self._predicted_tbs(X), return_std)
 
+    def _predict_once(self, X):
+        """Return classes, probabilities, TBS and its spread from one look at scans.
+
+        The last two are None where the network has not learned TBS.
+        """
+        outputs = self._outputs(X)
+        tbs, std = None, None
+        if self._ranges is None:
+            proba = probabilities(outputs).numpy()
+        else:
+            proba = np.exp(self._log_proba_of_ranges(outputs))
+            tbs, std = self._with_std(self._as_tbs(outputs), return_std=True)
+        return self.classes_[proba.argmax(axis=1)], proba, tbs, std
+
     def _log_proba_of_ranges(self, outputs):
         return self._ranges.log_proba(self._as_tbs(outputs), self.residual_std_)
 

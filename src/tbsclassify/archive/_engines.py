@@ -1,0 +1,95 @@
+"""Two ways through an archive: in this process, or on a Ray cluster."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+
+from tbsclassify.archive._output import lines_of
+from tbsclassify.archive._reading import Reading, read_ahead
+
+
+class Batch(NamedTuple):
+    """Files that are read, scored and written together."""
+
+    paths: list[str]
+    cells: list[str]  # their names in the output
+    table: pd.DataFrame
+    reasons: dict[int, str]  # why a row of the table is of no use, by its position
+
+
+class Scorer(Protocol):
+    """What knows something of scans, each by itself."""
+
+    def columns(self, table: pd.DataFrame | None) -> list[str]:
+        """Return the names of what scans get, in their order."""
+
+    def score(
+        self, readings: list[Reading], table: pd.DataFrame
+    ) -> list[dict[str, Any]]:
+        """Return this for each scan, or an ``error``."""
+
+
+class Scored(NamedTuple):
+    """What came out for the files of a batch."""
+
+    lines: list[str]
+    n_failed: int
+    warnings: list[str]
+
+
+class Work(NamedTuple):
+    """What turns a batch into lines."""
+
+    scorer: Scorer
+    columns: list[str]
+    model: str  # its fingerprint
+
+    def score(self, batch: Batch, readings: list[Reading]) -> Scored:
+        """Score the files of a batch."""
+        readings = [
+            one._replace(image=None, error=batch.reasons[i])
+            if i in batch.reasons
+            else one
+            for i, one in enumerate(readings)
+        ]
+        rows = self.scorer.score(readings, batch.table)
+        failed = sum(bool(row.get("error")) for row in rows)
+        return Scored(lines_of(batch.cells, rows, self.columns, self.model), failed, [])
+
+    def score_all(
+        self, batches: Iterator[Batch], n_threads: int | None = None
+    ) -> Iterator[Scored]:
+        """Score batches in their order, reading ahead.
+
+        Warnings, of the threads that read, too, come with the batches.
+        """
+        scans = read_ahead(batches, lambda batch: batch.paths, n_threads)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for batch, readings in scans:
+                scored = self.score(batch, readings)
+                del readings
+                told = [str(one.message) for one in caught]
+                caught.clear()
+                yield scored._replace(warnings=told)
+
+
+def score_here(
+    work: Work, batches: Iterator[Batch], n_threads: int | None
+) -> Iterator[Scored]:
+    """Score in this process; `n_threads` read."""
+    return work.score_all(batches, n_threads)
+
+
+def score_on_ray(
+    work: Work, batches: Iterator[Batch], n_threads: int | None
+) -> Iterator[Scored]:
+    """Score on the Ray that is running, or on one that is started for it."""
+    from tbsclassify.archive._ray import score_on_cluster
+
+    return score_on_cluster(work, batches)
+
+
+ENGINES: dict[str, Any] = {"local": score_here, "ray": score_on_ray}

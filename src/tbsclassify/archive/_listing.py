@@ -1,0 +1,172 @@
+"""Find the files of an archive: in folders, by patterns, or in a table."""
+
+import glob
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tbsclassify._boxes import CONFIDENCES, box_columns
+from tbsclassify._dicom import looks_like_dicom
+from tbsclassify._scans import plain_name
+from tbsclassify._spacing import SPACING_COLUMNS, are_plausible, spacing_columns
+from tbsclassify.archive._names import cell_of
+from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
+
+# Of other files in a folder, those are taken that begin as DICOM files do.
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima")
+_TABLES = (".csv", ".tsv", ".txt")
+
+
+class Listing(NamedTuple):
+    """The files of an archive in their order, and what a table says of them."""
+
+    paths: list[str]
+    cells: list[str]  # their names in the output
+    table: pd.DataFrame | None  # a row a file, boxes and pixel sizes as numbers
+    reasons: dict[int, str]  # why the row of a table is of no use
+
+    def rows(self, positions: list[int]) -> pd.DataFrame:
+        """Return what the table says of some of the files."""
+        if self.table is None:
+            return pd.DataFrame(index=range(len(positions)))
+        return self.table.iloc[positions].reset_index(drop=True)
+
+
+def list_files(files: Any, image_dir: Any, file_column: str) -> Listing:
+    """List files in an order that is the same each time, each of them once.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file, folder or table is not there, or a pattern matches nothing.
+    ValueError
+        If there is no file at all, or a table cannot be used.
+    """
+    if isinstance(files, str | os.PathLike):
+        path = os.fspath(files)
+        if path.lower().endswith(_TABLES) and not os.path.isdir(path):
+            return _of_table(path, image_dir, file_column)
+        files = [path]
+    elif hasattr(files, "columns"):
+        return _of_table(files, image_dir, file_column)
+    elif not isinstance(files, Iterable):
+        raise TypeError(
+            "Expected files to be a path, a pattern, a list of these or a table, got "
+            f"{type(files).__name__}."
+        )
+    if image_dir is not None:
+        raise ValueError(
+            "Expected image_dir=None, since it is the folder that the names in a table "
+            "refer to, and files is no table. Leave it out."
+        )
+    paths = list(dict.fromkeys(_expand(files)))
+    if not paths:
+        raise ValueError(
+            "Expected files to lead to at least one scan, got none. In folders, files "
+            f"are scans that end in {', '.join(_SUFFIXES)} or begin as DICOM does."
+        )
+    return Listing(paths, list(map(cell_of, paths)), None, {})
+
+
+def _expand(files: Iterable[Any]) -> Iterator[str]:
+    for i, entry in enumerate(files):
+        if not isinstance(entry, str | os.PathLike):
+            raise TypeError(
+                "Expected files to hold paths or patterns, got "
+                f"{type(entry).__name__} at index {i}."
+            )
+        path = os.fsdecode(entry)
+        # A file may have the brackets of a pattern in its name.
+        if os.path.isdir(path):
+            yield from _in_folder(path)
+        elif os.path.lexists(path):
+            yield path
+        elif glob.has_magic(path):
+            found = sorted(glob.iglob(path, recursive=True))
+            if not found:
+                raise FileNotFoundError(
+                    f"Expected files[{i}] to match a file, got {cell_of(path)!r}, "
+                    "which matches none."
+                )
+            yield from (one for one in found if not os.path.isdir(one))
+        else:
+            raise FileNotFoundError(
+                f"Expected files[{i}] to be a file, a folder or a pattern, got "
+                f"{cell_of(path)!r}, where there is nothing."
+            )
+
+
+def _in_folder(folder: str) -> Iterator[str]:
+    """Yield the scans below a folder; folders that are links are not entered."""
+    closed: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=closed.append):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(root, name)
+            if not name.startswith(".") and _may_be_scan(path):
+                yield path
+    if closed:
+        warnings.warn(
+            f"{len(closed)} folder(s) below files cannot be opened, the first "
+            f"{cell_of(str(closed[0].filename))!r} ({closed[0].strerror}). Their scans "
+            "are left out.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _may_be_scan(path: str) -> bool:
+    if path.lower().endswith(_SUFFIXES):
+        return True
+    if os.path.basename(path).upper() == "DICOMDIR":
+        return False
+    try:
+        return os.path.isfile(path) and looks_like_dicom(Path(path))
+    except OSError:
+        return False
+
+
+def _of_table(table: Any, image_dir: Any, file_column: str) -> Listing:
+    frame = read_table(table, [file_column]).reset_index(drop=True)
+    if file_column not in frame.columns:
+        raise ValueError(
+            f"table has no column {file_column!r}; it has "
+            f"{', '.join(map(repr, frame.columns))}. Name yours with file_column."
+        )
+    if image_dir is None:
+        image_dir = Path(table).parent if isinstance(table, str | os.PathLike) else "."
+    names = [
+        "" if pd.isna(one) else str(one).strip() for one in frame[file_column].to_list()
+    ]
+    if len(set(names)) < len(names):
+        twice = pd.Series(names)[pd.Series(names).duplicated()].index.tolist()
+        raise ValueError(
+            "Expected table to have one row a file, got files that an earlier row has "
+            f"already, or no name, in {len(twice)} row(s), {twice[:10]}. Drop them."
+        )
+    reasons = {} if "" not in names else {names.index(""): "no file name"}
+    numbers = [name for side in box_columns(frame.columns).values() for name in side]
+    sizes = spacing_columns(frame.columns)
+    numbers += [*(sizes or ())]
+    numbers += [one for one in frame.columns if plain_name(one) in _PLAIN_CONFIDENCES]
+    for name in dict.fromkeys(numbers):
+        values, unreadable = parse_numbers(frame[name])
+        for row in np.flatnonzero(unreadable).tolist():
+            reasons[row] = f"{name} {not_a_number(frame[name].iloc[row])}"
+        frame[name] = values
+    if sizes is not None:
+        spacing = frame[list(sizes)].to_numpy(dtype=float)
+        spacing[~are_plausible(spacing)] = np.nan
+        frame = frame.drop(columns=list(dict.fromkeys(sizes)))
+        frame[list(SPACING_COLUMNS)] = spacing
+    frame = frame.drop(columns="image", errors="ignore")
+    paths = [os.path.join(os.fspath(image_dir), name) for name in names]
+    return Listing(paths, list(map(cell_of, names)), frame, reasons)
+
+
+_PLAIN_CONFIDENCES = tuple(map(plain_name, CONFIDENCES))

@@ -1,0 +1,30 @@
+"""Warnings of a long run, each kind of them told once."""
+
+import re
+import warnings
+from collections import Counter
+
+from tbsclassify.archive._names import neutral
+
+
+class Notes:
+    """Warnings of a long run, told once for all scans."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._count: Counter[str] = Counter()
+
+    def take(self, messages: list[str]) -> None:
+        """Note the text of warnings."""
+        for text in messages:
+            # One that differs by numbers or the name of a file only is the same.
+            kind = re.sub(r"\d+", "", re.sub(r"^[^:]*: ", "", text))
+            self._first.setdefault(kind, text)
+            self._count[kind] += 1
+
+    def tell(self, stacklevel: int) -> None:
+        """Warn once of each kind."""
+        for kind, text in self._first.items():
+            more = self._count[kind] - 1
+            also = f" ({more} more such warnings)" if more else ""
+            warnings.warn(neutral(text) + also, UserWarning, stacklevel=stacklevel + 1)

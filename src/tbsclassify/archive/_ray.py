@@ -1,0 +1,73 @@
+"""Spread an archive over a Ray cluster with Ray Data."""
+
+import logging
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from threadpoolctl import threadpool_limits
+
+from tbsclassify.archive._engines import Batch, Scored, Work
+from tbsclassify.tuning._session import running_ray
+
+
+class _Worker:
+    """Reads and scores batches in a process of its own, on any machine."""
+
+    def __init__(self, work: Work):
+        self._work = work
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
+        batches = (pickle.loads(one) for one in rows["batch"])
+        with threadpool_limits(1):
+            scored = [pickle.dumps(tuple(one)) for one in self._work.score_all(batches)]
+        return {"scored": np.array(scored, dtype=object)}
+
+
+def score_on_cluster(work: Work, batches: Iterator[Batch]) -> Iterator[Scored]:
+    """Score batches on all cores, or all GPUs, of the cluster, in their order."""
+    with running_ray(verbose=0), _quiet_and_ordered():
+        resources = ray.cluster_resources()
+        n_gpus = int(resources.get("GPU", 0))
+        options: dict[str, Any] = {"num_gpus": 1} if n_gpus else {"num_cpus": 1}
+        most = n_gpus or max(1, int(resources.get("CPU", 1)))
+        items = [{"batch": pickle.dumps(batch)} for batch in batches]
+        if not items:
+            return
+        data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            _Worker,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1, max_size=max(1, min(most, len(items)))
+            ),
+            fn_constructor_args=(work,),
+            **options,
+        )
+        for row in data.iter_rows():
+            yield Scored(*pickle.loads(row["scored"]))
+
+
+@contextmanager
+def _quiet_and_ordered() -> Iterator[None]:
+    """Have Ray Data keep the order and say nothing, inside the block."""
+    context = ray.data.DataContext.get_current()
+    names = ("enable_progress_bars", "print_on_execution_start")
+    before = {name: getattr(context, name) for name in names}
+    order = context.execution_options.preserve_order
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    for name in names:
+        setattr(context, name, False)
+    context.execution_options.preserve_order = True
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        context.execution_options.preserve_order = order
+        logger.setLevel(level)

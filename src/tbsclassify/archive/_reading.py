@@ -1,0 +1,84 @@
+"""Read scans ahead, each with its pixel size or with the reason why there is none."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import joblib
+import numpy as np
+
+from tbsclassify._spacing import are_plausible
+from tbsclassify.images import UnreadableScanError, read_scan
+
+T = TypeVar("T")
+
+
+class Reading(NamedTuple):
+    """What reading one file gave."""
+
+    image: np.ndarray | None
+    spacing: tuple[float, float]  # height and width of a pixel in mm, or NaN
+    error: str  # why there is no image, without the name of the file
+
+
+def read_file(path: str) -> Reading:
+    """Read one file; whatever is wrong with it is a reason, not an exception.
+
+    Of a DICOM header, only the pixel size is kept.
+    """
+    unknown = (np.nan, np.nan)
+    try:
+        image, facts = read_scan(path, return_metadata=True)
+    except FileNotFoundError:
+        kind = "is no file" if os.path.lexists(path) else "there is no such file"
+        return Reading(None, unknown, kind)
+    except UnreadableScanError as error:
+        text = str(error).removeprefix(Path(path).name).strip(" :.")
+        return Reading(None, unknown, text)
+    except OSError as error:  # whose text names the file with its folder
+        return Reading(None, unknown, error.strerror or type(error).__name__)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Its text may hold what stands in the file.
+        return Reading(None, unknown, f"cannot be read ({type(error).__name__})")
+    spacing = facts["pixel_spacing"] or unknown
+    if not are_plausible(np.array([spacing], dtype=float))[0]:
+        spacing = unknown
+    return Reading(image, (float(spacing[0]), float(spacing[1])), "")
+
+
+def read_ahead(
+    batches: Iterable[T],
+    paths_of: Callable[[T], list[str]],
+    n_threads: int | None = None,
+) -> Iterator[tuple[T, list[Reading]]]:
+    """Yield batches with their scans, while threads read the two batches that follow.
+
+    No more than three batches of scans are held at a time.
+    """
+    with ThreadPoolExecutor(n_threads or joblib.cpu_count()) as pool:
+        pending: deque[tuple[T, list[Any]]] = deque()
+        try:
+            for batch in batches:
+                futures = [pool.submit(read_file, path) for path in paths_of(batch)]
+                pending.append((batch, futures))
+                del futures
+                if len(pending) > 2:
+                    yield _finished(pending)
+            while pending:
+                yield _finished(pending)
+        finally:
+            for _, futures in pending:
+                for future in futures:
+                    future.cancel()
+
+
+def _finished(
+    pending: deque[tuple[T, list[Any]]],
+) -> tuple[T, list[Reading]]:
+    batch, futures = pending.popleft()
+    return batch, [future.result() for future in futures]
