@@ -1,0 +1,125 @@
+"""Scans and models that the arguments of a command name."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+
+def load(
+    table: Path,
+    images: Path,
+    *,
+    scheme: Literal["binary", "three-class"],
+    on_bad_rows: Literal["error", "warn"],
+    columns: tuple[str, str, str],
+) -> tuple[Any, Any]:
+    """Return scans and their classes."""
+    from tbsclassify import TBSLabeler, load_scans
+
+    file_column, patient_column, tbs_column = columns
+    scans = load_scans(
+        table,
+        images,
+        file_column=file_column,
+        patient_column=patient_column,
+        tbs_column=tbs_column,
+        on_bad_rows=on_bad_rows,
+    )
+    return scans, TBSLabeler(scheme=scheme).fit_transform(scans.tbs)
+
+
+def _known_models(
+    weights: str | None,
+    spacing: float | None,
+    auto_boxes: bool,
+    max_epochs: int | None,
+    device: str,
+) -> dict[str, Any]:
+    """Return the library's models by name, with the settings of the command line."""
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    from tbsclassify import (
+        LumbarCropper,
+        LumbarLocalizer,
+        all_models,
+        make_clinical_baseline,
+    )
+
+    settings: dict[str, Any] = {"device": device}
+    if weights is not None:
+        settings["weights"] = None if weights == "none" else weights
+    if max_epochs is not None:
+        settings["max_epochs"] = max_epochs
+    cropper = LumbarCropper(spacing=spacing, boxes="auto" if auto_boxes else "given")
+    models: dict[str, Any] = all_models(cropper=cropper, **settings)
+    for name, model in models.items():
+        if isinstance(model, Pipeline) and isinstance(model[0], LumbarCropper):
+            continue
+        # Texture is measured inside the boxes of whole scans.
+        steps: list[Any] = []
+        if auto_boxes:
+            steps.append(FunctionTransformer(LumbarLocalizer().transform_table))
+        if spacing is not None:
+            steps.append(FunctionTransformer(cropper.transform_table))
+        models[name] = make_pipeline(*steps, model) if steps else model
+    return models | {"clinical": make_clinical_baseline()}
+
+
+def choose_models(names: str, *settings: Any) -> Any:
+    """Return models by name, or the name of a group of them."""
+    known = _known_models(*settings)
+    groups = {
+        "all": [name for name in known if name != "clinical"],
+        "radiomics": [name for name in known if name.startswith("radiomics")],
+    }
+    own = ("clinical", "deep-texture", "ad-hoc", *groups["radiomics"])
+    groups["paper"] = [name for name in known if name not in own]
+    wanted = groups.get(names, [name.strip() for name in names.split(",")])
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(
+            f"Expected names of models, got {', '.join(map(repr, unknown))}. There are "
+            f"{', '.join(known)}, and the groups {', '.join(groups)}."
+        )
+    return {name: known[name] for name in wanted}
+
+
+def choose_model(name: str, *settings: Any) -> Any:
+    return choose_models(name, *settings)[name]
+
+
+def seed_all(model: Any, seed: int) -> None:
+    """Seed all that draws random numbers and has no seed."""
+    seeds = {
+        key: seed
+        for key, value in model.get_params().items()
+        if key.endswith("random_state") and value is None
+    }
+    model.set_params(**seeds)
+
+
+def taught(model: Any, tbs: Any) -> dict[str, Any]:
+    """Return TBS values for a model that learns them."""
+    from tbsclassify._pipelines import fit_metadata
+
+    return {"tbs": tbs} if fit_metadata(model, tbs=tbs) else {}
+
+
+def space_of(name: str, model: Any) -> dict[str, Any]:
+    """Return what is searched of a model."""
+    from ray import tune
+
+    from tbsclassify._pipelines import last_step, last_step_prefix
+
+    prefix, parameters = last_step_prefix(model), last_step(model).get_params()
+    if "lr" in parameters and getattr(last_step(model), "mode", "") != "texture":
+        return {
+            f"{prefix}lr": tune.loguniform(1e-4, 1e-2),
+            f"{prefix}weight_decay": tune.loguniform(1e-6, 1e-2),
+        }
+    if "C" in parameters:
+        return {f"{prefix}C": tune.loguniform(1e-3, 1e3)}
+    raise ValueError(
+        f"Expected a model with a learning rate or a penalty to search, got {name!r}, "
+        "which has none. Choose ad-hoc, model1 to model4, a network, or texture."
+    )

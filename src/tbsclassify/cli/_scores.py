@@ -1,0 +1,96 @@
+"""Scores with intervals: computed, shown and written."""
+
+from pathlib import Path
+from typing import Any
+
+from tbsclassify.cli._app import say
+
+
+def cross_validated(
+    name: str, model: Any, scans: Any, y: Any, folds: int, seed: int
+) -> dict[str, float]:
+    """Print scores with intervals, and return them."""
+    import sys
+
+    import numpy as np
+
+    from tbsclassify import compare_models
+
+    found = compare_models(
+        {name: model},
+        scans.frame,
+        y,
+        scans.patient,
+        tbs=scans.tbs,
+        cv=folds,
+        random_state=seed,
+        verbose=int(sys.stderr.isatty()),
+    )
+    row = found.table.loc[name]
+    if row["error"]:
+        raise ValueError(row["error"])
+    n_patients = len(np.unique(scans.patient))
+    print(f"{folds}-fold cross-validation on {len(y)} scans of {n_patients} patients")
+    print(shown({name: row.drop("error")}))
+    numbers = row.drop("error").astype(float)
+    return {str(key): value for key, value in numbers.dropna().to_dict().items()}
+
+
+def evaluated(
+    model: Any, scans: Any, y: Any, threshold: float, seed: int
+) -> dict[str, Any]:
+    """Return the measures of a fitted model, and those of its values."""
+    from sklearn.pipeline import Pipeline
+
+    from tbsclassify import classification_row
+    from tbsclassify.metrics import multiclass_table, regression_row
+
+    proba = model.predict_proba(scans.frame)
+    known = {"groups": scans.patient, "random_state": seed}
+    rows: dict[str, Any] = {}
+    if proba.shape[1] == 2:
+        row = classification_row(y, proba[:, 1], threshold=threshold, **known)
+        rows["classes"] = row
+    else:
+        table = multiclass_table(y, proba, classes=model.classes_, **known)
+        rows |= {str(index): row for index, row in table.iterrows()}
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if hasattr(last, "predict_tbs"):
+        X = scans.frame
+        if last is not model:
+            X = model[:-1].transform(X)
+        rows["tbs"] = regression_row(scans.tbs, last.predict_tbs(X), **known)
+    return rows
+
+
+def shown(rows: dict[str, Any]) -> str:
+    """Return measures with their intervals, a measure a line."""
+    from tbsclassify import format_table
+
+    return format_table(rows, decimals=3).T.to_string()
+
+
+def write_rows(rows: dict[str, Any], out: Path) -> None:
+    """Write measures as CSV or JSON."""
+    import pandas as pd
+
+    check_folder_of(out)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    if out.suffix.lower() == ".csv":
+        table.to_csv(out, index_label="name")
+    elif out.suffix.lower() == ".json":
+        table.to_json(out, orient="index", indent=2)
+    else:
+        raise ValueError(
+            f"Expected out to end in .csv or .json, got {out.name!r}. Rename it."
+        )
+    say(f"{out}: written")
+
+
+def check_folder_of(out: Path) -> None:
+    """Refuse, before any work is done, a file whose folder is not there."""
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(
+            f"Expected out to be in a folder that is there, got {str(out)!r}. Make the "
+            "folder first."
+        )
