@@ -5,7 +5,7 @@ Run ``python benchmarks/archive.py N M``: the network scores M files, the variog
 for them: the others are hard links under other names, read and scored as any file is.
 
 For each model, in a process of its own, ``predict_archive`` scores the files. A loop
-without checks, read-ahead, table or resuming does so with 800 of them, before and after;
+without checks, read-ahead, table or resuming scores 800 of them, before and after;
 both counts are printed. It reads sixteen files with Pillow, and cuts the middle out and
 runs the network, or for the variogram the fitted Pipeline. Then the memory of the
 process is printed, for each tenth of the archive.

@@ -80,7 +80,8 @@ def count_threads(estimator, X, y):
 
 # Those of a Ray that is started for all of them once. Comparisons come first, so that
 # Ray's time limits are tested when the other process has less to do.
-_FILES_WITH_RAY = ("test_comparison.py", "test_tuning.py", "test_tuning_cluster.py")
+_FILES_WITH_OWN_RAY = ("test_archive_cluster.py", "test_tuning_cluster.py")
+_FILES_WITH_RAY = ("test_comparison.py", "test_tuning.py", *_FILES_WITH_OWN_RAY)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,7 +143,7 @@ def pytest_collection_modifyitems(items):
 
     Those of the cluster run last, since they end the Ray of the others.
     """
-    items.sort(key=lambda item: item.path.name == "test_tuning_cluster.py")
+    items.sort(key=lambda item: item.path.name in _FILES_WITH_OWN_RAY)
     for item in items:
         uses_ray = item.path.name in _FILES_WITH_RAY or "tuning" in item.path.parts
         group = "ray" if uses_ray else item.path.stem

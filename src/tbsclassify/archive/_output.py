@@ -196,7 +196,8 @@ def _drop_torn_line(file: Any) -> None:
         file.seek(start)
         newline = file.read(position - start).rfind(b"\n")
         if newline >= 0:
-            file.truncate(start + newline + 1)
+            if start + newline + 1 < end:
+                file.truncate(start + newline + 1)
             break
         position = start
     else:

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,9 +42,7 @@ def score_on_cluster(work: Work, batches: Iterator[Batch]) -> Iterator[Scored]:
         data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Worker,
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=max(1, min(most, len(items)))
-            ),
+            compute=ray.data.ActorPoolStrategy(size=min(most, len(items))),
             fn_constructor_args=(work,),
             **options,
         )
@@ -54,7 +53,10 @@ def score_on_cluster(work: Work, batches: Iterator[Batch]) -> Iterator[Scored]:
 @contextmanager
 def _quiet_and_ordered() -> Iterator[None]:
     """Have Ray Data keep the order and say nothing, inside the block."""
-    context = ray.data.DataContext.get_current()
+    with warnings.catch_warnings():
+        # Ray Data sets a setting of its own that it has deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = ray.data.DataContext.get_current()
     names = ("enable_progress_bars", "print_on_execution_start")
     before = {name: getattr(context, name) for name in names}
     order = context.execution_options.preserve_order

@@ -1,0 +1,239 @@
+"""The command line: what it prints, writes and returns."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import tbsclassify
+from tbsclassify.cli import app
+
+COMMANDS = [
+    *("demo", "phantoms", "train", "evaluate", "predict"),
+    *("locate", "compare", "tune", "info"),
+]
+runner = CliRunner()
+
+
+def run(*arguments, code=0):
+    result = runner.invoke(
+        app, [str(one) for one in arguments], prog_name="tbsclassify"
+    )
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Return a folder with phantoms, and a model trained on them."""
+    folder = tmp_path_factory.mktemp("data") / "data"
+    run("phantoms", folder, "--patients", 60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """Return a model file, and what `train` said."""
+    out = data.parent / "model.tbs"
+    arguments = ("--model", "texture", "--folds", 3, "--out", out)
+    result = run("train", data / "scans.csv", data / "images", *arguments)
+    return out, result
+
+
+# Help
+
+
+def test_help_names_the_commands_and_is_quick():
+    result = run("--help")
+    for command in COMMANDS:
+        assert command in result.stdout
+    heavy = "import sys, tbsclassify.cli; print('torch' in sys.modules, 'pandas' in "
+    code = f"{heavy}sys.modules, 'sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False"] * 3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example(command):
+    text = run(command, "--help").stdout
+    assert "Usage: tbsclassify" in text
+    if command != "demo":
+        assert f"tbsclassify {command} " in " ".join(
+            text.split("Usage:")[1].split()[2:]
+        )
+
+
+def test_the_version_is_that_of_the_package():
+    assert run("--version").stdout == f"{tbsclassify.__version__}\n"
+
+
+def test_the_module_runs_as_a_program():
+    command = [sys.executable, "-m", "tbsclassify"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, tbsclassify.__version__)
+    done = subprocess.run(
+        [*command, "info", "absent.tbs"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+# Commands
+
+
+def test_phantoms_write_what_load_scans_reads(data):
+    scans = tbsclassify.load_scans(data / "scans.csv", data / "images")
+    again = tbsclassify.make_dxa_phantoms(60, random_state=0)
+    np.testing.assert_array_equal(scans.images, again.images)
+    np.testing.assert_array_equal(scans.tbs, again.tbs)
+    np.testing.assert_allclose(scans.boxes, again.boxes)
+
+
+def test_phantoms_do_not_touch_a_folder_that_holds_something(data):
+    before = (data / "scans.csv").read_bytes()
+    result = run("phantoms", data, code=1)
+    assert "Expected folder to be new or empty" in result.stderr
+    assert (data / "scans.csv").read_bytes() == before
+
+
+def test_train_prints_scores_with_intervals_and_keeps_them(trained):
+    out, result = trained
+    assert "3-fold cross-validation on 60 scans of 60 patients" in result.stdout
+    assert result.stderr == ""
+    told = json.loads(run("info", out).stdout)
+    assert "roc_auc" in json.dumps(told)
+    assert run("info", out, "--card").stdout.startswith("#")
+
+
+def test_evaluate_prints_scores_and_writes_them(trained, data, tmp_path):
+    out = tmp_path / "scores.json"
+    arguments = (data / "scans.csv", data / "images", "--out")
+    result = run("evaluate", trained[0], *arguments, out)
+    assert "roc_auc" in result.stdout
+    scores = json.loads(out.read_text())["classes"]
+    assert scores["roc_auc_low"] <= scores["roc_auc"] <= scores["roc_auc_high"]
+    run("evaluate", trained[0], *arguments, tmp_path / "scores.csv")
+    table = pd.read_csv(tmp_path / "scores.csv", index_col="name")
+    assert table.loc["classes", "roc_auc"] == pytest.approx(scores["roc_auc"])
+
+
+def test_predict_scores_a_folder_quietly_and_tells_bad_files_by_its_code(
+    trained, data, tmp_path
+):
+    out = tmp_path / "scores.csv"
+    result = run("predict", trained[0], data / "images", "--out", out)
+    assert (result.stdout, result.stderr) == ("", "")
+    assert pd.read_csv(out)["error"].isna().all()
+    (tmp_path / "bad.png").write_bytes(b"")
+    files = (data / "images" / "00.png", tmp_path / "bad.png")
+    result = run("predict", trained[0], *files, "-o", tmp_path / "some.csv", code=3)
+    assert "1 of 2 files could not be used" in result.stderr
+    assert pd.read_csv(tmp_path / "some.csv")["error"].notna().tolist() == [False, True]
+
+
+def test_predict_refuses_another_run_with_one_sentence(trained, data, tmp_path):
+    out = tmp_path / "scores.csv"
+    out.write_text("my notes\n")
+    result = run("predict", trained[0], data / "images", "--out", out, code=1)
+    assert result.stderr.startswith("error: Expected out to be a new file")
+    assert out.read_text() == "my notes\n"
+
+
+def test_locate_writes_boxes_that_other_commands_take(data, tmp_path):
+    images = sorted((data / "images").iterdir())[:2]
+    run("locate", *images, "--out", tmp_path / "boxes.csv")
+    table = pd.read_csv(tmp_path / "boxes.csv")
+    assert table["L4_bottom"].gt(table["L1_top"]).all()
+    assert "reasons" in table
+
+
+def test_compare_prints_a_table_and_writes_it(data, tmp_path):
+    out = tmp_path / "table.csv"
+    arguments = ("--models", "texture,clinical", "--folds", 2, "--out", out)
+    result = run("compare", data / "scans.csv", data / "images", *arguments)
+    assert "Best roc_auc" in result.stdout
+    assert pd.read_csv(out)["name"].tolist() == ["texture", "clinical"]
+
+
+def test_three_classes_and_pixel_sizes_are_trained_and_evaluated(data, tmp_path):
+    out = tmp_path / "model.tbs"
+    pd.read_csv(data / "scans.csv").head(24).to_csv(tmp_path / "few.csv")
+    table = (tmp_path / "few.csv", data / "images")
+    arguments = ("--weights", "none", "--folds", 0, "--spacing", 1.2, "--out", out)
+    run("train", *table, *arguments, "--scheme", "three-class", "--device", "cpu")
+    result = run("evaluate", out, *table)
+    assert "quadratic_kappa" in result.stdout
+    assert "rmse" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["train", "scans.csv"], 2, "Missing argument"),
+        (["predict", "m.tbs", "x", "-o", "s.csv", "--engine", "spark"], 2, "spark"),
+        (["nonsense"], 2, "nonsense"),
+        (["train", "absent.csv", "images", "-o", "m.tbs"], 1, "absent.csv"),
+        (["train", "absent.csv", "x", "-o", "absent/m.tbs"], 1, "absent/m.tbs"),
+        (["predict", "absent.tbs", "x", "-o", "s.csv"], 1, "absent.tbs"),
+    ],
+)
+def test_what_goes_wrong_is_a_sentence_and_a_code(
+    arguments, code, reason, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments, code=code)
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_names_of_models_that_are_not_there_are_told(data):
+    arguments = ("--models", "texture,textures")
+    result = run("compare", data / "scans.csv", data / "images", *arguments, code=1)
+    assert "got 'textures'" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_terminal_sees_progress(trained, data, tmp_path):
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "tbsclassify", "predict", trained[0]]
+    command += [data / "images", "-o", tmp_path / "scores.csv"]
+    with subprocess.Popen(command, stderr=terminal, stdout=subprocess.PIPE) as process:
+        os.close(terminal)
+        text = b""
+        try:
+            while part := os.read(main, 4096):
+                text += part
+        except OSError:
+            pass  # the other end is closed
+    os.close(main)
+    assert process.returncode == 0
+    assert b"60/60" in text
+    assert b"files a second" in text
+
+
+@pytest.mark.slow
+def test_tune_writes_the_best_model(data, tmp_path):
+    out = tmp_path / "model.tbs"
+    arguments = ("--model", "texture", "--trials", 2, "--folds", 2, "--out", out)
+    result = run("tune", data / "scans.csv", data / "images", *arguments)
+    assert "C = " in result.stdout
+    run("info", out)
+
+
+def test_the_demo_does_the_whole_job_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    text = run("demo", "--patients", 45).stdout
+    assert text.count("$ tbsclassify") == 4
+    assert "Phantom results" in text
+    assert not list(Path(tmp_path).iterdir())
