@@ -22,6 +22,8 @@ class Batch(NamedTuple):
 class Scorer(Protocol):
     """What knows something of scans, each by itself."""
 
+    takes_gpu: bool  # where there is one
+
     def columns(self, table: pd.DataFrame | None) -> list[str]:
         """Return the names of what scans get, in their order."""
 

@@ -23,6 +23,8 @@ _BOXES = [f"{level}_{side}" for level in LEVELS for side in BOX_SIDES]
 class _Locator:
     """Boxes, confidences and checks of single scans."""
 
+    takes_gpu = False
+
     def __init__(self, localizer: LumbarLocalizer):
         self._localizer = localizer
 

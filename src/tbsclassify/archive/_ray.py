@@ -33,7 +33,7 @@ def score_on_cluster(work: Work, batches: Iterator[Batch]) -> Iterator[Scored]:
     """Score batches on all cores, or all GPUs, of the cluster, in their order."""
     with running_ray(verbose=0), _quiet_and_ordered():
         resources = ray.cluster_resources()
-        n_gpus = int(resources.get("GPU", 0))
+        n_gpus = int(resources.get("GPU", 0)) if work.scorer.takes_gpu else 0
         options: dict[str, Any] = {"num_gpus": 1} if n_gpus else {"num_cpus": 1}
         most = n_gpus or max(1, int(resources.get("CPU", 1)))
         items = [{"batch": pickle.dumps(batch)} for batch in batches]

@@ -51,6 +51,7 @@ class ModelScorer:
             )
         check_is_fitted(model)
         self._steps, self._last = _taken_apart(model)
+        self.takes_gpu = getattr(self._last, "device", "cpu") != "cpu"
         self._locating: LumbarCropper | None = None
         cropper = self._steps[0] if self._steps else None
         if isinstance(cropper, LumbarCropper) and cropper.boxes == "auto":
@@ -285,6 +286,8 @@ def _confidences_in(X: Any) -> dict[str, np.ndarray]:
 def raise_if_general(error: Exception) -> None:
     """Raise what no single scan is to blame for."""
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        raise error
+    if isinstance(error, RuntimeError) and "CUDA" in str(error):
         raise error
 
 
