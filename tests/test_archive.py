@@ -27,6 +27,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from tbsclassify import (
     LumbarCropper,
+    LumbarLocalizer,
     TBSLabeler,
     make_dxa_phantoms,
     make_texture_classifier,
@@ -165,6 +166,21 @@ def test_boxes_that_the_cropper_looks_for_come_with_confidences(tmp_path):
     table = pd.read_csv(tmp_path / "strict.csv")
     assert "not found with a confidence of 0.5" in table.loc[2, "error"]
     assert_allclose(table["probability_1"][:2], proba, rtol=1e-5)
+
+
+def test_confidences_of_a_localizer_in_the_pipeline_are_told(tmp_path):
+    scans = make_dxa_phantoms(8, class_shares=(1, 0, 1), random_state=0)
+    locate = FunctionTransformer(LumbarLocalizer().transform_table)
+    model = make_pipeline(locate, make_texture_classifier())
+    X = scans.frame[["image"]]
+    model.fit(X, scans.tbs < 1.2)
+    for i in range(2):
+        Image.fromarray(scans.images[i]).save(tmp_path / f"{i}.png")
+    predict_archive(model, tmp_path, tmp_path / "scores.csv")
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert table["level_confidence"].between(0, 1).all()
+    proba = model.predict_proba(X.iloc[:2])
+    assert_allclose(table["probability_True"], proba[:, 1], rtol=1e-5)
 
 
 # Always the same

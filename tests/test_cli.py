@@ -147,6 +147,25 @@ def test_predict_refuses_another_run_with_one_sentence(trained, data, tmp_path):
     assert out.read_text() == "my notes\n"
 
 
+def test_ctrl_c_is_told_by_the_code(trained, data, tmp_path, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tbsclassify.archive, "predict_archive", interrupted)
+    out = tmp_path / "scores.csv"
+    result = run("predict", trained[0], data / "images", "--out", out, code=130)
+    assert result.stderr == "interrupted\n"
+
+
+def test_a_fault_of_the_library_is_no_sentence(trained, data, tmp_path, monkeypatch):
+    arguments = ("predict", trained[0], data / "images", "--out", tmp_path / "s.csv")
+    monkeypatch.setattr(
+        tbsclassify.archive, "predict_archive", lambda *a, **k: {}["absent"]
+    )
+    result = runner.invoke(app, [str(one) for one in arguments])
+    assert isinstance(result.exception, KeyError)
+
+
 def test_locate_writes_boxes_that_other_commands_take(data, tmp_path):
     images = sorted((data / "images").iterdir())[:2]
     run("locate", *images, "--out", tmp_path / "boxes.csv")

@@ -16,6 +16,7 @@ from tbsclassify._spacing import SPACING_COLUMNS
 from tbsclassify.archive._names import neutral
 from tbsclassify.archive._reading import Reading
 from tbsclassify.cropping import LumbarCropper
+from tbsclassify.localization import LumbarLocalizer
 
 # Scans that the model sees at once, always as many: the last digits of a network's
 # outputs depend on their number, and on nothing else of the other scans.
@@ -73,7 +74,8 @@ class ModelScorer:
         names += [f"probability_{one}" for one in self.classes if self._has_proba]
         names += [name for name, there in self._values().items() if there]
         given = map(plain_name, () if table is None else table.columns)
-        if self._locating is not None or plain_name(CONFIDENCES[0]) in given:
+        locates = self._locating is not None or any(map(_locates, self._steps))
+        if locates or plain_name(CONFIDENCES[0]) in given:
             names += CONFIDENCES
         return [neutral(name) for name in [*names, *SPACING_COLUMNS]]
 
@@ -213,8 +215,6 @@ class ModelScorer:
         confidences = np.full((len(table), 2), np.nan)
         if self._locating is None:
             return table, confidences, rows
-        from tbsclassify.localization import LumbarLocalizer
-
         boxes = np.full((len(table), 4, 4), np.nan)
         wanted = np.zeros(len(table), dtype=bool)
         for i in range(len(table)):
@@ -253,6 +253,12 @@ def _taken_apart(model: Any) -> tuple[list[Any], Any]:
             model = model.steps[-1][1]
         else:
             return steps, model
+
+
+def _locates(step: Any) -> bool:
+    """Tell a step that puts boxes and confidences into a table."""
+    function = getattr(step, "func", None)  # of a FunctionTransformer
+    return isinstance(getattr(function, "__self__", None), LumbarLocalizer)
 
 
 def _gives_std(predict: Any) -> bool:
