@@ -114,7 +114,7 @@ def break_file(path, kind):
     if kind == "frames":
         frames = [Image.fromarray(GREY), Image.fromarray(GREY // 2)]
         frames[0].save(path, format="TIFF", save_all=True, append_images=frames[1:])
-        return "holds 2 frames"
+        return "holds several frames"
     if kind == "transparent":
         save(path, np.stack([GREY, GREY], axis=2))
         return "has transparent pixels"

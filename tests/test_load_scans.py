@@ -249,10 +249,10 @@ def test_a_workbook_is_refused_with_what_to_save(folder):
 def test_a_column_that_is_there_twice_is_named(folder):
     path, table = folder
     (path / "t.csv").write_text("file,patient,tbs,tbs\n0.png,a,1.2,1.3\n")
-    with pytest.raises(ValueError, match="each column once, got 'tbs'"):
+    with pytest.raises(ValueError, match=r"each column once, .* columns 2, 3 "):
         load_scans(path / "t.csv", path)
     table = pd.concat([table, table[["tbs"]]], axis=1)
-    with pytest.raises(ValueError, match="each column once, got 'tbs'"):
+    with pytest.raises(ValueError, match=r"each column once, .* columns 2, 4 "):
         load_scans(table, path)
 
 
@@ -479,7 +479,7 @@ def test_one_column_may_hold_the_size_of_square_pixels(folder, name):
     assert_array_equal(scans.spacing, [[0.6, 0.6]] * 6)
     assert name not in scans.frame
     assert_array_equal(scans.frame[["row_spacing", "column_spacing"]], scans.spacing)
-    with pytest.raises(ValueError, match=f"{re.escape(name)} 'x' is not a number"):
+    with pytest.raises(ValueError, match=f"{re.escape(name)} is not a number"):
         load_scans(table.assign(**{name: "x"}), path)
 
 
@@ -501,13 +501,13 @@ def test_mixed_pixel_sizes_are_reported_by_row(tmp_path):
         load_scans(table, tmp_path)
 
 
-def test_mixed_regions_are_reported_by_row(tmp_path):
+def test_other_regions_are_reported_by_row(tmp_path):
     names = ["AP Spine", "AP Spine", "Left Femur", "Total Body", ""]
     table = dicom_folder(tmp_path, ProtocolName=names)
-    message = (
-        r"femur in row\(s\) 2; total_body in row\(s\) 3; ap_spine in row\(s\) 0, 1\."
-    )
-    with pytest.warns(UserWarning, match=message):
+    with (
+        pytest.warns(UserWarning, match=r"row\(s\) 2 of table .* region .*\(femur\)"),
+        pytest.warns(UserWarning, match=r"row\(s\) 3 of .* region .*\(total_body\)"),
+    ):
         load_scans(table, tmp_path)
 
 
@@ -529,7 +529,7 @@ def test_tbs_in_single_precision_is_that_which_is_printed(tmp_path):
 
 
 def test_swapped_arguments_are_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is a folder\. The table comes"):
+    with pytest.raises(ValueError, match=r"is a folder, .* The table comes first"):
         load_scans(tmp_path, tmp_path / "scans.csv")
 
 

@@ -124,7 +124,8 @@ def write_whole(
 ) -> None:
     """Write a file so that nobody ever sees it half written.
 
-    With ``replace=False`` a file that is there already is left as it is.
+    With ``replace=False`` a file that is there already is left as it is. Where the
+    disk is full, the error names the file, and what was there before stays.
     """
     # A name of its own, since another process or thread may write the same file.
     # open() sets the rights that new files have here.
@@ -136,6 +137,10 @@ def write_whole(
             os.fsync(file.fileno())
         if replace or not (_link(unfinished, path) or path.exists()):
             os.replace(unfinished, path)
+    except OSError as error:
+        if error.filename is None:  # as where the disk is full
+            error.filename = path.name
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

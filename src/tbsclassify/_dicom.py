@@ -1,19 +1,25 @@
 """DICOM densitometry images to grey levels, without anything of the patient."""
 
+import io
+import logging
 import re
 import threading
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
+from tbsclassify._compressed import check_frame, inflate
+from tbsclassify._files import UnreadableScanError
 from tbsclassify._spacing import PLAUSIBLE_SPACING, are_plausible
 
 # Only these elements are parsed; names, ids and dates are never in memory.
 _TAGS = [
     "BitsAllocated",
     "BitsStored",
+    "BurnedInAnnotation",
     "Columns",
     "ExposedArea",
     "HighBit",
@@ -40,6 +46,21 @@ _TAGS = [
     "WindowWidth",
 ]
 
+# What densitometers call themselves. Hologic's captures are OT, "other".
+DENSITOMETRY_MODALITIES = frozenset({"BMD", "CR", "DX", "OT", "RG"})
+# Others that DICOM defines (PS3.3 C.7.3.1.1.1) and that may come by mistake. Only these
+# words are handed on, whatever stands there.
+_MODALITIES = DENSITOMETRY_MODALITIES | {
+    *("BDUS", "CT", "DOC", "ES", "IO", "MG", "MR", "NM", "OPT", "PR", "PT", "PX"),
+    *("RF", "RTIMAGE", "SEG", "SM", "SR", "US", "XA", "XC"),
+}
+# What files that are no DICOM begin with, whatever their name ends with.
+_RASTER = (b"\x89PNG", b"\xff\xd8", b"BM", b"II*\0", b"MM\0*")
+
+# Tag of the element (0008,0005) in either order of bytes, and what it may hold.
+_CHARACTER_SET = re.compile(rb"\x08\0\x05\0|\0\x08\0\x05")
+_CHARACTER_SETS = re.compile(rb"((ISO_IR|ISO 2022 IR) \d{1,3}|\\)*[ \0]?")
+
 # ProtocolName is free text, so only a region found in it is handed on.
 _REGIONS = {
     "total_body": r"\b(total|whole) body\b",
@@ -54,25 +75,22 @@ _REGIONS = {
 _PLAUSIBLE_SPACING_TOTAL_BODY = (0.2, 3.0)
 
 
-class UnreadableScanError(ValueError):
-    """A file that is no readable scan; the message says which and why."""
-
-
 # Pydicom's setting of what it validates, and filters of warnings, are common to
 # all threads.
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def looks_like_dicom(path: Path) -> bool:
+def looks_like_dicom(data: bytes, suffix: str) -> bool:
     """Tell whether a file is DICOM by its content, or else by its name."""
-    with open(path, "rb") as file:
-        head = file.read(132)
     # Without preamble, a file begins with an element of group 2 or 8.
-    bare = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"
-    return head[128:] == b"DICM" or bare or path.suffix.lower() in (".dcm", ".dicom")
+    bare = data[:2] in (b"\x02\x00", b"\x08\x00") and data[3:4] == b"\x00"
+    named = suffix.lower() in (".dcm", ".dicom") and not data.startswith(_RASTER)
+    return data[128:132] == b"DICM" or bare or named
 
 
-def read_dicom(path: Path, max_pixels: int) -> tuple[np.ndarray, dict[str, Any]]:
+def read_dicom(
+    data: bytes, name: str, max_pixels: int
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Read one DICOM file.
 
     Returns
@@ -80,18 +98,20 @@ def read_dicom(path: Path, max_pixels: int) -> tuple[np.ndarray, dict[str, Any]]
     pixels : ndarray of uint8 or uint16, (h, w) grey or (h, w, 3) colour
     metadata : dict
     """
-    dataset = _parse(path)
+    dataset = _parse(data)
     _check_single_frame(dataset, max_pixels)
     pixels = _decode(dataset)
     try:
         if pixels.ndim == 2:
-            pixels = _presentation_values(pixels, dataset)
+            with np.errstate(all="ignore"):  # what is not finite is refused
+                pixels = _presentation_values(pixels, dataset)
         elif pixels.dtype != np.uint8:
             raise ValueError("colour deeper than 8 bits")
-        metadata = _metadata(dataset, path.name)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        if isinstance(error, UnreadableScanError):
-            raise
+        metadata = _metadata(dataset, name)
+    except (UnreadableScanError, Warning):
+        raise
+    except Exception as error:
+        # Anything may stand in any element.
         raise UnreadableScanError(
             f"has grey-scale elements that make no sense ({type(error).__name__} "
             "while applying its modality and VOI transformations)"
@@ -99,7 +119,7 @@ def read_dicom(path: Path, max_pixels: int) -> tuple[np.ndarray, dict[str, Any]]
     return pixels, metadata
 
 
-def _parse(path: Path) -> Any:
+def _parse(data: bytes) -> Any:
     """Read the elements of `_TAGS`, all converted, and see to a transfer syntax."""
     import pydicom
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
@@ -107,13 +127,18 @@ def _parse(path: Path) -> Any:
     try:
         # Pydicom warns of values that DICOM forbids and quotes them, and they may
         # be identity. It need not validate them: what makes no sense is found when
-        # it is used. No filter of Python's warnings is touched, which would hide
-        # those of other threads.
+        # it is used. A character set that is none is quoted even so. No filter of
+        # Python's warnings is touched for other files, which would hide those of
+        # other threads.
         with _ONE_AT_A_TIME, pydicom.config.disable_value_validation():
-            dataset = pydicom.dcmread(path, specific_tags=_TAGS, force=True)
-            for _ in (*dataset.file_meta, *dataset.iterall()):
-                pass  # converts
-    except Warning:
+            data = inflate(data)
+            with _quiet_pydicom() if _has_odd_character_set(data) else nullcontext():
+                dataset = pydicom.dcmread(
+                    io.BytesIO(data), specific_tags=_TAGS, force=True
+                )
+                for _ in (*dataset.file_meta, *dataset.iterall()):
+                    pass  # converts
+    except (UnreadableScanError, Warning):
         raise
     except Exception as error:
         raise UnreadableScanError(
@@ -129,17 +154,54 @@ def _parse(path: Path) -> Any:
     return dataset
 
 
+def _has_odd_character_set(data: bytes) -> bool:
+    """Tell whether a Specific Character Set, or what looks like one, is none."""
+    pixels = data.find(b"\xe0\x7f\x10\x00")
+    for match in _CHARACTER_SET.finditer(data, 0, pixels if pixels >= 0 else len(data)):
+        order: Any = "little" if match[0][0] else "big"
+        head = data[match.end() : match.end() + 4]
+        length = int.from_bytes(head[2:] if head[:2] == b"CS" else head, order)
+        start = match.end() + 4
+        value = data[start : start + min(length, 200)]
+        if not (length <= 200 and _CHARACTER_SETS.fullmatch(value)):
+            return True
+    return False
+
+
+@contextmanager
+def _quiet_pydicom() -> Iterator[None]:
+    """Mute the warnings and the log of pydicom, for one thread at a time."""
+    log = logging.getLogger("pydicom")
+    was = log.disabled
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")
+        log.disabled = True
+        try:
+            yield
+        finally:
+            log.disabled = was
+
+
 def _decode(dataset: Any) -> np.ndarray:
+    from pydicom.uid import RLELossless
+
     try:
         if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+            n_values = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
+            if len(dataset.PixelData) >= 2 * n_values * dataset.BitsAllocated // 8:
+                # Pydicom returns all frames, whatever number is claimed.
+                raise UnreadableScanError("holds several frames, expected one")
             return dataset.pixel_array
         # Decoders warn where a file contradicts itself in what does not matter
         # here. Filters are common to all threads: one file at a time, and only
         # pydicom's own warnings.
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pydicom")
+        check_frame(dataset)
+        if dataset.file_meta.TransferSyntaxUID == RLELossless:
+            # That of pylibjpeg panics on damaged data, which ends the interpreter.
+            dataset.pixel_array_options(decoding_plugin="pydicom")
+        with _ONE_AT_A_TIME, _quiet_pydicom():
             return dataset.pixel_array
-    except Warning:
+    except (UnreadableScanError, Warning):
         raise
     except Exception as error:
         raise UnreadableScanError(_decoding_reason(dataset, error)) from None
@@ -168,16 +230,22 @@ def _check_single_frame(dataset: Any, max_pixels: int) -> None:
         raise UnreadableScanError("has palette colours, expected grey levels")
     bits = dataset.get("BitsStored")
     if not (isinstance(bits, int) and 1 <= bits <= 16):
+        got = bits if isinstance(bits, int) else "an unknown number of"
         raise UnreadableScanError(
-            f"stores {bits} bits a pixel, expected 1 to 16; export it with 16"
+            f"stores {got} bits a pixel, expected 1 to 16; export it with 16"
         )
+    if dataset.get("SamplesPerPixel") not in (1, 3):
+        raise UnreadableScanError("has pixels of neither one channel nor three")
 
 
 def _decoding_reason(dataset: Any, error: Exception) -> str:
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if dataset.file_meta else None
-    if syntax is None or not syntax.is_compressed:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not (getattr(syntax, "keyword", None) and syntax.is_transfer_syntax):
+        return "has an unknown transfer syntax"
+    if not syntax.is_compressed:
         return "is truncated or has pixel data of the wrong length"
     reason = f"cannot be decoded from {syntax.name}"
+    # Said of pydicom's plugins, before any data are looked at.
     if "missing dependencies" in str(error) or "missing required" in str(error):
         reason += '; try: pip install "tbsclassify[dicom-codecs]"'
     return reason
@@ -203,8 +271,7 @@ def _presentation_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
     elif None not in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
         # The ends of the window's output, in which a negative slope turns round
         # what it had turned round in the input.
-        with np.errstate(over="ignore"):
-            low, high = apply_windowing(np.array([-1e300, 1e300]), dataset)
+        low, high = apply_windowing(np.array([-1e300, 1e300]), dataset)
         values = apply_windowing(values, dataset)
     elif not dataset.get("ModalityLUTSequence"):
         signed = dataset.get("PixelRepresentation", 0) == 1
@@ -247,16 +314,19 @@ def _look_up(values: np.ndarray, item: Any, dataset: Any) -> tuple[np.ndarray, i
 
 def _metadata(dataset: Any, name: str) -> dict[str, Any]:
     region = _region(str(dataset.get("ProtocolName") or ""))
+    modality = str(dataset.get("Modality") or "")
+    burned_in = str(dataset.get("BurnedInAnnotation") or "")
     spacing, source = _pixel_spacing(dataset, region, name)
     return {
         "format": "DICOM",
         "bits_stored": int(dataset.BitsStored),
         "pixel_spacing": spacing,
         "pixel_spacing_source": source,
-        "modality": str(dataset.get("Modality") or "") or None,
+        "modality": modality if modality in _MODALITIES else None,
         "manufacturer": str(dataset.get("Manufacturer") or "") or None,
         "model": str(dataset.get("ManufacturerModelName") or "") or None,
         "region": region,
+        "burned_in_annotation": {"YES": True, "NO": False}.get(burned_in),
     }
 
 

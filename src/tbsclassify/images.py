@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,12 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from scipy import ndimage
 
-from tbsclassify._dicom import UnreadableScanError, looks_like_dicom, read_dicom
+from tbsclassify._dicom import (
+    DENSITOMETRY_MODALITIES,
+    looks_like_dicom,
+    read_dicom,
+)
+from tbsclassify._files import UnreadableScanError, printable_name, read_whole
 from tbsclassify._raster import pixels_of_image, read_raster, to_grey
 from tbsclassify._scans import check_fill, check_one_depth, check_scan, scans_of
 from tbsclassify._sklearn_compat import num_samples
@@ -75,22 +81,29 @@ def read_scan(
         Only with ``return_metadata=True``: ``format``, ``bits_stored``,
         ``pixel_spacing`` (height and width of a pixel in mm, or None),
         ``pixel_spacing_source`` (the DICOM element, ``ExposedArea`` on GE
-        densitometers), ``modality``, ``manufacturer``, ``model`` and
-        ``region``. Nothing of the patient is ever read from a DICOM header.
+        densitometers), ``modality``, ``manufacturer``, ``model``, ``region``
+        and ``burned_in_annotation`` (True, False, or None where it is not told).
+        Nothing of the patient is ever read from a DICOM header.
 
     Raises
     ------
     UnreadableScanError
-        If the file is empty, truncated, of another format, undecodable, has a
-        palette, several frames, transparency or more than 64 million pixels.
-        It is a ``ValueError``; the message names the file and the reason.
+        If the file is empty, truncated, of another format, undecodable, no regular
+        file, has a palette, several frames, transparency, more than 64 million
+        pixels or more than 256 MiB, inflated or not. It is a ``ValueError``; the
+        message names the file and the reason.
     FileNotFoundError
         If there is no such file.
+    OSError
+        If the file cannot be opened, such as a ``PermissionError``. As in all
+        errors, the folders of the file are not named.
 
     Warns
     -----
     UserWarning
-        If some pixels are coloured, as a burnt-in overlay is.
+        If some pixels are coloured, as a burnt-in overlay is; if a DICOM header
+        says that text is burnt into the image (``BurnedInAnnotation``), or tells
+        another region than the AP spine or another modality than an X-ray.
 
     See Also
     --------
@@ -109,21 +122,54 @@ def read_scan(
     >>> scan.shape, scan.dtype, int(scan.max())
     ((280, 300), dtype('uint8'), 70)
     """
+    scan, metadata = read_with_metadata(path, fill_unscanned)
+    for fault in faults_of_header(metadata):
+        warnings.warn(f"{printable_name(path)} {fault}", UserWarning, stacklevel=2)
+    return (scan, metadata) if return_metadata else scan
+
+
+def read_with_metadata(
+    path: str | os.PathLike[str], fill_unscanned: int | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read a scan and what its file says, without a warning of what that is."""
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name}: there is no such file in {path.parent}.")
+    name = printable_name(path)
     try:
-        if path.stat().st_size == 0:
+        data = read_whole(path)
+        if not data:
             raise UnreadableScanError("is empty (0 bytes)")
-        reader = read_dicom if looks_like_dicom(path) else read_raster
-        pixels, metadata = reader(path, _MAX_PIXELS)
+        reader = read_dicom if looks_like_dicom(data, path.suffix) else read_raster
+        pixels, metadata = reader(data, name, _MAX_PIXELS)
     except UnreadableScanError as error:
-        raise UnreadableScanError(f"{path.name} {error}.") from None
-    scan = to_grey(pixels, path.name)
+        raise UnreadableScanError(f"{name} {error}.") from None
+    scan = to_grey(pixels, name)
     if fill_unscanned is not None:
         check_fill(fill_unscanned, "fill_unscanned", scan.dtype)
         scan = np.where(unscanned_mask(scan), scan.dtype.type(fill_unscanned), scan)
-    return (scan, metadata) if return_metadata else scan
+    return scan, metadata
+
+
+def faults_of_header(metadata: dict[str, Any]) -> list[str]:
+    """Say what a header tells that speaks against using a scan, with a next step."""
+    faults = []
+    if metadata["burned_in_annotation"]:
+        faults.append(
+            "has text burnt into its pixels, by its header (BurnedInAnnotation YES). "
+            "It may name the patient: look at the scan, and export it without text "
+            "before you share it."
+        )
+    if metadata["region"] not in (None, "ap_spine"):
+        faults.append(
+            f"shows another region than the AP spine, by its header "
+            f"({metadata['region']}). Leave it out."
+        )
+    if metadata["modality"] not in (None, *DENSITOMETRY_MODALITIES):
+        faults.append(
+            f"is no image of a densitometer, by its header (modality "
+            f"{metadata['modality']}, expected "
+            f"{', '.join(sorted(DENSITOMETRY_MODALITIES))}). Leave it out."
+        )
+    return faults
 
 
 def unscanned_mask(

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed
 from sklearn.utils import Bunch
 
 from tbsclassify._boxes import box_columns, boxes_of_table
+from tbsclassify._files import printable_name
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import (
     PLAUSIBLE_SPACING,
@@ -25,14 +26,24 @@ from tbsclassify._spacing import (
     spacing_columns,
 )
 from tbsclassify._validation import check_option, patient_ids
-from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
-from tbsclassify.images import read_scan
+from tbsclassify.datasets._table import (
+    not_a_number,
+    parse_numbers,
+    read_table,
+    shown_names,
+)
+from tbsclassify.images import faults_of_header, read_with_metadata
 from tbsclassify.labels import TBS_RANGE
 
 # Names that other programs give to the sides of boxes.
 _FOREIGN_BOX = re.compile(
     r"l[1-4]([xy][012]?|[xy](min|max)|(min|max)[xy]|row|col(umn)?|w(idth)?|h(eight)?)"
     r"|(top|left|bottom|right)l[1-4]"
+)
+
+# What is a name even where there is no such file.
+_FILE_NAME = re.compile(
+    r"[^,;|\t\n\"']+\.(png|jpe?g|bmp|tiff?|dcm|dicom)", re.IGNORECASE
 )
 
 _Bad = dict[int, list[str]]  # reasons by row
@@ -117,15 +128,18 @@ def load_scans(
         under two patients, a TBS that is missing or outside 0.5-2.0, a box that
         is incomplete, no number or outside its scan. Rows are numbered from 0, and
         patients are never named.
+    OSError
+        If the table cannot be opened: there is none, or it may not be read.
 
     Warns
     -----
     UserWarning
-        If patient ids differ by upper and lower case only, scans show several
-        regions of the body by their DICOM headers, pixel sizes differ by more than
-        2 %, or columns look like boxes but are not named like them; and if pixel
-        sizes of the table lie outside 0.2 to 1.1 mm, or one side of a pixel is more
-        than twice the other. These are taken as not known.
+        If patient ids differ by upper and lower case only, DICOM headers tell what
+        `read_scan` warns of (another region than the AP spine, another modality,
+        text burnt into the image), pixel sizes differ by more than 2 %, or columns
+        look like boxes but are not named like them; and if pixel sizes of the table
+        lie outside 0.2 to 1.1 mm, or one side of a pixel is more than twice the
+        other. These are taken as not known.
 
     See Also
     --------
@@ -166,12 +180,13 @@ def load_scans(
     spacing = _read_spacing(frame, sizes, facts, bad)
     _find_shared_pixels(images, patients, bad)
     if bad:
-        _report(bad, files, on_bad_rows)
+        _report(bad, files, paths, on_bad_rows)
     rows = np.array([row for row in range(len(frame)) if row not in bad], dtype=int)
     if not len(rows):
         raise ValueError("Expected table to have a usable row, got none.")
     _warn_of_case(patients, rows)
-    _warn_of_mixture([facts[row]["region"] for row in rows], spacing[rows], rows)
+    _warn_of_headers([facts[row] for row in rows], rows)
+    _warn_of_sizes(spacing[rows], rows)
 
     frame = frame.iloc[rows].reset_index(drop=True)
     frame[patient_column] = patient_ids(frame[patient_column].to_numpy(), len(rows))
@@ -198,7 +213,7 @@ def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) ->
         hint = f" Did you mean {', '.join(map(repr, alike))}?" if alike else ""
         raise ValueError(
             f"table has no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, frame.columns))}.{hint} Name yours with "
+            f"{shown_names(frame.columns, columns)}.{hint} Name yours with "
             "file_column, patient_column and tbs_column."
         )
     if "image" in frame.columns and file_column != "image":
@@ -215,6 +230,9 @@ def _resolve_paths(files: pd.Series, folder: Path, bad: _Bad) -> list[str | None
     for row, file in enumerate(files.to_list()):
         if pd.isna(file) or not str(file).strip():
             bad[row].append("no file name")
+            paths.append(None)
+        elif "\0" in str(file):
+            bad[row].append("a file name with a NUL character")
             paths.append(None)
         else:
             path = folder / str(file).strip()
@@ -273,9 +291,9 @@ def _check_one_row_a_scan(
         elif tbs is not None and tbs[first] != tbs[row] and not np.isnan(tbs[row]):
             raise ValueError(
                 f"Expected one row a scan, got rows {first} and {row} of one file "
-                f"({Path(path).name}) with TBS {tbs[first]:g} and {tbs[row]:g}. If the "
-                "table has a row for each vertebra, aggregate it first to one row a "
-                "file, with the TBS of L1-L4, for instance by "
+                f"({printable_name(path)}) with TBS {tbs[first]:g} and {tbs[row]:g}. "
+                "If the table has a row for each vertebra, aggregate it first to one "
+                "row a file, with the TBS of L1-L4, for instance by "
                 'table.groupby(["patient", "file"], as_index=False)["tbs"].mean().'
             )
 
@@ -304,9 +322,10 @@ def _read_or_reason(
     if path is None:
         return None
     try:
-        return read_scan(path, fill_unscanned=fill_unscanned, return_metadata=True)
+        return read_with_metadata(path, fill_unscanned)
     except (OSError, ValueError) as error:
-        return str(error).rstrip(".")
+        reason = getattr(error, "strerror", None) or str(error)
+        return reason.removeprefix(printable_name(path)).strip(" :.")
 
 
 def _read_boxes(
@@ -403,9 +422,12 @@ def _find_shared_pixels(
                 )
 
 
-def _report(bad: _Bad, files: pd.Series, on_bad_rows: str) -> None:
+def _report(
+    bad: _Bad, files: pd.Series, paths: list[str | None], on_bad_rows: str
+) -> None:
     lines = [
-        f"  row {row} ({files.iloc[row]}): {'; '.join(bad[row])}" for row in sorted(bad)
+        f"  row {row} ({_shown_file(paths[row])}): {'; '.join(bad[row])}"
+        for row in sorted(bad)
     ]
     heading = f"{len(bad)} of {len(files)} rows of table cannot be used"
     if on_bad_rows == "error":
@@ -414,6 +436,15 @@ def _report(bad: _Bad, files: pd.Series, on_bad_rows: str) -> None:
     warnings.warn(
         "\n".join([f"{heading} and are left out:", *lines]), UserWarning, stacklevel=3
     )
+
+
+def _shown_file(path: str | None) -> str:
+    """Return the name of a file, but for what may be another entry of the table."""
+    if path is None:
+        return "no file"
+    if os.path.exists(path) or _FILE_NAME.fullmatch(os.path.basename(path)):
+        return printable_name(path)
+    return "name not shown"
 
 
 def _warn_of_case(patients: np.ndarray, rows: np.ndarray) -> None:
@@ -433,21 +464,20 @@ def _warn_of_case(patients: np.ndarray, rows: np.ndarray) -> None:
         )
 
 
-def _warn_of_mixture(
-    regions: list[str | None], spacing: np.ndarray, rows: np.ndarray
-) -> None:
-    """Warn of scans that show other regions, or texture at another scale."""
-    by_region: dict[str, list[int]] = defaultdict(list)
-    for region, row in zip(regions, rows.tolist(), strict=True):
-        if region is not None:
-            by_region[region].append(row)
-    if len(by_region) > 1:
+def _warn_of_headers(facts: list[dict[str, Any]], rows: np.ndarray) -> None:
+    """Warn of what DICOM headers tell against scans, one warning a fault."""
+    by_fault: dict[str, list[int]] = defaultdict(list)
+    for metadata, row in zip(facts, rows.tolist(), strict=True):
+        for fault in faults_of_header(metadata):
+            by_fault[fault].append(row)
+    for fault, found in by_fault.items():
         warnings.warn(
-            "The scans show several regions of the body, by their DICOM headers: "
-            f"{_by_rows(by_region)}. Leave out what is no AP spine.",
-            UserWarning,
-            stacklevel=3,
+            f"Scan in {_some(found)} of table {fault}", UserWarning, stacklevel=3
         )
+
+
+def _warn_of_sizes(spacing: np.ndarray, rows: np.ndarray) -> None:
+    """Warn of scans that show texture at another scale."""
     if are_mixed(spacing):
         by_size: dict[str, list[int]] = defaultdict(list)
         for (height, width), row in zip(spacing, rows.tolist(), strict=True):
@@ -466,9 +496,13 @@ def _by_rows(groups: dict[str, list[int]]) -> str:
     """List the rows of each group, the smallest group first."""
     parts = []
     for name, rows in sorted(groups.items(), key=lambda item: len(item[1]))[:5]:
-        more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
-        parts.append(f"{name} in row(s) {', '.join(map(str, rows[:10]))}{more}")
+        parts.append(f"{name} in {_some(rows)}")
     return "; ".join(parts)
+
+
+def _some(rows: list[int]) -> str:
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    return f"row(s) {', '.join(map(str, rows[:10]))}{more}"
 
 
 def _collect(images: list[np.ndarray | None]) -> np.ndarray:

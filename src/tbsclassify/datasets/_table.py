@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import os
@@ -14,8 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tbsclassify._files import UnreadableScanError, printable_name, read_whole
+
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and xls
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_LONGEST_NUMBER = 30
+_MOST_COLUMNS = 10_000  # pandas takes a millisecond for each
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -65,33 +70,57 @@ def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
             continue
         try:
             values[row] = float(entry)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             unreadable[row] = True
     return values, unreadable
 
 
 def not_a_number(entry: Any) -> str:
-    """Say that an entry is no number, and how to write a decimal comma."""
-    reason = f"{entry!r} is not a number"
-    if _DECIMAL_COMMA.fullmatch(str(entry)):
-        reason += f" (expected {str(entry).strip().replace(',', '.')}, with a point)"
-    return reason
+    """Say that an entry is no number, and how to write a decimal comma.
+
+    Other text is not repeated: where columns have shifted, it may be a name.
+    """
+    text = str(entry).strip()
+    if not _DECIMAL_COMMA.fullmatch(text) or len(text) > _LONGEST_NUMBER:
+        return "is not a number"
+    return f"{text!r} is not a number (expected {text.replace(',', '.')}, with a point)"
+
+
+def shown_names(names: Iterable[Any], expected: Iterable[str]) -> str:
+    """List the names of columns, or say that they are not shown, after "it has".
+
+    Without a header, the first line is that of a patient. A header has one of the
+    names expected, no numbers, and nothing that separates entries.
+    """
+    names = list(names)
+    wanted = {name.casefold() for name in expected}
+    known = any(str(name).casefold() in wanted for name in names)
+    if known and not any(isinstance(name, str) and _is_entry(name) for name in names):
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        return ", ".join(map(repr, names[:20])) + more
+    return (
+        f"{len(names)} columns whose names are not shown, since its first line may be "
+        "no header"
+    )
 
 
 def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected table to be a CSV file, got {str(path)!r}, where there is "
-            f"{'a folder' if path.is_dir() else 'no file'}. The table comes first, "
-            "then the folder of the scans."
-        )
-    data = path.read_bytes()
+    name = printable_name(path)
+    try:
+        data = read_whole(path)
+    except (FileNotFoundError, UnreadableScanError) as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        what = str(error) if is_missing else f"{name} {error}."
+        raise (FileNotFoundError if is_missing else ValueError)(
+            f"Expected table to be a CSV file, but {what} The table comes first, then "
+            "the folder of the scans."
+        ) from None
     if data.startswith(_EXCEL):
         raise ValueError(
-            f"Expected {path.name} to be a CSV file, got an Excel workbook. Save it as "
+            f"Expected {name} to be a CSV file, got an Excel workbook. Save it as "
             '"CSV UTF-8", or pass the DataFrame that pandas.read_excel makes of it.'
         )
-    text = _decode(data, path.name)
+    text = _decode(data, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     first_line, _, rest = text.partition("\n")
     if told := re.match(r'"?sep=(.?)', first_line, re.IGNORECASE):
@@ -101,37 +130,69 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
         unquoted = re.sub(r'"[^"]*"', "", first_line)
         separator = max(",;\t|", key=unquoted.count)
     rows = csv.reader(io.StringIO(text), delimiter=separator)
-    names = [name.strip() for name in next(rows, [])]
-    if not any(names):
-        raise ValueError(
-            f"Expected the first line of {path.name} to name the columns, got an empty "
-            "line or file."
-        )
-    _check_unique(name for name in names if name)
-    for number, row in enumerate(rows):
-        # Pandas would take the first entries for an index, and shift all others.
-        if any(entry.strip() for entry in row[len(names) :]):
+    try:
+        header = next(rows, [])
+        if len(header) > _MOST_COLUMNS:
             raise ValueError(
-                f"Expected {len(names)} entries in row {number} of {path.name}, got "
-                f"{len(row)}. Where numbers have decimal commas, separate entries by "
-                "semicolons."
+                f"Expected {name} to have at most {_MOST_COLUMNS} columns, got "
+                f"{len(header)}."
             )
-    frame = pd.read_csv(
-        io.StringIO(text),
-        sep=separator,
-        decimal="." if separator == "," else ",",
-        # By position, since names may have blanks around them.
-        dtype={i: str for i, name in enumerate(names) if name in text_columns},
-        index_col=False,
-        skipinitialspace=True,
-    )
-    frame.columns = frame.columns.astype(str).str.strip()
+        columns = [_plain(column) for column in header]
+        if not any(columns):
+            raise ValueError(
+                f"Expected the first line of {name} to name the columns, got an empty "
+                "line or file."
+            )
+        # Those without a name get one.
+        _check_unique(column or i for i, column in enumerate(columns))
+        for number, row in enumerate(rows):
+            # Pandas would take the first entries for an index, and shift all others.
+            if any(entry.strip() for entry in row[len(columns) :]):
+                raise ValueError(
+                    f"Expected {len(columns)} entries in row {number} of {name}, got "
+                    f"{len(row)}. Where numbers have decimal commas, separate entries "
+                    "by semicolons."
+                )
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            decimal="." if separator == "," else ",",
+            # By position, since names may have blanks around them.
+            dtype={
+                i: str for i, column in enumerate(columns) if column in text_columns
+            },
+            index_col=False,
+            skipinitialspace=True,
+            low_memory=False,
+        )
+    except (csv.Error, pd.errors.ParserError):
+        raise ValueError(
+            f"Expected {name} to be a CSV file, got text that is none: a quotation "
+            "mark that is not closed, or an entry of more than 100 kB."
+        ) from None
+    frame.columns = frame.columns.astype(str).map(_plain)
     if separator != ",":
         # Pandas leaves a column as text where one of its entries is no number.
         for name in frame.columns.difference(text_columns):
             if not pd.api.types.is_numeric_dtype(frame[name]):
                 frame[name] = frame[name].map(_with_point, na_action="ignore")
     return frame
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column without what nobody sees."""
+    return "".join(one for one in name if one.isprintable()).strip()
+
+
+def _is_entry(text: str) -> bool:
+    """Whether text is rather entries of a table than the name of a column."""
+    if re.search(r"[,;|\t\n]", text):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_point(entry: Any) -> Any:
@@ -147,10 +208,10 @@ def _decode(data: bytes, name: str) -> str:
     else:
         encodings = ["utf-8-sig", "cp1252"]
     for encoding in encodings:
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode(encoding)
+            if "\0" not in text:
+                return text
     raise ValueError(
         f"Expected {name} to be text in UTF-8, UTF-16 or cp1252, got other bytes. Save "
         'it as "CSV UTF-8".'
@@ -158,10 +219,14 @@ def _decode(data: bytes, name: str) -> str:
 
 
 def _check_unique(names: Iterable[Any]) -> None:
-    names = list(names)
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            "Expected table to have each column once, got "
-            f"{', '.join(map(repr, twice))} more than once. Drop or rename all but one."
-        )
+    """Refuse a name that is there twice; it is not shown, see `shown_names`."""
+    columns: dict[Any, list[int]] = {}
+    for i, name in enumerate(names):
+        columns.setdefault(name, []).append(i)
+    for found in columns.values():
+        if len(found) > 1:
+            raise ValueError(
+                "Expected table to have each column once, got one name in columns "
+                f"{', '.join(map(str, found[:10]))} (counted from 0). Drop or rename "
+                "all but one."
+            )

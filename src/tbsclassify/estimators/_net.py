@@ -16,6 +16,7 @@ from tbsclassify.estimators._batches import Batches, ImageData
 from tbsclassify.estimators._closed_form import LinearHead
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
+from tbsclassify.estimators._oom import explained_oom
 from tbsclassify.estimators._random import RandomStream
 from tbsclassify.estimators._resume import TrainingFile
 from tbsclassify.estimators._state import build_with, weights_of
@@ -120,7 +121,7 @@ class TBSNet(NeuralNetClassifier):
         start = time.perf_counter()
         head_only = getattr(self.module_, "head_only", False)
         memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
-        with reused_memory(), memo as self.memo_:
+        with reused_memory(), explained_oom(self.batch_size), memo as self.memo_:
             if solve is not None and not head_only:
                 self._settle_batch_norm(data)
             features = data
@@ -359,7 +360,7 @@ class TBSNet(NeuralNetClassifier):
         """
         self.module_.eval()
         rows = []
-        with torch.inference_mode(), reused_memory():
+        with torch.inference_mode(), reused_memory(), explained_oom():
             for images in batches:
                 x = {"images": images}
                 if self.memo_ is not None:

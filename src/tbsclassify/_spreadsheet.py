@@ -1,0 +1,34 @@
+"""Keep spreadsheets from running what stands in a cell of a CSV file."""
+
+import re
+from typing import Any
+
+import pandas as pd
+
+# What spreadsheets take for the beginning of a formula, the wide forms of Asian
+# keyboards among them; they pass over blanks.
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?\s*")
+
+
+def plain_cell(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula.
+
+    Text that begins like one gets an apostrophe, which spreadsheets take as a sign of
+    text. Numbers, also those in text such as "-1.2", stay as they are.
+
+    Examples
+    --------
+    >>> from tbsclassify._spreadsheet import plain_cell
+    >>> plain_cell("=HYPERLINK(A1)"), plain_cell("-1.2"), plain_cell(-1.2)
+    ("'=HYPERLINK(A1)", '-1.2', -1.2)
+    """
+    if not isinstance(value, str) or not _FORMULA.match(value):
+        return value
+    return value if _NUMBER.fullmatch(value) else f"'{value}"
+
+
+def plain_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy of a table for `DataFrame.to_csv`, names of columns included."""
+    plain = table.map(plain_cell)
+    return plain.rename(index=plain_cell, columns=plain_cell)

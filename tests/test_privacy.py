@@ -1,0 +1,107 @@
+"""Nothing that a DICOM file says of the patient comes out of the library."""
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from identity import IDENTITY, OF_THE_DEVICE, identified_dicom, nothing_told, told
+
+from tbsclassify import (
+    LumbarCropper,
+    LumbarLocalizer,
+    check_scans,
+    check_vertebrae,
+    load_scans,
+    make_dxa_phantoms,
+    read_scan,
+)
+from tbsclassify._dicom import _TAGS
+from tbsclassify.images import UnreadableScanError
+
+# What describes the device is handed on as it is written.
+ELEMENTS = ["SpecificCharacterSet", *sorted({*_TAGS} - {*OF_THE_DEVICE})]
+PIXELS = make_dxa_phantoms(1, random_state=0).images[0]
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(identified_dicom(PIXELS))
+    return path
+
+
+def _read(path):
+    scan, metadata = read_scan(path, return_metadata=True)
+    assert np.array_equal(scan, PIXELS)
+    return metadata
+
+
+def _load(path):
+    table = pd.DataFrame({"file": [path.name], "patient": ["p1"], "tbs": [1.3]})
+    return dict(load_scans(table, path.parent))
+
+
+def _locate(path):
+    return LumbarLocalizer().transform_table(pd.DataFrame({"image": [path]})).to_dict()
+
+
+USES = {
+    "read_scan": _read,
+    "load_scans": _load,
+    "check_scans": lambda path: check_scans([path]).to_dict(),
+    "check_vertebrae": lambda path: check_vertebrae([path]).to_dict(),
+    "LumbarCropper": lambda path: LumbarCropper(size=64).fit_transform([path]),
+    "LumbarLocalizer": _locate,
+}
+
+
+def test_the_file_is_full_of_identity(path):
+    text = path.read_bytes().decode("latin-1")
+    assert all(text.count(one) > 1000 for one in IDENTITY)
+    dataset = pydicom.dcmread(path)
+    assert "Garcia" in str(dataset.PatientName)
+    assert "Garcia" in dataset.PatientComments
+    assert "Garcia" in str(dataset.RequestAttributesSequence[0].PatientName)
+    assert "Garcia" in str(dataset[0x0009, 0x1001].value)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_identity_goes_nowhere(path, use, capfd, caplog):
+    with nothing_told(capfd, caplog) as said:
+        result = USES[use](path)
+        said.append(repr(result))
+    assert "Traceback" not in said[0]
+
+
+@pytest.mark.parametrize("use", ["read_scan", "load_scans", "check_scans"])
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_identity_in_place_of_any_value_goes_nowhere(
+    tmp_path, element, use, capfd, caplog
+):
+    path = tmp_path / "scan.dcm"
+    text = b"Garcia\\Maria\\PAT-4711\\19480229"
+    for vr in (None, "LO"):
+        path.write_bytes(identified_dicom(PIXELS, vr=vr, **{element: text}))
+        with nothing_told(capfd, caplog) as said:
+            said.append(repr(USES[use](path)))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
+def test_identity_in_a_truncated_file_goes_nowhere(tmp_path, share, capfd, caplog):
+    data = identified_dicom(PIXELS)
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(data[: int(share * len(data))])
+    with nothing_told(capfd, caplog):
+        read_scan(path)
+    with pytest.raises(UnreadableScanError):
+        read_scan(path)
+
+
+def test_the_check_sees_what_is_told(capfd, caplog):
+    with pytest.raises(AssertionError), nothing_told(capfd, caplog) as said:
+        said.append("metadata of garcia")
+    with pytest.raises(AssertionError), nothing_told(capfd, caplog):
+        raise ValueError("no date: '19480229'")
+    with pytest.raises(AssertionError), nothing_told(capfd, caplog):
+        print("PAT-4711")
+    assert told(["a scan"]) == []
