@@ -23,9 +23,12 @@ def plain_cell(value: Any) -> Any:
     >>> plain_cell("=HYPERLINK(A1)"), plain_cell("-1.2"), plain_cell(-1.2)
     ("'=HYPERLINK(A1)", '-1.2', -1.2)
     """
-    if not isinstance(value, str) or not _FORMULA.match(value):
-        return value
-    return value if _NUMBER.fullmatch(value) else f"'{value}"
+    return f"'{value}" if isinstance(value, str) and is_formula(value) else value
+
+
+def is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet takes text for a formula."""
+    return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
 
 
 def plain_table(table: pd.DataFrame) -> pd.DataFrame:

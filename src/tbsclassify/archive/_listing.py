@@ -126,7 +126,10 @@ def _may_be_scan(path: str) -> bool:
     if os.path.basename(path).upper() == "DICOMDIR":
         return False
     try:
-        return os.path.isfile(path) and looks_like_dicom(Path(path))
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return looks_like_dicom(file.read(132), "")
     except OSError:
         return False
 

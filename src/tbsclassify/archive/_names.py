@@ -3,8 +3,7 @@
 import os
 import re
 
-# What spreadsheets take for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@")
+from tbsclassify._spreadsheet import is_formula, plain_cell
 
 
 def cell_of(path: str) -> str:
@@ -15,7 +14,7 @@ def cell_of(path: str) -> str:
     leads to the same file.
     """
     shown = "".join(map(_shown, path.replace("\\", "/") if os.sep == "\\" else path))
-    return f"./{shown}" if shown.startswith(_FORMULA) else shown
+    return f"./{shown}" if is_formula(shown) else shown
 
 
 def path_of(cell: str) -> str:
@@ -48,8 +47,7 @@ def path_of(cell: str) -> str:
 def neutral(text: str) -> str:
     """Return text as one line that no spreadsheet takes for a formula."""
     text = "".join(one if one.isprintable() else " " for one in text)
-    text = re.sub(" +", " ", text).strip()
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return plain_cell(re.sub(" +", " ", text).strip())
 
 
 def _shown(character: str) -> str:
