@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from tbsclassify._boxes import CONFIDENCES, LEVELS, check_scans_and_boxes
+from tbsclassify._files import printable_name
 from tbsclassify._scans import (
     mask_column,
     masks_in,
@@ -314,7 +314,7 @@ def _read(scan: Any) -> tuple[np.ndarray | None, str]:
         return None, f"not readable: {error.strerror or type(error).__name__}"
     except (ValueError, TypeError) as error:
         if is_path:
-            text = str(error).removeprefix(Path(scan).name).strip(" :.")
+            text = str(error).removeprefix(printable_name(scan)).strip(" :.")
             return None, f"not readable: {text}"
         return None, "not readable: no 2-D array of finite grey levels"
     # SciPy's filters know no half precision.
