@@ -271,7 +271,7 @@ def test_what_a_table_gets_wrong_about_one_file_is_a_row(
     errors = pd.read_csv(tmp_path / "scores.csv")["error"]
     assert pd.isna(errors[0])
     assert errors[1] == "there is no such file"
-    assert errors[2] == "L1_top 'top' is not a number"
+    assert errors[2] == "L1_top is not a number"
     assert "ends before it begins" in errors[3]
 
 
