@@ -13,7 +13,9 @@ memory. What is mutated and how the cases run does not depend on the target: add
 import argparse
 import contextlib
 import faulthandler
+import hashlib
 import io
+import json
 import logging
 import signal
 import struct
@@ -22,10 +24,12 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -515,6 +519,58 @@ def table_seeds() -> list[Seed]:
     return [*seeds, Seed(semicolons.replace("GARCIA1", "Zoë").encode("cp1252"), ".csv")]
 
 
+def model_seeds() -> list[Seed]:
+    """Return a model file, and the parts of one around which it is made good again."""
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from tbsclassify import LumbarCropper, TBSAdHocClassifier, save_model
+
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (8, 12, 12)).astype(np.uint8), [0, 1] * 4
+    network = TBSAdHocClassifier(1, (2,), (), max_epochs=1, random_state=0)
+    seeds = []
+    for model in (
+        make_pipeline(LumbarCropper(size=12), network),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ):
+        rows = X if network in dict(model.steps).values() else X[:, 0]
+        model.fit(rows, y)
+        file = io.BytesIO(skops.io.dumps(model))
+        with zipfile.ZipFile(file) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(model, path := Path(folder, "model"), X=rows, y=y)
+            seeds.append(Seed(path.read_bytes(), ""))
+            header = zipfile.ZipFile(path).read("header.json")
+        # The text that says what is made has most to say, and comes most often.
+        for name in ["schema.json"] * 6 + sorted(members)[:4]:
+            pack = partial(_pack_model, header=header, members=members, name=name)
+            seeds.append(Seed(members[name], "", pack))
+    return seeds
+
+
+def _pack_model(
+    data: bytes, *, header: bytes, members: dict[str, bytes], name: str
+) -> bytes:
+    """Return a model file with good checksums around a member that was mutated."""
+    content, file = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for one, original in members.items():
+            archive.writestr(one, data if one == name else original)
+    about = json.loads(header)
+    del about["checksum"]
+    about["fingerprint"] = hashlib.sha256(content.getvalue()).hexdigest()
+    text = json.dumps(about, sort_keys=True).encode()
+    about["checksum"] = hashlib.sha256(text).hexdigest()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("header.json", json.dumps(about))
+        archive.writestr("model.skops", content.getvalue())
+    return file.getvalue()
+
+
 # --- Targets -----------------------------------------------------------------
 
 
@@ -539,6 +595,22 @@ def _load_scans(path: Path) -> Any:
     load_scans(path, path.parent, on_bad_rows="warn")  # what it returns are the ids
 
 
+def _load_model(path: Path) -> Any:
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    from tbsclassify import load_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
+        load_model(path, "cpu")
+
+
+def _model_errors() -> tuple[type[Exception], ...]:
+    from tbsclassify import ModelFileError
+
+    return (ModelFileError,)
+
+
 def _scan_errors() -> tuple[type[Exception], ...]:
     from tbsclassify.images import UnreadableScanError
 
@@ -548,6 +620,7 @@ def _scan_errors() -> tuple[type[Exception], ...]:
 TARGETS = {
     "read_scan": Target(scan_seeds, _read_scan, _scan_errors()),
     "load_scans": Target(table_seeds, _load_scans, (ValueError,)),
+    "load_model": Target(model_seeds, _load_model, _model_errors()),
 }
 
 

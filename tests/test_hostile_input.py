@@ -584,7 +584,7 @@ def test_a_prediction_without_memory_names_the_remedy(spines, monkeypatch):
 # --- Mutated files -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["read_scan", "load_scans"])
+@pytest.mark.parametrize("target", fuzz.TARGETS)
 def test_mutated_files_raise_what_is_documented_and_tell_nothing(target):
     report = fuzz.run(fuzz.TARGETS[target], 250, seed=2026)
     assert report.faults == {}

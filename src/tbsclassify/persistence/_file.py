@@ -4,8 +4,10 @@ import hashlib
 import io
 import json
 import os
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +38,17 @@ from tbsclassify.persistence._trusted import trusted_types
 _FORMAT, _VERSION = "tbsclassify model", 1
 _HEADER, _MODEL = "header.json", "model.skops"
 _MAX_HEADER = 2**24
+# What reading a damaged zip archive may raise, seeks to nowhere among them.
+_OF_ZIP = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class ModelFileError(ValueError):
@@ -296,7 +309,7 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
             try:
                 with zipfile.ZipFile(file) as archive:
                     header, content = _members(archive, size)
-            except (EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+            except _OF_ZIP as error:
                 raise ModelFileError(f"{name} {_what_it_is(start, error)}") from None
     except IsADirectoryError:
         raise ModelFileError(f"{name} is a folder, not a model file.") from None
@@ -326,7 +339,7 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
 def _members(archive: zipfile.ZipFile, size: int) -> tuple[bytes, bytes]:
     """Return header and model, which cannot be larger than the file they are in."""
     parts = {one.filename: one for one in archive.infolist()}
-    if sorted(parts) != sorted([_HEADER, _MODEL]):
+    if sorted(archive.namelist()) != sorted([_HEADER, _MODEL]):
         raise ValueError("other members")
     stored = all(one.compress_type == zipfile.ZIP_STORED for one in parts.values())
     if not stored or sum(one.file_size for one in parts.values()) > size:
