@@ -5,15 +5,22 @@ import pandas as pd
 import pydicom
 import pytest
 from identity import IDENTITY, OF_THE_DEVICE, identified_dicom, nothing_told, told
+from sklearn.pipeline import make_pipeline
 
 from tbsclassify import (
     LumbarCropper,
     LumbarLocalizer,
+    TBSAdHocClassifier,
     check_scans,
     check_vertebrae,
+    export_onnx,
+    load_model,
     load_scans,
     make_dxa_phantoms,
+    model_card,
+    model_info,
     read_scan,
+    save_model,
 )
 from tbsclassify._dicom import _TAGS
 from tbsclassify.images import UnreadableScanError
@@ -45,6 +52,20 @@ def _locate(path):
     return LumbarLocalizer().transform_table(pd.DataFrame({"image": [path]})).to_dict()
 
 
+def _save(path):
+    """Fit on the file and another scan, save, load, describe and export."""
+    other = np.ascontiguousarray(PIXELS[:, ::-1])
+    X, y = [path, other] * 4, [0, 1] * 4
+    network = TBSAdHocClassifier(1, (2,), (), max_epochs=1, random_state=0)
+    model = make_pipeline(LumbarCropper(size=32, scale="fit"), network).fit(X, y)
+    files = [path.parent / name for name in ("model", "model.onnx")]
+    patients = np.arange(8)
+    save_model(model, files[0], X=X, y=y, groups=patients, scores={"f1": 0.5})
+    export_onnx(model, files[1])
+    told = [file.read_bytes().decode("latin-1") for file in files]
+    return *told, model_card(files[0]), model_info(files[0]), load_model(files[0])
+
+
 USES = {
     "read_scan": _read,
     "load_scans": _load,
@@ -52,6 +73,7 @@ USES = {
     "check_vertebrae": lambda path: check_vertebrae([path]).to_dict(),
     "LumbarCropper": lambda path: LumbarCropper(size=64).fit_transform([path]),
     "LumbarLocalizer": _locate,
+    "save_model": _save,
 }
 
 

@@ -23,16 +23,13 @@ from skops.io.exceptions import (
 )
 
 from tbsclassify._checkpoint import write_whole
+from tbsclassify._files import printable_name
 from tbsclassify.persistence._describe import (
     describe_model,
     describe_training,
     plain,
 )
-from tbsclassify.persistence._portable import (
-    estimators_in,
-    file_name,
-    portable_copy,
-)
+from tbsclassify.persistence._portable import estimators_in, portable_copy
 from tbsclassify.persistence._trusted import trusted_types
 
 _FORMAT, _VERSION = "tbsclassify model", 1
@@ -157,8 +154,8 @@ def save_model(
     )
     if unknown:
         warnings.warn(
-            f"The model holds {', '.join(unknown)}. Whoever loads it has to trust "
-            f"that by name: load_model(path, trusted={unknown!r}).",
+            "The model holds types of other packages. Whoever loads it has to trust "
+            f"them by name: load_model(path, trusted={unknown!r}).",
             UserWarning,
             stacklevel=2,
         )
@@ -234,7 +231,7 @@ def load_model(
     --------
     save_model : Writes the file, and has an example.
     """
-    name = file_name(path)
+    name = printable_name(path)
     header, content = _read(path)
     if not isinstance(trusted, list | tuple | set):
         raise TypeError(
@@ -247,9 +244,8 @@ def load_model(
         found = set(skops.io.get_untrusted_types(data=content))
         unknown = sorted(found - {*trusted_types(), *trusted})
         raise ModelFileError(
-            f"{name} holds {', '.join(unknown)}, which are not trusted. If you know "
-            f"who made the file and what these are, use load_model(path, "
-            f"trusted={unknown!r})."
+            f"{name} holds types that are not trusted. If you know who made the file "
+            f"and what these are, use load_model(path, trusted={unknown!r})."
         ) from None
     except Exception as error:
         # What is made of a file by others' code can fail in many ways.
@@ -302,7 +298,7 @@ def model_info(path: str | os.PathLike) -> dict[str, Any]:
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
     """Return the checked header of a model file and the bytes of its model."""
-    name = file_name(path)
+    name = printable_name(path)
     try:
         with open(path, "rb") as file:
             start, size = file.read(16), os.fstat(file.fileno()).st_size
@@ -352,6 +348,11 @@ def _members(archive: zipfile.ZipFile, size: int) -> tuple[bytes, bytes]:
         stored = all(one.compress_type == zipfile.ZIP_STORED for one in members)
         if not stored or sum(one.file_size for one in members) > len(content):
             raise ValueError("compressed")
+        for one in members:
+            with inner.open(one) as member:
+                # NumPy would open an archive in place of an array, and read it later.
+                if member.read(2) == b"PK":
+                    raise ValueError("an archive")
     return archive.read(_HEADER), content
 
 
