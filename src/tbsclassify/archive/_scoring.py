@@ -99,11 +99,12 @@ class ModelScorer:
         """
         table = with_scans(table, readings)
         rows: list[Row] = [{"error": reading.error} for reading in readings]
+        # One by one, pandas would take longer than a cheap model.
+        spacings = table[list(SPACING_COLUMNS)].to_numpy(dtype=float).tolist()
         by_depth: dict[str, list[int]] = {}
         for i, reading in enumerate(readings):
             if reading.image is not None:
-                spacing = table[list(SPACING_COLUMNS)].iloc[i]
-                rows[i] |= dict(zip(SPACING_COLUMNS, spacing.tolist(), strict=True))
+                rows[i] |= dict(zip(SPACING_COLUMNS, spacings[i], strict=True))
                 by_depth.setdefault(reading.image.dtype.str, []).append(i)
         for positions in by_depth.values():
             for start in range(0, len(positions), _TOGETHER):
