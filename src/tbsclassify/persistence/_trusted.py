@@ -12,6 +12,7 @@ _OURS = (
     "clinical._categories",
     "clinical._numbers",
     "cropping.LumbarCropper",
+    "cropping.LumbarCropper.transform_table",
     "estimators._adhoc.TBSAdHocClassifier",
     "estimators._adhoc.TBSAdHocRegressor",
     "estimators._features.DeepTextureFeatures",
