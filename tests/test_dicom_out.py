@@ -277,6 +277,14 @@ def test_the_same_result_has_the_same_uids_and_another_has_others(source, make):
     assert uids(**other)[0] != first
 
 
+def test_numbers_of_any_type_make_the_same_uid(source):
+    first = report_of(source, tbs=1.25, probabilities=[0.25, 0.75])
+    again = report_of(
+        source, tbs=np.float32(1.25), probabilities=np.array([0.25, 0.75], np.float32)
+    )
+    assert again.SOPInstanceUID == first.SOPInstanceUID
+
+
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dicom3tools is not installed")
 class TestValidity:
     """What dciodvfy, which checks files against the standard, finds."""

@@ -154,7 +154,9 @@ def make_report(
     fingerprint = check_fingerprint(fingerprint)
     names, shares, chosen = _check_classes(source, classes, probabilities, label)
     values = [(f"probability_{one}", f"Probability of {one}") for one in names]
-    numbers = dict(zip(values, shares, strict=True)) if shares else {}
+    numbers: dict[tuple[str, str], float] = {}
+    if shares:
+        numbers |= dict(zip(values, shares, strict=True))
     if tbs is not None:
         check_number(tbs, "tbs")
         numbers["predicted_tbs", "Predicted trabecular bone score"] = tbs
@@ -174,6 +176,8 @@ def make_report(
     about = [f"sha256 of the model: {fingerprint}"]
     if model_name is not None:
         about.append(f"model: {source.text(model_name, 'model_name', 64)}")
+    # UIDs depend on what is written, not on the type it came in.
+    numbers = {name: round(float(one), 6) for name, one in numbers.items()}
     made_of = ("report", *about, *names, chosen, *numbers.items())
 
     sr = highdicom.sr
@@ -196,7 +200,7 @@ def make_report(
         algorithm_id=algorithm,
         finding_sites=[lumbar_spine],
         measurements=[
-            sr.Measurement(_code(*name), round(float(one), 6), codes.UCUM.NoUnits)
+            sr.Measurement(_code(*name), one, codes.UCUM.NoUnits)
             for name, one in numbers.items()
         ],
         qualitative_evaluations=evaluations,
