@@ -1,4 +1,3 @@
-import logging
 import shutil
 import subprocess
 import sys
@@ -8,11 +7,13 @@ import pandas as pd
 import pydicom
 import pytest
 from conftest import shared
+from identity import identified_dicom, nothing_told
 from numpy.testing import assert_array_equal
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -35,6 +36,8 @@ SOURCES = {
     "digital x-ray": DigitalXRayImageStorageForPresentation,
     "private": "1.2.840.113619.4.99",
 }
+SIDES = ("top", "left", "bottom", "right")
+COLUMNS = [f"L{i}_{side}" for i in range(1, 5) for side in SIDES]
 IDENTITY = ("Garcia", "Maria", "PAT-4711", "19480229", "Dr. Moreno")
 
 
@@ -189,7 +192,7 @@ def test_the_source_is_referred_to_in_its_study(source, make):
 @pytest.mark.parametrize(
     ("syntax", "name", "character_set"),
     [
-        (ExplicitVRLittleEndian, "García^María", "ISO_IR 100"),
+        (DeflatedExplicitVRLittleEndian, "García^María", "ISO_IR 100"),
         (ImplicitVRLittleEndian, "山田^太郎", "ISO_IR 192"),
         (ExplicitVRBigEndian, "Garcia^Maria", "ISO_IR 6"),
     ],
@@ -353,14 +356,9 @@ def unfit_source(path, kind):
     if kind == "bomb":
         write_source(path, Rows=60000, Columns=60000)
         return "to hold one image"
-    if kind == "deflated":
-        data = write_source(path).read_bytes()
-        meta = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\x00"
-        assert meta in data
-        path.write_bytes(
-            data.replace(meta, meta[:6] + b"\x16\x001.2.840.10008.1.2.1.99")
-        )
-        return "to be a DICOM file with a header as it is"
+    if kind == "folder":
+        path.mkdir()
+        return "to be a DICOM image, got what is a folder"
     if kind == "identity":
         write_source(path, StudyInstanceUID="PAT-4711")
         return "to have a valid StudyInstanceUID"
@@ -371,7 +369,7 @@ def unfit_source(path, kind):
 @pytest.mark.parametrize(
     "kind",
     [
-        *("png", "empty", "text", "frames", "no image", "bomb", "deflated", "identity"),
+        *("png", "empty", "text", "frames", "no image", "bomb", "folder", "identity"),
         *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
     ],
 )
@@ -386,35 +384,35 @@ def test_an_unfit_source_is_refused_without_its_patient(tmp_path, kind):
     assert not (tmp_path / "r.dcm").exists()
 
 
-def test_nothing_of_the_patient_is_logged_or_warned_of(tmp_path, caplog, capsys):
-    path = write_source(
-        tmp_path / "a.dcm",
-        PatientName="Garcia" * 20 + "^^^^^^^Maria",
-        PatientID="PAT-4711" * 20,
-        PatientBirthDate="Garcia",
-        PatientSex="Maria",
-        StudyDate="Garcia",
-        StudyTime="Garcia",
-        PatientOrientation="GARCIA",
-        LossyImageCompression="01",
-        LossyImageCompressionMethod="PAT-4711",
-        TimezoneOffsetFromUTC="Garcia",
-    )
-    uid = pydicom.dcmread(path).get_item("SOPInstanceUID").value.decode().strip("\0")
-    # Pydicom writes no character set that is none.
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"ISO_IR 100", b"ISO_Garcia"))
-    with caplog.at_level(logging.DEBUG):
-        made = write_results(
-            path,
-            tmp_path / "out",
-            {"tbs": 1.2} | dict(zip(COLUMNS, BOXES.ravel(), strict=True)),
-            fingerprint=FINGERPRINT,
-        )
-    assert len(made) == 2
-    printed = caplog.text + str(capsys.readouterr())
-    assert not any(part in printed for part in IDENTITY)
-    assert uid not in printed
+@pytest.mark.parametrize(
+    ("odd", "n_files"),
+    [
+        ({}, 2),
+        ({"PatientOrientation": b"Garcia\\Maria"}, 2),
+        ({"LossyImageCompression": b"01"}, 2),
+        ({"NumberOfFrames": b"19480229"}, 0),
+        ({"SOPClassUID": b"PAT-4711"}, 0),
+        ({"StudyInstanceUID": b"Garcia"}, 0),
+    ],
+)
+@pytest.mark.parametrize("character_set", [b"ISO_IR 100", b"ISO_Garcia"])
+def test_nothing_of_the_patient_is_told(
+    tmp_path, capfd, caplog, odd, n_files, character_set
+):
+    # Identity is in all elements, of forms that they may have and may not.
+    uids = {
+        name: generate_uid(entropy_srcs=[name]).encode()
+        for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    }
+    uids["SOPClassUID"] = ComputedRadiographyImageStorage.encode()
+    path = tmp_path / "scan.dcm"
+    data = identified_dicom(np.zeros(SHAPE, np.uint8), **uids | odd)
+    path.write_bytes(data.replace(b"ISO_IR 100", character_set))
+    row = {"class": 1, "tbs": 1.2} | dict(zip(COLUMNS, BOXES.ravel(), strict=True))
+    out = tmp_path / "out"
+    with nothing_told(capfd, caplog) as said:
+        said += write_results(path, out, row, fingerprint=FINGERPRINT)
+    assert len(list(out.glob("*"))) == n_files
 
 
 def test_an_invalid_birth_date_is_left_empty(tmp_path):
@@ -492,10 +490,6 @@ def test_without_highdicom_the_extra_is_named(source, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ImportError, match=r"tbsclassify\[dicom-out\]"):
         write_report(source, source.with_name("r.dcm"), fingerprint=FINGERPRINT, tbs=1)
-
-
-SIDES = ("top", "left", "bottom", "right")
-COLUMNS = [f"L{i}_{side}" for i in range(1, 5) for side in SIDES]
 
 
 def test_a_row_of_a_table_of_scores_becomes_a_report_and_a_segmentation(

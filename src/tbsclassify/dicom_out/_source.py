@@ -6,19 +6,16 @@ from file to file as bytes.
 """
 
 import io
-import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tbsclassify._checkpoint import write_whole
-from tbsclassify._dicom import _ONE_AT_A_TIME
-from tbsclassify.images import UnreadableScanError
+from tbsclassify._compressed import inflate
+from tbsclassify._dicom import _ONE_AT_A_TIME, _quiet_pydicom
+from tbsclassify._files import UnreadableScanError, read_whole
 
 RESEARCH_USE = "Research use only, not for diagnosis or treatment."
 # What objects of this library say of the software that made them.
@@ -72,7 +69,6 @@ _FORMS = {
 # A header may claim more than memory holds.
 _MAX_PIXELS = 2**26
 _ASCII = ("", "ISO_IR 6", "ISO 2022 IR 6")
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 # Stand for the UIDs of the source until highdicom is done. It does not know all
 # classes of images, and asks a position of some; of a secondary capture it does not.
 _STAND_INS = {
@@ -180,17 +176,16 @@ def read_source(source: str | os.PathLike) -> Source:
     from pydicom.uid import RE_VALID_UID
 
     names = [*_UIDS, *_TYPE_2, *_OPTIONAL, *_IMAGE, *_LOSSY]
-    with open(source, "rb") as file:
-        head = file.read(1024)
-    if _DEFLATED in head:
-        raise UnreadableScanError(
-            "Expected source to be a DICOM file with a header as it is, got one that "
-            "is deflated as a whole. Export it in Explicit VR Little Endian."
-        )
     try:
-        with _quiet_pydicom():
+        data = read_whole(Path(source))
+        # A character set that is none is quoted in a warning and in the log.
+        unchecked = pydicom.config.disable_value_validation()
+        with _ONE_AT_A_TIME, unchecked, _quiet_pydicom():
             dataset = pydicom.dcmread(
-                source, stop_before_pixels=True, specific_tags=names, force=True
+                io.BytesIO(inflate(data)),
+                stop_before_pixels=True,
+                specific_tags=names,
+                force=True,
             )
         raw = {name: _value(dataset, name) for name in names}
         order: Any = "little" if dataset.original_encoding[1] else "big"
@@ -199,9 +194,13 @@ def read_source(source: str | os.PathLike) -> Source:
         frames = int(raw["NumberOfFrames"] or 1)
     except (OSError, Warning):
         raise
+    except UnreadableScanError as error:
+        raise UnreadableScanError(
+            f"Expected source to be a DICOM image, got what {error}."
+        ) from None
     except Exception as error:
         raise UnreadableScanError(
-            f"Expected source to be a DICOM file, got one with a header that cannot be "
+            "Expected source to be a DICOM image, got one with a header that cannot be "
             f"read ({type(error).__name__}). Export it again."
         ) from None
     if not uids["SOPClassUID"]:
@@ -220,8 +219,7 @@ def read_source(source: str | os.PathLike) -> Source:
     if not 0 < rows * columns <= _MAX_PIXELS or frames != 1:
         raise UnreadableScanError(
             f"Expected source to hold one image of at most {_MAX_PIXELS} pixels, got "
-            f"{frames} frame(s) of {rows} x {columns} pixels. Pass the image that was "
-            "scored."
+            "none, a larger one or several frames. Pass the image that was scored."
         )
     stand_in = pydicom.Dataset()
     for name in _TYPE_2:
@@ -249,23 +247,6 @@ def read_source(source: str | os.PathLike) -> Source:
     if not set(terms) <= set(python_encoding):
         identity["SpecificCharacterSet"] = b""
     return Source(stand_in, identity, uids, (rows, columns))
-
-
-@contextmanager
-def _quiet_pydicom() -> Iterator[None]:
-    """Mute what pydicom says of a file, for one thread at a time.
-
-    It quotes a character set that is none, in a warning and in its log.
-    """
-    log = logging.getLogger("pydicom")
-    was = log.disabled
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pydicom")
-        log.disabled = True
-        try:
-            yield
-        finally:
-            log.disabled = was
 
 
 def _value(dataset: Any, name: str) -> bytes:
