@@ -50,8 +50,8 @@ def identified_dicom(pixels, *, vr=None, **elements):
         tag = tag_for_keyword(keyword)
         found[tag] = element(tag, vr, value)
 
-    for keyword, (vr, number) in _PIXELS.items():
-        put(keyword, vr, struct.pack("<H", number))
+    for keyword, (kind, number) in _PIXELS.items():
+        put(keyword, kind, struct.pack("<H", number))
     put("Rows", "US", struct.pack("<H", rows))
     put("Columns", "US", struct.pack("<H", columns))
     put("PhotometricInterpretation", "CS", b"MONOCHROME2")

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
 import tbsclassify
+from tbsclassify import read_scan
 from tbsclassify.cli import app
 
 COMMANDS = [
@@ -45,6 +47,30 @@ def trained(data):
     arguments = ("--model", "texture", "--folds", 3, "--out", out)
     result = run("train", data / "scans.csv", data / "images", *arguments)
     return out, result
+
+
+def test_reports_of_dicom_files_alone_hold_their_patients(trained, data, tmp_path):
+    pytest.importorskip("highdicom")
+    from test_dicom_out import IDENTITY, write_source
+
+    scans = pd.read_csv(data / "scans.csv").head(2)
+    pixels = read_scan(data / "images" / scans["file"][0])
+    rows, columns = pixels.shape
+    size = {"Rows": rows, "Columns": columns, "PixelData": pixels.tobytes()}
+    write_source(tmp_path / "scan.dcm", **size)
+    (tmp_path / "0.png").write_bytes((data / "images" / scans["file"][0]).read_bytes())
+    scans["file"] = ["scan.dcm", "0.png"]
+    scans.to_csv(tmp_path / "scans.csv", index=False)
+    out, reports = tmp_path / "scores.csv", tmp_path / "reports"
+    arguments = ("-o", out, "--dicom-sr", reports)
+    result = run("predict", trained[0], tmp_path / "scans.csv", *arguments)
+    assert "1 of 2 scored files are no DICOM files" in result.stderr
+    found = {one.Modality: one for one in map(pydicom.dcmread, reports.iterdir())}
+    assert {*found} == {"SR", "SEG"}
+    assert {str(one.PatientName) for one in found.values()} == {"Garcia^Maria"}
+    assert len(found["SEG"].SegmentSequence) == 4
+    text = result.output + out.read_text()
+    assert not [one for one in IDENTITY if one in text]
 
 
 # Help

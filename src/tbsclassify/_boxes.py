@@ -14,6 +14,7 @@ from tbsclassify._scans import numbers_in, plain_name, scans_of, set_columns
 # row and column after it.
 BOX_SIDES = ("top", "left", "bottom", "right")
 LEVELS = ("L1", "L2", "L3", "L4")
+BOX_COLUMNS = tuple(f"{level}_{side}" for level in LEVELS for side in BOX_SIDES)
 # Columns that say how sure a localizer is of the boxes beside them.
 CONFIDENCES = ("level_confidence", "place_confidence")
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from tbsclassify._boxes import BOX_SIDES, CONFIDENCES, LEVELS
+from tbsclassify._boxes import BOX_COLUMNS, CONFIDENCES
 from tbsclassify._fingerprint import fingerprint
 from tbsclassify._spacing import SPACING_COLUMNS
 from tbsclassify.archive._reading import Reading
@@ -16,8 +16,6 @@ from tbsclassify.archive._scoring import in_words, raise_if_general, with_scans
 from tbsclassify.localization import LumbarLocalizer
 from tbsclassify.quality import check_scans
 from tbsclassify.quality._limits import SCAN_CHECKS
-
-_BOXES = [f"{level}_{side}" for level in LEVELS for side in BOX_SIDES]
 
 
 class _Locator:
@@ -31,7 +29,7 @@ class _Locator:
     def columns(self, table: pd.DataFrame | None) -> list[str]:
         return list(
             dict.fromkeys(
-                [*_BOXES, *CONFIDENCES, *SPACING_COLUMNS, *SCAN_CHECKS, "reasons"]
+                [*BOX_COLUMNS, *CONFIDENCES, *SPACING_COLUMNS, *SCAN_CHECKS, "reasons"]
             )
         )
 
@@ -53,7 +51,7 @@ class _Locator:
             for part in (report, one):
                 known = [name for name in self.columns(None) if name in part.columns]
                 rows[i] |= dict(zip(known, part[known].iloc[0].tolist(), strict=True))
-            for name in _BOXES:
+            for name in BOX_COLUMNS:
                 rows[i][name] = np.round(rows[i][name], 1)
         return rows
 

@@ -101,7 +101,8 @@ def predict_archive(
     A line has ``file`` (the name as it was given or found); for a classifier
     ``class`` and ``probability_<class>``; ``tbs`` and ``tbs_std`` where the model
     predicts the TBS; ``level_confidence`` and ``place_confidence`` where boxes were
-    found by a cropper with ``boxes="auto"`` or a localizer; ``row_spacing`` and
+    found by a cropper with ``boxes="auto"`` or a localizer; ``L1_top`` to ``L4_right``
+    where boxes of the four were found or given; ``row_spacing`` and
     ``column_spacing``, the pixel size in mm from the table or a DICOM header;
     ``model``, the first digits of a fingerprint of the fitted model; and ``error``,
     the reason why there is no score. Numbers have six digits.

@@ -10,7 +10,13 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from tbsclassify._boxes import CONFIDENCES, boxes_of_table, put_boxes
+from tbsclassify._boxes import (
+    BOX_COLUMNS,
+    CONFIDENCES,
+    LEVELS,
+    boxes_of_table,
+    put_boxes,
+)
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import SPACING_COLUMNS
 from tbsclassify.archive._names import neutral
@@ -73,10 +79,12 @@ class ModelScorer:
         names = ["class"] if self.classes else []
         names += [f"probability_{one}" for one in self.classes if self._has_proba]
         names += [name for name, there in self._values().items() if there]
-        given = map(plain_name, () if table is None else table.columns)
+        given = [*map(plain_name, () if table is None else table.columns)]
         locates = self._locating is not None or any(map(_locates, self._steps))
         if locates or plain_name(CONFIDENCES[0]) in given:
             names += CONFIDENCES
+        if locates or {*map(plain_name, BOX_COLUMNS)} <= {*given}:
+            names += BOX_COLUMNS
         return [neutral(name) for name in [*names, *SPACING_COLUMNS]]
 
     def _values(self) -> dict[str, bool]:
@@ -158,11 +166,13 @@ class ModelScorer:
         return rows
 
     def _transform(self, X: Any) -> tuple[Any, dict[str, np.ndarray]]:
-        """Pass scans through all steps but the last, noting confidences."""
-        noted = _confidences_in(X)
+        """Pass scans through all steps but the last, noting boxes and confidences."""
+        noted = _confidences_in(X) | _boxes_in(X)
         for step in self._steps:
             X = step.transform(X)
             noted |= _confidences_in(X)
+            if _locates(step):  # boxes behind other steps may be those of crops
+                noted |= _boxes_in(X)
         return X, noted
 
     def _predict(self, table: pd.DataFrame, located: np.ndarray) -> list[Row]:
@@ -288,6 +298,13 @@ def _confidences_in(X: Any) -> dict[str, np.ndarray]:
         for column in columns
         if plain_name(column) == plain_name(name)
     }
+
+
+def _boxes_in(X: Any) -> dict[str, np.ndarray]:
+    boxes = boxes_of_table(X)
+    if boxes is None or boxes.shape[1] != len(LEVELS):
+        return {}
+    return dict(zip(BOX_COLUMNS, boxes.reshape(len(boxes), -1).T, strict=True))
 
 
 def raise_if_general(error: Exception) -> None:

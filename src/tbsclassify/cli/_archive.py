@@ -11,6 +11,15 @@ from tbsclassify.cli._app import FILES_FAILED, progress, say, warn
 _Out = Annotated[
     Path, typer.Option("--out", "-o", help="Table to write: .csv or .parquet.")
 ]
+_DicomFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dicom-sr",
+        help="Folder for a DICOM structured report of each scored DICOM file, and a "
+        "segmentation where boxes of L1-L4 are known. They hold the identity of the "
+        "patient, copied from the file. Nothing else that this program writes does.",
+    ),
+]
 
 
 def predict(
@@ -23,6 +32,7 @@ def predict(
     batch_size: options.BatchSize = 64,
     restart: options.Restart = False,
     device: options.Device = "auto",
+    dicom_sr: _DicomFolder = None,
 ) -> None:
     """Score scans with a trained model, from one file to a whole archive.
 
@@ -37,12 +47,19 @@ def predict(
 
     * `tbsclassify predict model.tbs scans.csv --images images -o scores.csv`
 
+    * `tbsclassify predict model.tbs archive/ -o scores.csv --dicom-sr reports`
+
     * `RAY_ADDRESS=auto tbsclassify predict model.tbs archive/ -o scores.csv
     --engine ray`
     """
     from tbsclassify.archive import predict_archive
+    from tbsclassify.archive._listing import list_files
     from tbsclassify.persistence import load_model
 
+    if dicom_sr is not None:
+        from tbsclassify.dicom_out._source import import_highdicom
+
+        import_highdicom()  # before hours of scoring, not after
     fitted = load_model(model, device=device)
     with progress("scoring") as show:
         result = predict_archive(
@@ -56,6 +73,10 @@ def predict(
             resume=not restart,
             progress=show,
         )
+    if dicom_sr is not None:
+        listing = list_files(_files(files), image_dir, file_column)
+        paths = dict(zip(listing.cells, listing.paths, strict=True))
+        _write_dicom(result.out, paths, model, dicom_sr)
     _finish(result)
 
 
@@ -93,6 +114,45 @@ def locate(
             progress=show,
         )
     _finish(result)
+
+
+def _write_dicom(
+    scores: Path, paths: dict[str, str], model: Path, folder: Path
+) -> None:
+    """Write DICOM objects of all rows of a table that have scores of a DICOM file."""
+    import pandas as pd
+
+    from tbsclassify.dicom_out import write_results
+    from tbsclassify.images import UnreadableScanError
+    from tbsclassify.persistence import model_info
+
+    info = model_info(model)
+    name, fingerprint = info["model"]["estimator"], info["fingerprint"]
+    read = pd.read_csv if scores.suffix.lower() == ".csv" else pd.read_parquet
+    table = read(scores)
+    table = table[table["error"].isna()]
+    rows: list[Any] = table.to_dict("records")
+    n_written, n_others = 0, 0
+    for row in rows:
+        found = not pd.isna(row.get("level_confidence"))
+        try:
+            write_results(
+                paths[row["file"]],
+                folder,
+                row,
+                fingerprint=fingerprint,
+                model_name=name,
+                origin="found" if found else "given",
+            )
+            n_written += 1
+        except UnreadableScanError:
+            n_others += 1
+    say(f"{folder}: DICOM objects of {n_written} scans, with their patients' identity")
+    if n_others:
+        warn(
+            f"{n_others} of {len(table)} scored files are no DICOM files that a "
+            "report can refer to; they have none."
+        )
 
 
 def _files(files: list[str]) -> Any:

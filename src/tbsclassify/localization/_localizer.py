@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch
 
 from tbsclassify._boxes import (
+    BOX_COLUMNS,
     BOX_SIDES,
     CONFIDENCES,
     LEVELS,
@@ -26,8 +27,6 @@ from tbsclassify.localization._decode import Found, find_levels
 from tbsclassify.localization._network import network_of, segment
 from tbsclassify.localization._prepare import Picture, prepare_scan, to_scan
 from tbsclassify.localization._weights import shipped_knowledge
-
-BOX_COLUMNS = tuple(f"{level}_{side}" for level in LEVELS for side in BOX_SIDES)
 
 
 class LumbarLocalizer(TransformerMixin, BaseEstimator):
