@@ -13,6 +13,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import skops.io
 import torch
 from conftest import small_adhoc, small_pretrained, small_texture
@@ -488,3 +489,146 @@ def test_a_card_of_a_table_of_scores_has_a_column_for_each_model(texture, tmp_pa
 
 def test_a_card_of_a_model_at_hand_says_what_it_does_not_know(texture):
     assert "Open: not told when the model was saved." in model_card(texture)
+
+
+# Files that somebody has made
+
+
+def with_schema(path, change):
+    """Rewrite a model file with its plan changed in place."""
+    with zipfile.ZipFile(path) as archive:
+        inner = zipfile.ZipFile(io.BytesIO(archive.read("model.skops")))
+    schema = json.loads(inner.read("schema.json"))
+    change(schema)
+    text = json.dumps(schema).encode()
+    rewrite(path, content=skops_members(path, {"schema.json": text}))
+
+
+def node(kind, loader, **content):
+    module, _, name = kind.rpartition(".")
+    return {"__module__": module, "__class__": name, "__loader__": loader, **content}
+
+
+def listed(*items, **more):
+    return node("builtins.list", "ListNode", content=list(items), **more)
+
+
+def test_parts_in_each_other_many_times_over_do_not_hang(saved):
+    def change(schema):
+        part = listed(__id__=1)
+        for number in range(2, 60):
+            again = node("builtins.list", "ListNode", content=[], __id__=number - 1)
+            part = listed(part, again, __id__=number)
+        schema["content"]["content"]["steps"] = part
+
+    with_schema(saved, change)
+    with pytest.raises(ModelFileError, match="two parts under one number"):
+        load_model(saved)
+
+
+def test_a_part_in_place_of_another_is_refused(saved):
+    def change(schema):
+        cached = node("builtins.list", "CachedNode", __id__=schema["__id__"])
+        schema["content"]["content"]["steps"] = listed(cached)
+
+    with_schema(saved, change)
+    with pytest.raises(ModelFileError, match="holds a part in place of another"):
+        load_model(saved)
+
+
+def test_keys_of_a_dict_call_no_method(saved):
+    def change(schema):
+        text = node("builtins.str", "JsonNode", content='"a"', is_json=True)
+        localizer = "tbsclassify.localization._localizer.LumbarLocalizer"
+        method = node(
+            localizer,
+            "MethodNode",
+            content={"func": "transform_table", "obj": node(localizer, "ObjectNode")},
+        )
+        schema["content"]["content"]["x"] = node(
+            "builtins.dict",
+            "DictNode",
+            content={"/etc/hostname": text},
+            key_types=listed(method),
+        )
+
+    with_schema(saved, change)
+    with pytest.raises(ModelFileError, match="whose keys are made by calls"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("loader", ["ConstructorFromReduceNode", "SetNode"])
+def test_a_trusted_type_is_not_called_with_arguments(loader, saved):
+    def change(schema):
+        kind = "tbsclassify.augmentation.RandomAugmentation"
+        content = listed() if loader == "ConstructorFromReduceNode" else []
+        schema["content"]["content"]["x"] = node(kind, loader, content=content)
+
+    with_schema(saved, change)
+    with pytest.raises(ModelFileError, match="a call of tbsclassify"):
+        load_model(saved)
+
+
+def test_a_directory_that_points_before_the_file_is_refused(saved):
+    content = bytearray(saved.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (len(content) * 2).to_bytes(4, "little")
+    saved.write_bytes(content)
+    with pytest.raises(ModelFileError):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"model": None},
+        {"model": {}},
+        {"model": {"versions": {}}},
+        {"scores": 0.8},
+        {"training": 3},
+    ],
+)
+def test_a_card_of_a_strange_header_is_refused(header, saved):
+    rewrite(saved, header=header)
+    with pytest.raises(ModelFileError, match="header"):
+        model_card(saved)
+
+
+def test_a_name_in_a_card_starts_no_html_and_no_line(saved):
+    about = model_info(saved)["model"] | {"estimator": "A\n\n<script>"}
+    rewrite(saved, header={"model": about})
+    assert model_card(saved).startswith("# Model card: A &lt;script>\n")
+
+
+# What users do
+
+
+def test_paths_that_a_search_has_tried_stay_behind(scans, tmp_path):
+    folder = tmp_path / "of_this_machine"
+    grid = [{"memory": [str(folder / "a"), str(folder / "b")]}]
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    search = GridSearchCV(model, grid, cv=2).fit(scans.tbs[:, np.newaxis], scans.y)
+    save_model(search, tmp_path / "file")
+    assert b"of_this_machine" not in (tmp_path / "file").read_bytes()
+
+
+def test_a_model_that_requests_metadata_is_saved(scans, tmp_path):
+    with sklearn.config_context(enable_metadata_routing=True):
+        network = small_adhoc().set_fit_request(groups=True)
+        model = cropped(network).fit(scans.frame, scans.y, groups=range(36))
+    save_model(model, tmp_path / "file")
+    again = load_model(tmp_path / "file")
+    assert again[1].get_metadata_routing().fit.requests["groups"] is True
+    assert_array_equal(predict(again, scans), predict(model, scans))
+
+
+def test_scores_without_names_are_refused(texture, tmp_path):
+    with pytest.raises(TypeError, match="Expected scores to be a Series"):
+        save_model(texture, tmp_path / "file", scores=0.83)
+
+
+def test_a_model_that_holds_itself_is_refused(texture, tmp_path):
+    model = copy.deepcopy(texture)
+    model.itself = model
+    with pytest.raises(TypeError, match="has no form without pickle"):
+        save_model(model, tmp_path / "file")

@@ -7,8 +7,8 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from tbsclassify.persistence._describe import describe_model
-from tbsclassify.persistence._file import model_info
-from tbsclassify.persistence._portable import portable_copy
+from tbsclassify.persistence._file import ModelFileError, model_info
+from tbsclassify.persistence._portable import file_name, portable_copy
 
 # Items of TRIPOD+AI (Collins et al. 2024) and CLAIM (Mongan et al. 2020) that a model
 # file cannot answer, by their numbers there.
@@ -68,14 +68,22 @@ def model_card(source: Any) -> str:
     >>> print(model_card(model)[:22])
     # Model card: Pipeline
     """
-    if isinstance(source, str | os.PathLike):
-        info = model_info(source)
-    else:
+    if not isinstance(source, str | os.PathLike):
         check_is_fitted(source)
-        info = {"model": describe_model(portable_copy(source))}
+        return _card({"model": describe_model(portable_copy(source))})
+    info = model_info(source)
+    try:
+        return _card(info)
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise ModelFileError(
+            f"{file_name(source)} has a header that save_model did not write."
+        ) from None
+
+
+def _card(info: dict[str, Any]) -> str:
     about = info["model"]
     parts = [
-        f"# Model card: {about['estimator']}",
+        f"# Model card: {_line(about['estimator'])}",
         "**For research only.** No medical device, and no replacement for TBS, which "
         "is a registered method of its maker.",
         *_what_it_is(info, about),
@@ -169,7 +177,8 @@ def _software(about):
 
 def _score(row, name):
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    interval = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+    known = all(isinstance(one, int | float) for one in (low, high))
+    interval = f" [{low:.3g}, {high:.3g}]" if known else ""
     return _text(row.get(name)) + interval
 
 
@@ -189,8 +198,11 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
     """Make a table, in whose cells nothing ends a cell or a row."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
-        "| "
-        + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line)
-        + " |"
+        "| " + " | ".join(_line(cell).replace("|", "\\|") for cell in line) + " |"
         for line in lines
     )
+
+
+def _line(value: Any) -> str:
+    """Return a text in one line, in which nothing is read as HTML."""
+    return " ".join(str(value).split()).replace("<", "&lt;")

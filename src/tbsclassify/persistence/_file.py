@@ -8,11 +8,12 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pandas as pd
 import skops.io
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
@@ -30,6 +31,7 @@ from tbsclassify.persistence._describe import (
     plain,
 )
 from tbsclassify.persistence._portable import estimators_in, portable_copy
+from tbsclassify.persistence._schema import UnsafeSchemaError, check_schema
 from tbsclassify.persistence._trusted import trusted_types
 
 _FORMAT, _VERSION = "tbsclassify model", 1
@@ -95,7 +97,8 @@ def save_model(
     NotFittedError
         If the model is not fitted.
     TypeError
-        If the model holds an object that has no form without pickle.
+        If the model holds an object that has no form without pickle; if `scores` is
+        no Series, DataFrame or dict.
     ValueError
         If `y`, `groups` or `tbs` do not fit `X`.
     OSError
@@ -140,10 +143,19 @@ def save_model(
             f"{type(model).__name__}. Pass one model, not a list or a comparison."
         )
     check_is_fitted(model)
+    if not (scores is None or isinstance(scores, Mapping | pd.Series | pd.DataFrame)):
+        raise TypeError(
+            "Expected scores to be a Series, DataFrame or dict of numbers by name, got "
+            f"{type(scores).__name__}. Name what you measured: "
+            'scores={"roc_auc": 0.83}.'
+        )
     portable = portable_copy(model)
     try:
         content = skops.io.dumps(portable)
-    except (UnsupportedTypeException, TypeError, AttributeError) as error:
+    except (
+        *(UnsupportedTypeException, TypeError, AttributeError),
+        RecursionError,  # of an object that holds itself
+    ) as error:
         raise TypeError(
             f"Part of this {type(model).__name__} has no form without pickle "
             f"({error}). Of a search, save search.best_estimator_; leave out steps "
@@ -239,7 +251,14 @@ def load_model(
             f"{trusted!r}. Name each that the error of load_model lists."
         )
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as inner:
+            check_schema(inner.read("schema.json"))
         model = skops.io.loads(content, trusted=[*trusted_types(), *trusted])
+    except UnsafeSchemaError as error:
+        raise ModelFileError(
+            f"{name} holds {error}, which save_model never writes. Do not use it; get "
+            "the file from whoever made the model."
+        ) from None
     except UntrustedTypesFoundException:
         found = set(skops.io.get_untrusted_types(data=content))
         unknown = sorted(found - {*trusted_types(), *trusted})
@@ -312,9 +331,10 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
     try:
         about = json.loads(header)
         found, of_format = about["format"], about["format_version"]
+        versions = about["model"]["versions"]
     except (KeyError, RecursionError, TypeError, ValueError):
         raise ModelFileError(f"{name} has no header of a model file.") from None
-    if found != _FORMAT:
+    if found != _FORMAT or not isinstance(versions, dict):
         raise ModelFileError(f"{name} has no header of a model file.")
     if of_format != _VERSION:
         raise ModelFileError(

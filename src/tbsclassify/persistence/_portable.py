@@ -6,22 +6,46 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 # Parameters that only a fit here needs: they are caches, logs and open connections.
 _OF_A_FIT = ("callbacks", "checkpoint", "memory")
+_OF_A_SEARCH = ("best_params_", "cv_results_")
 
 
 def portable_copy(model: Any) -> Any:
     """Copy a fitted model, with names of files in place of their paths."""
     model = copy.deepcopy(model)
     for estimator in estimators_in(model):
-        for name, value in estimator.get_params(deep=False).items():
-            if name in _OF_A_FIT:
-                setattr(estimator, name, None)
-            elif _is_path(value):
-                setattr(estimator, name, file_name(value))
+        parameters = estimator.get_params(deep=False)
+        for name in [one for one in _OF_A_FIT if one in parameters]:
+            setattr(estimator, name, None)
+        # What a search has tried and chosen are parameters, too.
+        for name in {*parameters, *_OF_A_SEARCH} & vars(estimator).keys():
+            setattr(estimator, name, _without_paths(getattr(estimator, name)))
+        if request := vars(estimator).get("_metadata_request"):
+            # It refers to the estimator that it belongs to, for the sake of errors;
+            # a name does as well, and makes no circle.
+            for one in (request, *vars(request).values()):
+                if hasattr(one, "owner"):
+                    one.owner = type(estimator).__name__
     return model
+
+
+def _without_paths(value: Any) -> Any:
+    """Put names of files in place of their paths, in containers as well."""
+    if _is_path(value):
+        return file_name(value)
+    if type(value) is dict:
+        return {name: _without_paths(one) for name, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_without_paths, value))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        value = value.copy()
+        for place in np.ndindex(value.shape):
+            value[place] = _without_paths(value[place])
+    return value
 
 
 def estimators_in(value: Any) -> Iterator[BaseEstimator]:
@@ -39,6 +63,8 @@ def estimators_in(value: Any) -> Iterator[BaseEstimator]:
             pending += one.values()
         elif isinstance(one, list | tuple):
             pending += one
+        elif isinstance(one, BaseEstimator):
+            pending += vars(one).values()
         elif type(one).__module__.startswith(("sklearn.", "tbsclassify.")):
             pending += getattr(one, "__dict__", {}).values()
         elif hasattr(one, "__self__") and isinstance(one.__self__, BaseEstimator):
