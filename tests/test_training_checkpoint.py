@@ -17,6 +17,7 @@ from conftest import small_adhoc, small_pretrained, small_texture
 from numpy.testing import assert_array_equal
 from ray.tune.schedulers import HyperBandScheduler
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback, EpochScoring, Freezer, LRScheduler
@@ -633,3 +634,16 @@ def test_trials_that_a_scheduler_pauses_go_on(spines, tmp_path, ray_of_two_cores
     assert "complete" in found.cv_results_["status"]
     left = [path.name for path in (tmp_path / "runs").glob("*.training*")]
     assert [name.partition(".")[0] for name in left] == ["refit"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(name, tmp_path, spines):
+    model = small_adhoc(checkpoint=tmp_path / name)
+    with pytest.raises(OSError, match="Expected checkpoint to be a file that can be"):
+        model.fit(spines.X, spines.y)
+
+
+def test_a_cross_validation_that_would_mix_trainings_is_told_why(tmp_path, spines):
+    model = small_adhoc(checkpoint=tmp_path / "file", max_epochs=1)
+    with pytest.raises(ValueError, match="Fits of a cross-validation, a search or an"):
+        cross_val_score(model, spines.X, spines.y, cv=2, error_score="raise")

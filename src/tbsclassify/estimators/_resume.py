@@ -79,9 +79,11 @@ class TrainingFile:
         folder = self.path.absolute().parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            self._look()
+            is_folder = self.path.is_dir()
+        except (OSError, ValueError) as error:  # a null character is no OSError
             raise self._not_writable(error) from error
-        if self.path.is_dir():
+        if is_folder:
             raise self._not_writable("it is a folder")
         if not os.access(folder, os.W_OK):
             raise self._not_writable(f"the folder {str(folder)!r} is read-only")
@@ -120,7 +122,8 @@ class TrainingFile:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} holds a training with other "
                 f"{', '.join(other)}. To go on with it, call fit with what it was "
-                "begun with. For a new training, name another file or delete this one."
+                "begun with. For a new training, name another file or delete this one. "
+                "Fits of a cross-validation, a search or an ensemble need a file each."
             )
 
     def _not_writable(self, why):

@@ -46,7 +46,8 @@ def build_with(factory: partial[Network], weights: Mapping[str, np.ndarray]) -> 
     if expected != {name: np.shape(value) for name, value in weights.items()}:
         raise ValueError(
             "Expected the weights of the network that the parameters describe, got "
-            "those of another."
+            "those of another. If parameters were set after fit, set them back, or fit "
+            "again: a copy is built by them."
         )
     # Copied, not taken: the order in memory is that of the factory's, which speed and
     # the last bits of results depend on.
