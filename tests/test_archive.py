@@ -442,6 +442,40 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on_later(
     assert out.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["scores.csv", "scores.parquet"])
+def test_two_runs_at_once_do_not_mix_their_lines(name, model, folder, tmp_path):
+    out, whole = tmp_path / name, tmp_path / f"whole-{name}"
+    predict_archive(model, folder, whole)
+
+    def run_another(n_done, n_files):
+        if n_done == 8:
+            predict_archive(model, folder, out)
+
+    with pytest.raises(OSError, match="something else has changed meanwhile"):
+        predict_archive(model, folder, out, batch_size=8, progress=run_another)
+    out.with_name(f"{name}.part").unlink(missing_ok=True)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_bad_files_of_an_earlier_call_are_counted(model, folder, tmp_path):
+    (folder / "bad.png").write_bytes(b"")
+    out = tmp_path / "scores.csv"
+    first = predict_archive(model, folder, out)
+    assert (first.n_failed, first.n_failed_before) == (1, 0)
+    again = predict_archive(model, folder, out)
+    assert (again.n_failed, again.n_failed_before, again.n_skipped) == (0, 1, 41)
+
+
+def test_a_parquet_file_that_is_refused_leaves_nothing_beside_it(
+    model, network, folder, tmp_path
+):
+    out = tmp_path / "scores.parquet"
+    predict_archive(model, folder, out)
+    with pytest.raises(ValueError, match="other columns"):
+        predict_archive(network, folder, out)
+    assert [one.name for one in tmp_path.glob("scores*")] == ["scores.parquet"]
+
+
 def test_parquet_holds_the_same_as_csv_and_takes_new_files(model, folder, tmp_path):
     (folder / "07.png").write_bytes(b"")
     predict_archive(model, folder, tmp_path / "scores.csv")

@@ -11,6 +11,11 @@ from typing import Any
 from tbsclassify.archive._names import neutral
 
 _REMEDY = "Name another file, or pass resume=False to replace it."
+_OTHER_WRITER = (
+    "Expected out to be written by this call alone, got {name}, which something else "
+    "has changed meanwhile: another run, or an editor. Nothing was added to it. Let one "
+    "run at a time write a table; this one goes on when called again."
+)
 # All other columns are numbers.
 _TEXTS = ("file", "class", "model", "error", "reasons")
 
@@ -35,9 +40,15 @@ class Output:
         self.path, self.columns, self.model = path, columns, model
         self.is_parquet = path.suffix.lower() == ".parquet"
         self.lines = path.with_name(f"{path.name}.part") if self.is_parquet else path
+        self._size = 0  # of the lines, as far as this run knows
 
-    def open(self, files: list[str], *, resume: bool) -> set[str]:
+    def open(self, files: list[str], *, resume: bool) -> dict[str, bool]:
         """Make the file ready, and return which scans it has already.
+
+        Returns
+        -------
+        done : dict of str to bool
+            The scans in its lines, and whether they have a reason in place of numbers.
 
         Raises
         ------
@@ -48,29 +59,49 @@ class Output:
         if not resume:
             self.lines.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
-        if self.is_parquet and self.path.exists():
+        unpacked = self.is_parquet and self.path.exists()
+        if unpacked:
             self._unpack()
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            done = self._begin(set(files))
+        except ValueError:
+            if unpacked:  # the table itself is still there
+                self.lines.unlink()
+            raise
+        self._size = self.lines.stat().st_size
+        return done
+
+    def _begin(self, files: set[str]) -> dict[str, bool]:
         header = line_of(self.columns).encode()
         with open(self.lines, "ab+") as file:
             file.seek(0)
             if not header.startswith(file.read(len(header))):
-                return self._read_done(set(files))  # which tells what it is
+                return self._read_done(files)  # which tells what it is
             _drop_torn_line(file)
             if file.tell() == 0:
                 _write(file, header.decode())
-                return set()
-        return self._read_done(set(files))
+                return {}
+        return self._read_done(files)
 
     def append(self, lines: list[str]) -> None:
-        """Write whole lines, and do not return before they are on the disk."""
+        """Write whole lines, and do not return before they are on the disk.
+
+        Raises
+        ------
+        OSError
+            If the disk is full, or something else has written to the file.
+        """
         with open(self.lines, "ab") as file:
             before = file.tell()
+            if before != self._size:
+                raise OSError(_OTHER_WRITER.format(name=self.lines.name))
             try:
                 _write(file, "".join(lines))
             except OSError:
                 os.truncate(self.lines, before)  # for a full disk tears a line
                 raise
+            self._size = file.tell()
 
     def finish(self) -> None:
         """Make the Parquet file of the lines, if it is one that is wanted."""
@@ -112,9 +143,9 @@ class Output:
                     lines.write(line_of([_text(row[one]) for one in names]).encode())
         os.replace(unfinished, self.lines)
 
-    def _read_done(self, expected: set[str]) -> set[str]:
+    def _read_done(self, expected: set[str]) -> dict[str, bool]:
         """Return the scans in the lines, after seeing that they are this run's."""
-        done: set[str] = set()
+        done: dict[str, bool] = {}
         with open(self.lines, encoding="utf-8", newline="") as file:
             try:
                 rows = csv.reader(file, strict=True)
@@ -125,7 +156,7 @@ class Output:
                         "which has other columns than those to be written, "
                         f"{', '.join(self.columns)}",
                     )
-                models = header.index("model")
+                models, errors = header.index("model"), header.index("error")
                 for number, row in enumerate(rows):
                     if len(row) != len(header):
                         raise _foreign(self.path, f"whose row {number} is incomplete")
@@ -140,7 +171,7 @@ class Output:
                             self.path,
                             f"whose row {number} is of a file that is not among files",
                         )
-                    done.add(row[0])
+                    done[row[0]] = bool(row[errors])
             except (UnicodeDecodeError, csv.Error):
                 raise _foreign(self.path, "which is no CSV file") from None
         return done

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class ArchiveResult:
         Files that got a reason in place of numbers in this call.
     n_skipped : int
         Files that the table had already.
+    n_failed_before : int
+        Those of them that have a reason in place of numbers.
     seconds : float
         Time from the first file on.
     out : Path
@@ -38,6 +40,7 @@ class ArchiveResult:
     n_scored: int
     n_failed: int
     n_skipped: int
+    n_failed_before: int
     seconds: float
     out: Path
 
@@ -89,12 +92,13 @@ def run_archive(
         n_scored=n_done - len(done) - n_failed,
         n_failed=n_failed,
         n_skipped=len(done),
+        n_failed_before=sum(done.values()),
         seconds=time.perf_counter() - start,
         out=out,
     )
 
 
-def _batches(listing: Listing, done: set[str], batch_size: int) -> Iterator[Batch]:
+def _batches(listing: Listing, done: Container[str], batch_size: int) -> Iterator[Batch]:
     """Yield the files that have no line yet."""
     left = [i for i, cell in enumerate(listing.cells) if cell not in done]
     for start in range(0, len(left), batch_size):

@@ -166,9 +166,11 @@ def _finish(result: Any) -> None:
     if result.n_skipped:
         text += f", {result.n_skipped} rows were there already"
     say(f"{text}, {rate:.1f} files a second")
-    if result.n_failed:
+    # Rows of an earlier call count: the code tells what the table is worth.
+    n_failed = result.n_failed + result.n_failed_before
+    if n_failed:
         warn(
-            f"{result.n_failed} of {result.n_files} files could not be used. Their "
+            f"{n_failed} of {result.n_files} files could not be used. Their "
             f"rows of {result.out.name} have the reasons, in the column error."
         )
         raise typer.Exit(FILES_FAILED)
