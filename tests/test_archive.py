@@ -442,6 +442,20 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on_later(
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_patterns_take_each_file_once_whatever_links_lead_to_it(
+    model, folder, tmp_path
+):
+    (folder / "loop").symlink_to(".", target_is_directory=True)
+    out = tmp_path / "scores.csv"
+    assert predict_archive(model, str(folder / "**" / "*.png"), out).n_files == 40
+    assert "loop" not in out.read_text()
+
+
+def test_two_tables_are_refused_as_such(model, tmp_path):
+    with pytest.raises(ValueError, match="Expected one table, or scans, got 2 tables"):
+        predict_archive(model, ["a.csv", "b.csv"], tmp_path / "scores.csv")
+
+
 @pytest.mark.parametrize("name", ["scores.csv", "scores.parquet"])
 def test_two_runs_at_once_do_not_mix_their_lines(name, model, folder, tmp_path):
     out, whole = tmp_path / name, tmp_path / f"whole-{name}"

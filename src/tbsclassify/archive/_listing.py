@@ -59,6 +59,13 @@ def list_files(files: Any, image_dir: Any, file_column: str) -> Listing:
             "Expected files to be a path, a pattern, a list of these or a table, got "
             f"{type(files).__name__}."
         )
+    files = list(files)
+    tables = [one for one in files if str(one).lower().endswith(_TABLES)]
+    if tables and len(tables) == len(files):
+        raise ValueError(
+            f"Expected one table, or scans, got {len(tables)} tables. Pass one after "
+            "the other, or put them into one."
+        )
     if image_dir is not None:
         raise ValueError(
             "Expected image_dir=None, since it is the folder that the names in a table "
@@ -87,18 +94,33 @@ def _expand(files: Iterable[Any]) -> Iterator[str]:
         elif os.path.lexists(path):
             yield path
         elif glob.has_magic(path):
-            found = sorted(glob.iglob(path, recursive=True))
+            found = _matches(path)
             if not found:
                 raise FileNotFoundError(
                     f"Expected files[{i}] to match a file, got {cell_of(path)!r}, "
                     "which matches none."
                 )
-            yield from (one for one in found if not os.path.isdir(one))
+            yield from found
         else:
             raise FileNotFoundError(
                 f"Expected files[{i}] to be a file, a folder or a pattern, got "
                 f"{cell_of(path)!r}, where there is nothing."
             )
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the files that match, one that links lead to again but once."""
+    folders: dict[str, str] = {}  # where each truly is
+    shortest: dict[tuple[str, str], str] = {}
+    found = glob.iglob(pattern, recursive=True)
+    for path in sorted(found, key=lambda one: (one.count(os.sep), one)):
+        if os.path.isdir(path):
+            continue
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        shortest.setdefault((folders[folder], name), path)
+    return sorted(shortest.values())
 
 
 def _in_folder(folder: str) -> Iterator[str]:

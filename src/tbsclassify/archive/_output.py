@@ -13,8 +13,8 @@ from tbsclassify.archive._names import neutral
 _REMEDY = "Name another file, or pass resume=False to replace it."
 _OTHER_WRITER = (
     "Expected out to be written by this call alone, got {name}, which something else "
-    "has changed meanwhile: another run, or an editor. Nothing was added to it. Let one "
-    "run at a time write a table; this one goes on when called again."
+    "has changed meanwhile: another run, or an editor. Nothing was added to it. Let "
+    "one run at a time write a table; this one goes on when called again."
 )
 # All other columns are numbers.
 _TEXTS = ("file", "class", "model", "error", "reasons")

@@ -98,7 +98,9 @@ def run_archive(
     )
 
 
-def _batches(listing: Listing, done: Container[str], batch_size: int) -> Iterator[Batch]:
+def _batches(
+    listing: Listing, done: Container[str], batch_size: int
+) -> Iterator[Batch]:
     """Yield the files that have no line yet."""
     left = [i for i, cell in enumerate(listing.cells) if cell not in done]
     for start in range(0, len(left), batch_size):

@@ -82,10 +82,17 @@ class ModelScorer:
         given = [*map(plain_name, () if table is None else table.columns)]
         locates = self._locating is not None or any(map(_locates, self._steps))
         if locates or plain_name(CONFIDENCES[0]) in given:
+        given = map(plain_name, () if table is None else table.columns)
+        if self.finds_boxes or plain_name(CONFIDENCES[0]) in given:
             names += CONFIDENCES
         if locates or {*map(plain_name, BOX_COLUMNS)} <= {*given}:
             names += BOX_COLUMNS
         return [neutral(name) for name in [*names, *SPACING_COLUMNS]]
+
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether the model looks for L1-L4 in scans without boxes."""
+        return self._locating is not None or any(map(_locates, self._steps))
 
     def _values(self) -> dict[str, bool]:
         return {"tbs": self._has_tbs, "tbs_std": self._has_std}
