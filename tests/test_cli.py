@@ -154,8 +154,9 @@ def test_evaluate_prints_scores_and_writes_them(trained, data, tmp_path):
 def test_predict_scores_a_folder_quietly_and_tells_bad_files_by_its_code(
     trained, data, tmp_path
 ):
-    out = tmp_path / "scores.csv"
-    result = run("predict", trained[0], data / "images", "--out", out)
+    out, table = tmp_path / "scores.csv", data / "scans.csv"
+    arguments = ("--images", data / "images", "--out", out)
+    result = run("predict", trained[0], table, *arguments)
     assert (result.stdout, result.stderr) == ("", "")
     assert pd.read_csv(out)["error"].isna().all()
     (tmp_path / "bad.png").write_bytes(b"")
@@ -163,12 +164,59 @@ def test_predict_scores_a_folder_quietly_and_tells_bad_files_by_its_code(
     result = run("predict", trained[0], *files, "-o", tmp_path / "some.csv", code=3)
     assert "1 of 2 files could not be used" in result.stderr
     assert pd.read_csv(tmp_path / "some.csv")["error"].notna().tolist() == [False, True]
+    result = run("predict", trained[0], *files, "-o", tmp_path / "some.csv", code=3)
+    assert "1 of 2 files could not be used" in result.stderr
+
+
+def test_predict_warns_of_bare_scans_for_a_model_trained_on_boxes(
+    trained, data, tmp_path
+):
+    bare = data / "images" / "00.png"
+    table = tmp_path / "names.csv"
+    table.write_text(f"file\n{bare}\n")
+    for files in (bare, table):
+        result = run(
+            "predict", trained[0], files, "-o", tmp_path / "s.csv", "--restart"
+        )
+        assert "trained on 60 scans with boxes of L1-L4" in result.stderr
+
+
+def test_messages_name_options_in_place_of_arguments(trained, data, tmp_path):
+    table = tmp_path / "scans.csv"
+    table.write_text("FILE,patient,tbs\nabsent.png,1,1.2\n")
+    arguments = ("train", table, data / "images", "-o", tmp_path / "m.tbs")
+    result = run(*arguments, code=1)
+    assert "Name yours with --file-column" in result.stderr
+    result = run(*arguments, "--file-column", "FILE", code=1)
+    assert "leave these rows out with --skip-bad-rows" in result.stderr
+    (tmp_path / "s.csv").write_text("my notes\n")
+    result = run(
+        "predict", trained[0], data / "images", "-o", tmp_path / "s.csv", code=1
+    )
+    assert "pass --restart" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["compare", "evaluate"])
+def test_a_file_for_scores_is_checked_before_the_work(command, tmp_path):
+    first = ["absent.tbs"] if command == "evaluate" else []
+    arguments = (*first, "absent.csv", "images", "--out", tmp_path / "scores.xlsx")
+    result = run(command, *arguments, code=1)
+    assert "Expected out to end in .csv or .json" in result.stderr
+
+
+def test_fewer_patients_than_folds_are_told(data, tmp_path):
+    table = pd.read_csv(data / "scans.csv").assign(patient="one")
+    table.to_csv(tmp_path / "scans.csv", index=False)
+    arguments = ("--model", "texture", "-o", tmp_path / "m.tbs")
+    result = run("train", tmp_path / "scans.csv", data / "images", *arguments, code=1)
+    assert "Expected at least 5 patients" in result.stderr
 
 
 def test_predict_refuses_another_run_with_one_sentence(trained, data, tmp_path):
     out = tmp_path / "scores.csv"
     out.write_text("my notes\n")
-    result = run("predict", trained[0], data / "images", "--out", out, code=1)
+    arguments = ("--images", data / "images", "--out", out)
+    result = run("predict", trained[0], data / "scans.csv", *arguments, code=1)
     assert result.stderr.startswith("error: Expected out to be a new file")
     assert out.read_text() == "my notes\n"
 
@@ -179,7 +227,7 @@ def test_ctrl_c_is_told_by_the_code(trained, data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tbsclassify.archive, "predict_archive", interrupted)
     out = tmp_path / "scores.csv"
-    result = run("predict", trained[0], data / "images", "--out", out, code=130)
+    result = run("predict", trained[0], data / "scans.csv", "--out", out, code=130)
     assert result.stderr == "interrupted\n"
 
 

@@ -192,6 +192,7 @@ def test_the_header_tells_counts_but_no_patient(texture, scans, tmp_path):
     training = model_info(path)["training"]
     assert training["n_scans"] == 36
     assert training["n_patients"] == 18
+    assert training["n_with_boxes"] == 36
     assert training["scans_of_class"] == {"0": 18, "1": 18}
     assert training["tbs"]["mean"] == pytest.approx(scans.tbs.mean())
     assert b"Smith" not in path.read_bytes()

@@ -19,6 +19,15 @@ INTERRUPTED = 130
 # library, which a traceback tells more of.
 _DOCUMENTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
 
+# What the library's sentences call arguments, and what a command calls them.
+_OPTIONS = {
+    'on_bad_rows="warn"': "--skip-bad-rows",
+    "resume=False": "--restart",
+    "file_column": "--file-column",
+    "patient_column": "--patient-column",
+    "tbs_column": "--tbs-column",
+}
+
 
 class _Group(TyperGroup):
     """Commands whose documented errors are one sentence and an exit code."""
@@ -34,7 +43,7 @@ class _Group(TyperGroup):
                 _tell("interrupted")
                 raise typer.Exit(INTERRUPTED) from None
             except _DOCUMENTED as error:
-                _tell(f"error: {error}")
+                _tell(f"error: {_in_options(str(error))}")
                 raise typer.Exit(FAILED) from None
 
 
@@ -110,6 +119,13 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _in_options(text: str) -> str:
+    """Name options in place of the arguments of Python."""
+    for argument, option in _OPTIONS.items():
+        text = text.replace(argument, option)
+    return text
 
 
 def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:

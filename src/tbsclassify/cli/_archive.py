@@ -61,6 +61,7 @@ def predict(
 
         import_highdicom()  # before hours of scoring, not after
     fitted = load_model(model, device=device)
+    _warn_without_boxes(model, fitted, _files(files), file_column)
     with progress("scoring") as show:
         result = predict_archive(
             fitted,
@@ -153,6 +154,26 @@ def _write_dicom(
             f"{n_others} of {len(table)} scored files are no DICOM files that a "
             "report can refer to; they have none."
         )
+def _warn_without_boxes(path: Path, fitted: Any, files: Any, file_column: str) -> None:
+    """Warn of bare scans for a model that has learned what is in boxes."""
+    from tbsclassify._boxes import box_columns
+    from tbsclassify.archive._listing import list_files
+    from tbsclassify.archive._scoring import ModelScorer
+    from tbsclassify.persistence import model_info
+
+    n_boxed = (model_info(path)["training"] or {}).get("n_with_boxes", 0)
+    if not n_boxed or ModelScorer(fitted).finds_boxes:
+        return
+    is_table = isinstance(files, str) and files.lower().endswith(".csv")
+    if is_table:
+        table = list_files(files, None, file_column).table
+        if table is not None and box_columns(table.columns):
+            return
+    warn(
+        f"{path.name} was trained on {n_boxed} scans with boxes of L1-L4, and these "
+        "scans have none: scores will be of another region. Pass a table with boxes, "
+        "such as `tbsclassify locate` writes, or a model trained with --auto-boxes."
+    )
 
 
 def _files(files: list[str]) -> Any:

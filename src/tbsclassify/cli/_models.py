@@ -18,6 +18,7 @@ from tbsclassify.cli._choices import (
 )
 from tbsclassify.cli._scores import (
     check_folder_of,
+    check_scores_file,
     cross_validated,
     evaluated,
     shown,
@@ -119,6 +120,7 @@ def evaluate(
     """
     from tbsclassify.persistence import load_model
 
+    check_scores_file(out)
     fitted = load_model(model, device=device)
     if not hasattr(fitted, "predict_proba"):
         raise TypeError(
@@ -185,6 +187,7 @@ def compare(
 
     from tbsclassify import compare_models
 
+    check_scores_file(out)
     scans, y = load(
         table,
         images,

@@ -16,6 +16,13 @@ def cross_validated(
 
     from tbsclassify import compare_models
 
+    n_patients = len(np.unique(scans.patient))
+    if n_patients < folds:
+        raise ValueError(
+            f"Expected at least {folds} patients, since all scans of one are in the "
+            f"same of {folds} folds, got {n_patients}. Lower --folds, or look at the "
+            "column of patients."
+        )
     found = compare_models(
         {name: model},
         scans.frame,
@@ -29,7 +36,6 @@ def cross_validated(
     row = found.table.loc[name]
     if row["error"]:
         raise ValueError(row["error"])
-    n_patients = len(np.unique(scans.patient))
     print(f"{folds}-fold cross-validation on {len(y)} scans of {n_patients} patients")
     print(shown({name: row.drop("error")}))
     numbers = row.drop("error").astype(float)
@@ -74,17 +80,23 @@ def write_rows(rows: dict[str, Any], out: Path) -> None:
     """Write measures as CSV or JSON."""
     import pandas as pd
 
-    check_folder_of(out)
     table = pd.DataFrame.from_dict(rows, orient="index")
     if out.suffix.lower() == ".csv":
         table.to_csv(out, index_label="name")
-    elif out.suffix.lower() == ".json":
-        table.to_json(out, orient="index", indent=2)
     else:
+        table.to_json(out, orient="index", indent=2)
+    say(f"{out}: written")
+
+
+def check_scores_file(out: Path | None) -> None:
+    """Refuse, before any work is done, a file that scores cannot be written to."""
+    if out is None:
+        return
+    if out.suffix.lower() not in (".csv", ".json"):
         raise ValueError(
             f"Expected out to end in .csv or .json, got {out.name!r}. Rename it."
         )
-    say(f"{out}: written")
+    check_folder_of(out)
 
 
 def check_folder_of(out: Path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
+from tbsclassify._boxes import boxes_of_table
 from tbsclassify._fingerprint import fingerprint
 from tbsclassify._scans import scans_of
 from tbsclassify._validation import check_groups
@@ -127,6 +128,9 @@ def describe_training(
                 f"{len(np.asarray(values))}."
             )
     about: dict[str, Any] = {"n_scans": n_scans}
+    boxes = boxes_of_table(X) if hasattr(X, "columns") else None
+    if boxes is not None:
+        about["n_with_boxes"] = int((~np.isnan(boxes).all(axis=(1, 2))).sum())
     if groups is not None:
         about["n_patients"] = check_groups(groups, n_scans)[1]
     if y is not None:
