@@ -20,6 +20,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -255,6 +256,7 @@ def test_a_scan_without_the_pixel_size_that_the_model_needs_is_a_row(
     )
     assert found.index[found["error"].notna()].tolist() == [2, 9]
     assert "pixel size" in found.loc[2, "error"]
+    assert "index" not in found.loc[2, "error"]
     fine = found["error"].isna()
     pd.testing.assert_frame_equal(found[fine], before[fine], check_dtype=False)
 
@@ -432,7 +434,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on_later(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left.*scores\.csv"):
         predict_archive(model, folder, out, batch_size=8)
     monkeypatch.undo()
     text = out.read_text()
@@ -440,6 +442,14 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on_later(
     assert len(text.splitlines()) == 17
     predict_archive(model, folder, out)
     assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_tbs_of_no_lumbar_spine_is_warned_of_once(scans, folder, tmp_path):
+    model = cheap(DummyRegressor(strategy="constant", constant=-0.5))
+    model.fit(scans.frame[["image"]], scans.tbs)
+    with pytest.warns(UserWarning, match=r"outside 0.5-2.0.*\(39 more") as caught:
+        predict_archive(model, folder, tmp_path / "scores.csv")
+    assert len(caught) == 1
 
 
 def test_patterns_take_each_file_once_whatever_links_lead_to_it(

@@ -1,5 +1,6 @@
 """Two ways through an archive: in this process, or on a Ray cluster."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -8,6 +9,7 @@ import pandas as pd
 
 from tbsclassify.archive._output import lines_of
 from tbsclassify.archive._reading import Reading, read_ahead
+from tbsclassify.labels import TBS_RANGE
 
 
 class Batch(NamedTuple):
@@ -57,6 +59,16 @@ class Work(NamedTuple):
             for i, one in enumerate(readings)
         ]
         rows = self.scorer.score(readings, batch.table)
+        low, high = TBS_RANGE
+        for cell, row in zip(batch.cells, rows, strict=True):
+            if "tbs" in row and not low <= row["tbs"] <= high:
+                warnings.warn(
+                    f"{os.path.basename(cell)}: the TBS predicted lies outside "
+                    f"{low}-{high}, as of no lumbar spine. Look at the scan, and at "
+                    "the reasons that locate_archive (tbsclassify locate) gives.",
+                    UserWarning,
+                    stacklevel=2,
+                )
         failed = sum(bool(row.get("error")) for row in rows)
         return Scored(lines_of(batch.cells, rows, self.columns, self.model), failed, [])
 

@@ -98,8 +98,9 @@ class Output:
                 raise OSError(_OTHER_WRITER.format(name=self.lines.name))
             try:
                 _write(file, "".join(lines))
-            except OSError:
+            except OSError as error:
                 os.truncate(self.lines, before)  # for a full disk tears a line
+                error.filename = str(self.lines)
                 raise
             self._size = file.tell()
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from typing import Any
 
 import numpy as np
@@ -323,5 +324,6 @@ def raise_if_general(error: Exception) -> None:
 
 
 def in_words(error: Exception) -> str:
-    text = neutral(str(error))[:300]
+    # The model was given this scan alone, whose row is this.
+    text = re.sub(r" of 1 of 1 scans, index \[0\]", "", neutral(str(error)))[:300]
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
