@@ -81,12 +81,9 @@ class ModelScorer:
         names += [f"probability_{one}" for one in self.classes if self._has_proba]
         names += [name for name, there in self._values().items() if there]
         given = [*map(plain_name, () if table is None else table.columns)]
-        locates = self._locating is not None or any(map(_locates, self._steps))
-        if locates or plain_name(CONFIDENCES[0]) in given:
-        given = map(plain_name, () if table is None else table.columns)
         if self.finds_boxes or plain_name(CONFIDENCES[0]) in given:
             names += CONFIDENCES
-        if locates or {*map(plain_name, BOX_COLUMNS)} <= {*given}:
+        if self.finds_boxes or {*map(plain_name, BOX_COLUMNS)} <= {*given}:
             names += BOX_COLUMNS
         return [neutral(name) for name in [*names, *SPACING_COLUMNS]]
 

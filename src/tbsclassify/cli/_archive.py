@@ -154,6 +154,8 @@ def _write_dicom(
             f"{n_others} of {len(table)} scored files are no DICOM files that a "
             "report can refer to; they have none."
         )
+
+
 def _warn_without_boxes(path: Path, fitted: Any, files: Any, file_column: str) -> None:
     """Warn of bare scans for a model that has learned what is in boxes."""
     from tbsclassify._boxes import box_columns
