@@ -8,6 +8,7 @@ import pytest
 import ray
 from PIL import Image
 from ray.cluster_utils import Cluster
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -118,3 +119,25 @@ def test_two_nodes_share_an_archive_and_write_the_same_table(
         cluster.shutdown()
     assert there.read_bytes() == here.read_bytes()
     assert len(os.listdir(nodes)) == 3
+
+
+def test_an_error_inside_a_worker_is_raised_as_it_is(no_ray, folder, tmp_path):
+    ray.init(num_cpus=1, **QUIET)
+
+    # Inside the test, so that it is pickled by value: workers cannot import tests.
+    class Broken(ClassifierMixin, BaseEstimator):
+        """A model that fails on all scans, not because of them."""
+
+        classes_ = (0, 1)
+
+        def fit(self, X, y):
+            return self
+
+        def __sklearn_is_fitted__(self):
+            return True
+
+        def predict(self, X):
+            raise TypeError("broken inside a worker")
+
+    with pytest.raises(TypeError, match=r"^broken inside a worker$"):
+        predict_archive(Broken(), folder, tmp_path / "scores.csv", engine="ray")

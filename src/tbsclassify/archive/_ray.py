@@ -24,8 +24,14 @@ class _Worker:
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         batches = (pickle.loads(one) for one in rows["batch"])
+        # An error is handed on as it is: Ray would wrap it, and repeat the batch.
         with threadpool_limits(1):
-            scored = [pickle.dumps(tuple(one)) for one in self._work.score_all(batches)]
+            try:
+                scored = [
+                    pickle.dumps(tuple(one)) for one in self._work.score_all(batches)
+                ]
+            except Exception as error:
+                scored = [pickle.dumps(error)]
         return {"scored": np.array(scored, dtype=object)}
 
 
@@ -47,7 +53,10 @@ def score_on_cluster(work: Work, batches: Iterator[Batch]) -> Iterator[Scored]:
             **options,
         )
         for row in data.iter_rows():
-            yield Scored(*pickle.loads(row["scored"]))
+            found = pickle.loads(row["scored"])
+            if isinstance(found, Exception):
+                raise found
+            yield Scored(*found)
 
 
 @contextmanager
