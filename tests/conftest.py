@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from sklearn.utils import Bunch
 from threadpoolctl import threadpool_info
 
@@ -28,6 +29,11 @@ SHARED = Path(
 # Ray's workers give way to every other process, to the other tests, too, beside which
 # trials with a time limit would hardly run.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+# No test asserts how fast an example is.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 def shared(*parts):

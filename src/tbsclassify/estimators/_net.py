@@ -396,6 +396,9 @@ class TBSNet(NeuralNetClassifier):
     def release(self) -> None:
         """Drop what only training needs, and arrange weights for prediction."""
         self.module_.to(memory_format=torch.channels_last)
+        self._forget_training()
+
+    def _forget_training(self):
         self.callbacks = None
         self.callbacks_: list[Any] = []
         self.train_split = None
@@ -415,6 +418,7 @@ class TBSNet(NeuralNetClassifier):
                 for epoch in self.history
             ],
             "seconds_before_epochs": self.seconds_before_epochs_,
+            "is_released": self.callbacks is None,
             "device": str(next(self.module_.parameters()).device),
         }
 
@@ -428,7 +432,8 @@ class TBSNet(NeuralNetClassifier):
         for epoch in state["history"]:
             self.history.append(epoch | {"batches": []})
         self.seconds_before_epochs_ = state["seconds_before_epochs"]
-        self.release()
+        # The arrangement of weights has a say in the last bits.
+        self.release() if state["is_released"] else self._forget_training()
         return self
 
 
