@@ -461,6 +461,15 @@ def test_patterns_take_each_file_once_whatever_links_lead_to_it(
     assert "loop" not in out.read_text()
 
 
+@pytest.mark.parametrize("name", ["scores.csv", "scores.parquet"])
+def test_a_table_beside_the_scans_is_no_scan_when_the_call_is_made_again(
+    name, model, folder
+):
+    for _ in range(2):
+        result = predict_archive(model, str(folder / "3*"), folder / f"3_{name}")
+    assert (result.n_files, result.n_skipped) == (10, 10)
+
+
 def test_two_tables_are_refused_as_such(model, tmp_path):
     with pytest.raises(ValueError, match="Expected one table, or scans, got 2 tables"):
         predict_archive(model, ["a.csv", "b.csv"], tmp_path / "scores.csv")

@@ -109,12 +109,17 @@ def _expand(files: Iterable[Any]) -> Iterator[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """Return the files that match, one that links lead to again but once."""
+    """Return the files that match, one that links lead to again but once.
+
+    Tables are left out: scores of an earlier call may lie beside the scans.
+    """
     folders: dict[str, str] = {}  # where each truly is
     shortest: dict[tuple[str, str], str] = {}
     found = glob.iglob(pattern, recursive=True)
     for path in sorted(found, key=lambda one: (one.count(os.sep), one)):
-        if os.path.isdir(path):
+        if os.path.isdir(path) or path.lower().endswith(
+            (*_TABLES, ".parquet", ".part")
+        ):
             continue
         folder, name = os.path.split(path)
         if folder not in folders:

@@ -1,8 +1,8 @@
 """Model files: saved without pickle, loaded without running code, described."""
 
 from tbsclassify.persistence._card import model_card
+from tbsclassify.persistence._container import ModelFileError
 from tbsclassify.persistence._file import (
-    ModelFileError,
     load_model,
     model_info,
     save_model,

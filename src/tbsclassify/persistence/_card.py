@@ -6,8 +6,9 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from tbsclassify.persistence._container import ModelFileError
 from tbsclassify.persistence._describe import describe_model
-from tbsclassify.persistence._file import ModelFileError, model_info
+from tbsclassify.persistence._file import model_info
 from tbsclassify.persistence._portable import file_name, portable_copy
 
 # Items of TRIPOD+AI (Collins et al. 2024) and CLAIM (Mongan et al. 2020) that a model
