@@ -556,15 +556,15 @@ def _pack_model(
     data: bytes, *, header: bytes, members: dict[str, bytes], name: str
 ) -> bytes:
     """Return a model file with good checksums around a member that was mutated."""
+    from tbsclassify.persistence._container import _checksum
+
     content, file = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for one, original in members.items():
             archive.writestr(one, data if one == name else original)
     about = json.loads(header)
-    del about["checksum"]
     about["fingerprint"] = hashlib.sha256(content.getvalue()).hexdigest()
-    text = json.dumps(about, sort_keys=True).encode()
-    about["checksum"] = hashlib.sha256(text).hexdigest()
+    about["checksum"] = _checksum(about)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("header.json", json.dumps(about))
         archive.writestr("model.skops", content.getvalue())

@@ -13,7 +13,14 @@ import numpy as np
 
 from tbsclassify._fingerprint import fingerprint
 
-__all__ = ["Checkpoint", "differences", "fingerprint", "identify", "write_whole"]
+__all__ = [
+    "Checkpoint",
+    "differences",
+    "fingerprint",
+    "identify",
+    "write_named",
+    "write_whole",
+]
 
 _MANIFEST = "manifest.json"
 # A run is not resumed with another version of what its numbers come from.
@@ -143,6 +150,24 @@ def write_whole(
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_named(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file whole, where an argument `path` of the caller says.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; it names `path`.
+    """
+    try:
+        write_whole(Path(path), write)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Expected path to be a file that can be written, got {os.fspath(path)!r} "
+            f"({error.strerror}). A file that was there is as it was",
+        ) from error
 
 
 def _link(source: Path, target: Path) -> bool:

@@ -79,7 +79,7 @@ class ModelScorer:
         """Return the names of the numbers that scans get, in their order."""
         names = ["class"] if self.classes else []
         names += [f"probability_{one}" for one in self.classes if self._has_proba]
-        names += [name for name, there in self._values().items() if there]
+        names += ["tbs"] * self._has_tbs + ["tbs_std"] * self._has_std
         given = [*map(plain_name, () if table is None else table.columns)]
         if self.finds_boxes or plain_name(CONFIDENCES[0]) in given:
             names += CONFIDENCES
@@ -91,9 +91,6 @@ class ModelScorer:
     def finds_boxes(self) -> bool:
         """Whether the model looks for L1-L4 in scans without boxes."""
         return self._locating is not None or any(map(_locates, self._steps))
-
-    def _values(self) -> dict[str, bool]:
-        return {"tbs": self._has_tbs, "tbs_std": self._has_std}
 
     def score(self, readings: list[Reading], table: pd.DataFrame) -> list[Row]:
         """Score scans that were read, each with what a table says of it.

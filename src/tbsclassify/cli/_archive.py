@@ -54,14 +54,15 @@ def predict(
     """
     from tbsclassify.archive import predict_archive
     from tbsclassify.archive._listing import list_files
-    from tbsclassify.persistence import load_model
+    from tbsclassify.persistence import load_model, model_info
 
     if dicom_sr is not None:
         from tbsclassify.dicom_out._source import import_highdicom
 
         import_highdicom()  # before hours of scoring, not after
     fitted = load_model(model, device=device)
-    _warn_without_boxes(model, fitted, _files(files), file_column)
+    about = model_info(model)
+    _warn_without_boxes(model.name, about, fitted, _files(files), file_column)
     with progress("scoring") as show:
         result = predict_archive(
             fitted,
@@ -77,7 +78,7 @@ def predict(
     if dicom_sr is not None:
         listing = list_files(_files(files), image_dir, file_column)
         paths = dict(zip(listing.cells, listing.paths, strict=True))
-        _write_dicom(result.out, paths, model, dicom_sr)
+        _write_dicom(result.out, paths, about, dicom_sr)
     _finish(result)
 
 
@@ -118,22 +119,19 @@ def locate(
 
 
 def _write_dicom(
-    scores: Path, paths: dict[str, str], model: Path, folder: Path
+    scores: Path, paths: dict[str, str], about: dict[str, Any], folder: Path
 ) -> None:
     """Write DICOM objects of all rows of a table that have scores of a DICOM file."""
     import pandas as pd
 
     from tbsclassify.dicom_out import write_results
     from tbsclassify.images import UnreadableScanError
-    from tbsclassify.persistence import model_info
 
-    info = model_info(model)
-    name, fingerprint = info["model"]["estimator"], info["fingerprint"]
     read = pd.read_csv if scores.suffix.lower() == ".csv" else pd.read_parquet
     table = read(scores)
     table = table[table["error"].isna()]
     rows: list[Any] = table.to_dict("records")
-    n_written, n_others = 0, 0
+    n_others = 0
     for row in rows:
         found = not pd.isna(row.get("level_confidence"))
         try:
@@ -141,29 +139,30 @@ def _write_dicom(
                 paths[row["file"]],
                 folder,
                 row,
-                fingerprint=fingerprint,
-                model_name=name,
+                fingerprint=about["fingerprint"],
+                model_name=about["model"]["estimator"],
                 origin="found" if found else "given",
             )
-            n_written += 1
         except UnreadableScanError:
             n_others += 1
+    n_written = len(rows) - n_others
     say(f"{folder}: DICOM objects of {n_written} scans, with their patients' identity")
     if n_others:
         warn(
-            f"{n_others} of {len(table)} scored files are no DICOM files that a "
+            f"{n_others} of {len(rows)} scored files are no DICOM files that a "
             "report can refer to; they have none."
         )
 
 
-def _warn_without_boxes(path: Path, fitted: Any, files: Any, file_column: str) -> None:
+def _warn_without_boxes(
+    name: str, about: dict[str, Any], fitted: Any, files: Any, file_column: str
+) -> None:
     """Warn of bare scans for a model that has learned what is in boxes."""
     from tbsclassify._boxes import box_columns
     from tbsclassify.archive._listing import list_files
     from tbsclassify.archive._scoring import ModelScorer
-    from tbsclassify.persistence import model_info
 
-    n_boxed = (model_info(path)["training"] or {}).get("n_with_boxes", 0)
+    n_boxed = (about["training"] or {}).get("n_with_boxes", 0)
     if not n_boxed or ModelScorer(fitted).finds_boxes:
         return
     is_table = isinstance(files, str) and files.lower().endswith(".csv")
@@ -172,7 +171,7 @@ def _warn_without_boxes(path: Path, fitted: Any, files: Any, file_column: str) -
         if table is not None and box_columns(table.columns):
             return
     warn(
-        f"{path.name} was trained on {n_boxed} scans with boxes of L1-L4, and these "
+        f"{name} was trained on {n_boxed} scans with boxes of L1-L4, and these "
         "scans have none: scores will be of another region. Pass a table with boxes, "
         "such as `tbsclassify locate` writes, or a model trained with --auto-boxes."
     )

@@ -9,7 +9,7 @@ def load(
     images: Path,
     *,
     scheme: Literal["binary", "three-class"],
-    on_bad_rows: Literal["error", "warn"],
+    skip_bad_rows: bool,
     columns: tuple[str, str, str],
 ) -> tuple[Any, Any]:
     """Return scans and their classes."""
@@ -22,7 +22,7 @@ def load(
         file_column=file_column,
         patient_column=patient_column,
         tbs_column=tbs_column,
-        on_bad_rows=on_bad_rows,
+        on_bad_rows="warn" if skip_bad_rows else "error",
     )
     return scans, TBSLabeler(scheme=scheme).fit_transform(scans.tbs)
 

@@ -71,7 +71,7 @@ def train(
         table,
         images,
         scheme=scheme,
-        on_bad_rows="warn" if skip_bad_rows else "error",
+        skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
     model = choose_model(name, weights, spacing, auto_boxes, max_epochs, device)
@@ -137,7 +137,7 @@ def evaluate(
         table,
         images,
         scheme="binary" if len(classes) == 2 else "three-class",
-        on_bad_rows="warn" if skip_bad_rows else "error",
+        skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
     rows = evaluated(fitted, scans, y, threshold, seed)
@@ -192,7 +192,7 @@ def compare(
         table,
         images,
         scheme=scheme,
-        on_bad_rows="warn" if skip_bad_rows else "error",
+        skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
     found = compare_models(
@@ -256,7 +256,7 @@ def tune(
         table,
         images,
         scheme=scheme,
-        on_bad_rows="warn" if skip_bad_rows else "error",
+        skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
     model = choose_model(name, weights, spacing, auto_boxes, max_epochs, device)

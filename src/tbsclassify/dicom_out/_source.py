@@ -10,9 +10,9 @@ import os
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-from tbsclassify._checkpoint import write_whole
+from tbsclassify._checkpoint import write_named
 from tbsclassify._compressed import inflate
 from tbsclassify._dicom import _ONE_AT_A_TIME, _quiet_pydicom
 from tbsclassify._files import UnreadableScanError, read_whole
@@ -294,15 +294,4 @@ def finish(dataset: Any, source: Source) -> bytes:
 
 def save(content: bytes, path: str | os.PathLike) -> None:
     """Write a file whole or not at all."""
-
-    def write(file: BinaryIO) -> None:
-        file.write(content)
-
-    try:
-        write_whole(Path(path), write)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Expected path to be a file that can be written, got {os.fspath(path)!r} "
-            f"({error.strerror}). A file that was there is as it was",
-        ) from error
+    write_named(path, lambda file: file.write(content))

@@ -7,10 +7,9 @@ import os
 import struct
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from tbsclassify._checkpoint import write_whole
+from tbsclassify._checkpoint import write_named
 from tbsclassify._files import printable_name
 
 _FORMAT, _VERSION = "tbsclassify model", 1
@@ -47,14 +46,7 @@ def write_model_file(
             archive.writestr(_HEADER, text)
             archive.writestr(_MODEL, content)
 
-    try:
-        write_whole(Path(path), write)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Expected path to be a file that can be written, got {os.fspath(path)!r} "
-            f"({error.strerror}). A file that was there is as it was",
-        ) from error
+    write_named(path, write)
 
 
 def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:

@@ -63,12 +63,15 @@ def estimators_in(value: Any) -> Iterator[BaseEstimator]:
             pending += one.values()
         elif isinstance(one, list | tuple):
             pending += one
-        elif isinstance(one, BaseEstimator):
-            pending += vars(one).values()
-        elif type(one).__module__.startswith(("sklearn.", "tbsclassify.")):
+        elif _may_hold_estimators(one):
             pending += getattr(one, "__dict__", {}).values()
         elif hasattr(one, "__self__") and isinstance(one.__self__, BaseEstimator):
             pending.append(one.__self__)  # a method, as a FunctionTransformer has it
+
+
+def _may_hold_estimators(value: Any) -> bool:
+    of_packages = type(value).__module__.startswith(("sklearn.", "tbsclassify."))
+    return of_packages or isinstance(value, BaseEstimator)
 
 
 def _is_path(value: Any) -> bool:
