@@ -131,9 +131,10 @@ class AdHocCNN(nn.Sequential):
     """Convolution blocks and fully connected layers, as in the paper's Figure 3.
 
     A block is a 3x3 convolution without padding, batch normalisation, ReLU and
-    2x2 max pooling; the last two are done in the order that has fewer numbers to
-    rectify, with the same outputs and gradients. The paper states neither the activation between fully
-    connected layers nor the initial weights: they are ReLU and PyTorch's defaults.
+    2x2 max pooling. The last two are done in reverse order, which leaves a quarter
+    of the values to rectify and changes neither outputs nor gradients. The paper
+    states neither the activation between fully connected layers nor the initial
+    weights: they are ReLU and PyTorch's defaults.
 
     Parameters
     ----------
