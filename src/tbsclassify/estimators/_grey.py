@@ -1,8 +1,8 @@
 """The first convolution of a colour network, for grey images: one channel, not three.
 
 Three channels that are all multiples and shifts of one are one channel under summed
-weights, plus what an even image gives. What is trained and saved stays the layer of
-three channels: weights are summed in each step, so that its gradients are the same.
+weights, with another bias. What is trained and saved stays the layer of three channels:
+weights are summed in each step, so that its gradients are the same.
 """
 
 from typing import Any
@@ -46,24 +46,16 @@ class GreyStem(nn.Conv2d):
         self.shift = tuple(((mean[0] - mean) / std).tolist())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Filter images of shape (n, 3, height, width), or (n, 1, ...) for grey ones.
-
-        Zeros around a grey image are zeros in all channels, which no shift of the
-        first is. So what the shifts add differs near the border.
-        """
+        """Filter images of shape (n, 3, height, width), or with one channel."""
         if images.shape[1] == self.in_channels:
             return super().forward(images)
-        channels = zip(self.scale, self.weight.unbind(dim=1), strict=True)
-        weight = channels_last(sum(a * one for a, one in channels)[:, None])
-        if not any(self.shift):
-            return self._conv_forward(images, weight, self.bias)
-        padded = any(self.padding)
-        size = images.shape[2:] if padded else self.kernel_size
-        even = images.new_tensor(self.shift)[:, None, None].expand(1, -1, *size)
-        maps = super().forward(even)
-        if padded:
-            return self._conv_forward(images, weight, None) + maps
-        return self._conv_forward(images, weight, maps.flatten())
+        channels = list(zip(self.scale, self.shift, self.weight.unbind(1), strict=True))
+        weight = channels_last(sum(a * one for a, _, one in channels)[:, None])
+        bias = self.bias
+        if any(self.shift):
+            shifted = sum(b * one for _, b, one in channels).sum(dim=(1, 2))
+            bias = shifted if bias is None else bias + shifted
+        return self._conv_forward(images, weight, bias)
 
 
 class _FirstConvolutionError(Exception):
@@ -84,7 +76,9 @@ def put_grey_stem(model: nn.Module, mean: Any, std: Any) -> bool:
     -------
     replaced : bool
         Whether the network now takes grey images of one channel. Not so if it does
-        anything else to its input before the first convolution.
+        anything else to its input before the first convolution, or if channels differ
+        by shifts and that convolution pads: zeros around an image are no shift of the
+        first channel's, and a map to correct for that takes as long as is saved.
     """
     images = torch.zeros(1, 3, 1, 1)
 
@@ -108,8 +102,11 @@ def put_grey_stem(model: nn.Module, mean: Any, std: Any) -> bool:
             handle.remove()
     if type(stem) is not nn.Conv2d or not _is_plain(stem):
         return False
+    grey = GreyStem(stem, mean, std)
+    if any(grey.shift) and any(stem.padding):
+        return False
     name = next(name for name, module in model.named_modules() if module is stem)
-    model.set_submodule(name, GreyStem(stem, mean, std))
+    model.set_submodule(name, grey)
     return True
 
 
