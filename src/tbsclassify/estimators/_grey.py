@@ -83,7 +83,7 @@ def put_grey_stem(model: nn.Module, mean: Any, std: Any) -> bool:
     images = torch.zeros(1, 3, 1, 1)
 
     def note(module, args):
-        raise _FirstConvolutionError(module if args[0] is images else None)
+        raise _FirstConvolutionError(module if args and args[0] is images else None)
 
     handles = [
         module.register_forward_pre_hook(note)
