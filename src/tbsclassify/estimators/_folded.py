@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.densenet import _DenseBlock as TorchvisionDenseBlock
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from tbsclassify.estimators._grey import GreyStem, channels_last
 from tbsclassify.estimators._networks import Standardize
 
 # Convolutions and what normalises their outputs, in modules that are no sequence.
@@ -135,7 +136,7 @@ def _swapped(first, second):
 
 def _is_plain_conv(layer):
     """Whether a layer is a convolution whose edges, if any, are zeros."""
-    plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros"
+    plain = type(layer) in (nn.Conv2d, GreyStem) and layer.padding_mode == "zeros"
     return plain and not _is_watched(layer)
 
 
@@ -224,7 +225,9 @@ class _Shift(nn.Module):
         self.mean = mean
 
     def forward(self, images):
-        return images.float() - self.mean
+        shifted = images.float() - self.mean
+        grey = shifted.shape[1] == 1 and shifted.is_cpu
+        return channels_last(shifted) if grey else shifted
 
 
 class _Limits(nn.Module):
