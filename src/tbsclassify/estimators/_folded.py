@@ -52,7 +52,7 @@ def folded(module: nn.Module, *, single: bool = True) -> nn.Module:
     twin : Module
         Without gradients.
     """
-    if isinstance(module, TorchvisionDenseBlock) and not _is_watched(module):
+    if type(module) is TorchvisionDenseBlock and not _is_watched(module):
         return _DenseBlock(module, single)
     if single and _is_large(module) and not _is_watched(module):
         return _LinearInParts(module)
@@ -96,7 +96,7 @@ def _is_plain_sequence(module):
 
 def _flat(sequence):
     """Return the layers of a sequence, those of sequences inside it among them."""
-    layers = []
+    layers: list[Any] = []
     for layer in sequence:
         inside = _is_plain_sequence(layer) and not (
             layer._forward_hooks or layer._forward_pre_hooks
@@ -116,9 +116,9 @@ def _merged(layers, single):
             merged.append(layer)
         elif _normalizes(layer, before):
             merged[-1] = _scaled(before, layer)
-        elif type(before) is Standardize and _is_plain_conv(layer):
+        elif type(before) is Standardize and _takes_all(layer):
             merged[-1:] = _without_spread(before, layer)
-        elif single and len(merged) > 1 and _activates(*merged[-2:], layer):
+        elif single and len(merged) > 1 and _activates(merged[-2], before, layer):
             merged[-2:] = _clamped(merged[-2], layer)
         else:
             merged[-1:] = _swapped(before, layer)
@@ -149,6 +149,11 @@ def _is_plain_conv(layer):
     """Whether a layer is a convolution whose edges, if any, are zeros."""
     plain = type(layer) in (nn.Conv2d, GreyStem) and layer.padding_mode == "zeros"
     return plain and not _is_watched(layer)
+
+
+def _takes_all(layer):
+    """Whether a layer is a plain convolution each of whose outputs takes all inputs."""
+    return _is_plain_conv(layer) and layer.groups == 1
 
 
 def _is_fixed_norm(layer):
@@ -188,17 +193,16 @@ def _without_spread(standardize, conv):
 
     Their mean stays with them: grey levels of 16 bits may be far from zero.
     """
-    spread = standardize.std
-    return _Shift(standardize.mean), _with_weights(conv, conv.weight / spread, conv.bias)
+    weight = conv.weight / standardize.std
+    return _Shift(standardize.mean), _with_weights(conv, weight, conv.bias)
 
 
 def _activates(norm, relu, conv):
     return (
         _is_fixed_norm(norm)
         and type(relu) is nn.ReLU
-        and _is_plain_conv(conv)
+        and _takes_all(conv)
         and conv.padding == (0, 0)
-        and conv.groups == 1
         and not _is_watched(relu)
     )
 
