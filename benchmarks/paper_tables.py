@@ -1,8 +1,8 @@
 """The paper's Tables III to V on phantoms, and the library's models beside them.
 
 ``python benchmarks/paper_tables.py train RUNS --weights FOLDER`` trains the fourteen
-networks as the paper says: 1469 phantoms of seed 2024, 211 of them degraded, the rest as
-in the population; `paper_split`; copies of the training scans as in Table I; the
+networks as the paper says: 1469 phantoms of seed 2024, 211 of them degraded, the rest
+as in the population; `paper_split`; copies of the training scans as in Table I; the
 paper's epochs, batches, rates and early stopping. After each epoch the probabilities of
 the test scans are written into RUNS. A run that was stopped goes on, in the midst of a
 training, too. In float32 on two cores it takes ten hours or so, and VGG-16 as a whole
@@ -24,6 +24,7 @@ import argparse
 import json
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
@@ -88,10 +89,9 @@ def make_models(folder):
 class Phantoms:
     """Phantoms, and what models are trained and tested on."""
 
-    def __init__(self, n_patients):
-        scans = make_dxa_phantoms(
-            n_patients, class_shares=CLASS_SHARES, n_jobs=2, random_state=SEED
-        )
+    def __init__(self, n_patients, folder):
+        draw = joblib.Memory(folder / "phantoms", verbose=0).cache(make_dxa_phantoms)
+        scans = draw(n_patients, class_shares=CLASS_SHARES, n_jobs=2, random_state=SEED)
         self.scans = scans
         self.y = TBSLabeler().fit_transform(scans.tbs)
         self.train, self.validation, self.test = paper_split(
@@ -160,7 +160,7 @@ def train(name, approach, model, phantoms, runs):
 def train_all(arguments):
     models = make_models(arguments.weights)
     arguments.runs.mkdir(parents=True, exist_ok=True)
-    phantoms = Phantoms(arguments.n_patients)
+    phantoms = Phantoms(arguments.n_patients, arguments.runs)
     for approach, of_approach in models.items():
         for name in arguments.models or of_approach:
             if name in of_approach:
