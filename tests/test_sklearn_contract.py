@@ -55,7 +55,8 @@ def expected_failures(estimator):
     return {_WEIGHTS: _BATCHES} if hasattr(estimator, "max_epochs") else {}
 
 
-TEXTURE = {"backbone": "resnet18", "weights": None, "layers": ["relu"]}
+# Of the networks that take images one row high, this one is built fastest.
+TEXTURE = {"backbone": "shufflenet_v2_x0_5", "weights": None, "layers": ["conv1"]}
 TEXTURE |= {"scales": [1.0], "random_state": 0}
 
 
