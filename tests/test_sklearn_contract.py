@@ -94,7 +94,10 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
             **PAPER_TRAINING,
         ),
         TBSPretrainedClassifier(**TEXTURE, batch_size=64),
-        TBSPretrainedRegressor(**TEXTURE, batch_size=64),
+        # It needs more filters to learn a value.
+        TBSPretrainedRegressor(
+            **TEXTURE | {"backbone": "resnet18", "layers": ["relu"]}, batch_size=64
+        ),
         TBSAdHocRegressor(
             1, (8,), (16,), pooling="flatten", lr=0.01, max_epochs=15, batch_size=32
         ),
