@@ -50,7 +50,12 @@ class Task:
 
     def configured(self, parameters: dict[str, Any]) -> Any:
         """Return the estimator, unfitted, with these parameters."""
-        return clone(self.estimator).set_params(**clone(parameters, safe=False))
+        parameters = {
+            # A training file holds no numbers of NumPy, which scipy draws.
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in clone(parameters, safe=False).items()
+        }
+        return clone(self.estimator).set_params(**parameters)
 
     def deciding(self, scores: Any) -> float:
         """Return the score that decides, of one or several."""
