@@ -792,7 +792,7 @@ def known_beforehand(estimator, X, y):
     return -estimator.lr
 
 
-@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("scheduler", ["halving", "asha", "hyperband", "median"])
 def test_bad_trials_end_early_and_the_best_does_not(scheduler, spines):
     model = small_adhoc(max_epochs=9, early_stopping=False)
     space = {"lr": np.geomspace(1e-5, 1e-1, 10)}
@@ -1009,6 +1009,16 @@ def test_trials_that_time_does_not_suffice_for_are_unfinished(spines, monkeypatc
     found.fit(spines.X, spines.y)
     assert found.best_params_["max_epochs"] in (1, 2)
     assert "unfinished" in found.cv_results_["status"]
+
+
+def test_a_score_that_is_good_enough_ends_the_search(spines):
+    model = small_adhoc(early_stopping=False)
+    space = {"max_epochs": [1, 10**6]}
+    options = {"scoring": known_beforehand, "scheduler": None}
+    found = search(model, space, n_trials=2, stop_score=-0.01, **options)
+    found.fit(spines.X, spines.y)
+    assert sorted(found.cv_results_["status"]) == ["complete", "unfinished"]
+    assert found.best_params_ == {"max_epochs": 1}
 
 
 def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):

@@ -8,8 +8,9 @@ from ray.tune.schedulers import FIFOScheduler
 
 # Of so many trials that were compared at a rung, one goes on.
 _REDUCTION = 4
-# Share of its epochs after which that is so.
-_FIRST_RUNG = 0.1
+# Share of the epochs after which they are compared. After less, small networks that
+# will be the best are often still among the worst.
+_RUNG = 0.2
 
 
 def rungs_of(n_epochs: int) -> tuple[int, ...]:
@@ -20,7 +21,7 @@ def rungs_of(n_epochs: int) -> tuple[int, ...]:
     n_epochs : int
         Epochs of a fold of the longest trial.
     """
-    rung = round(n_epochs * _FIRST_RUNG)
+    rung = round(n_epochs * _RUNG)
     return (rung,) if rung else ()
 
 
@@ -54,7 +55,7 @@ class Halving(FIFOScheduler):
         if "rung" not in result:
             return self.CONTINUE
         rung, name = self._rungs[result["rung"]], _name(trial)
-        rung.scores[name] = result["steer"]
+        rung.scores[name] = result[self.metric]
         if rung.lets_go_on(name):
             return self.CONTINUE
         return self.PAUSE if rung.may_yet(name) else self.STOP

@@ -37,7 +37,6 @@ from tbsclassify.tuning._outcome import (
     tell_score_errors,
 )
 from tbsclassify.tuning._parameters import check_fit_params, check_parameters
-from tbsclassify.tuning._steering import make_steering
 from tbsclassify.tuning._trial import Task, max_epochs
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class RayTuneSearchCV(BaseSearchCV):
         Number of configurations to try.
     scheduler : {"halving", "asha", "hyperband", "median"}, None or TrialScheduler, \
 default="halving"
-        What ends trials early. "halving" trains every fold for a tenth of its epochs
+        What ends trials early. "halving" trains every fold for a fifth of its epochs
         first. The quarter of the trials with the best mean over the folds goes on to
         the end. The others wait for as long as they may still come to be among that
         quarter, but not with a `search_alg`, which learns from trials that have ended.
@@ -81,11 +80,6 @@ default="halving"
         others' means. None ends no trial early. A scheduler of `ray.tune.schedulers`
         is copied; its ``time_attr`` may be "epoch", and its ``max_t`` must cover all
         folds.
-    steer_by : "auto", str, callable or None, default="auto"
-        What "halving" compares trials by: a scorer as in `scoring`, or None for the
-        measure that decides in the end. With few epochs and few scans, a ROC AUC or an
-        accuracy says less than the probabilities do. So "auto" is the log-likelihood
-        of the held-out scans for a classifier, unless `scoring` is a function.
     search_alg : {"random", "optuna"} or Searcher, default="random"
         What proposes configurations. "random" draws those that
         `RandomizedSearchCV` would. "optuna" needs ``tbsclassify[optuna]``. A searcher
@@ -218,7 +212,6 @@ default="halving"
         *,
         n_trials: int = 10,
         scheduler: Any = "halving",
-        steer_by: Any = "auto",
         search_alg: Any = "random",
         scoring: Any = None,
         cv: Any = None,
@@ -236,7 +229,6 @@ default="halving"
         self.param_space = param_space
         self.n_trials = n_trials
         self.scheduler = scheduler
-        self.steer_by = steer_by
         self.search_alg = search_alg
         self.scoring = scoring
         self.cv = cv
@@ -323,9 +315,6 @@ default="halving"
             error_score=self.error_score,
             return_train_score=self.return_train_score,
             sklearn_config=get_config(),
-            steering=make_steering(
-                self.steer_by, self.estimator, self.scoring, routed.scorer.score
-            ),
         )
         self.n_splits_ = len(task.splits)
         self.scorer_ = scorers_by_name(scorer) or scorer
@@ -422,7 +411,6 @@ default="halving"
             "param_space": proposals.identity,
             "n_trials": self.n_trials,
             "scheduler": self.scheduler,
-            "steer_by": self.steer_by,
             "search_alg": self.search_alg,
             "scoring": self.scoring,
             "measure of refit": task.metric,

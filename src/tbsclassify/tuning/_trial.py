@@ -46,7 +46,6 @@ class Task:
     decode: Callable[[dict], dict] = dict  # from Ray's configuration to parameters
     checkpoint: Checkpoint | None = None  # where trials that are stopped go on from
     rungs: tuple[int, ...] = ()  # epochs of every fold after which trials are compared
-    steering: Callable | None = None  # the scorer they are compared by, if another
 
     def configured(self, parameters: dict[str, Any]) -> Any:
         """Return the estimator, unfitted, with these parameters."""
@@ -92,8 +91,7 @@ def evaluate(
         trained; ``rows``, (fold, epoch, score) of epochs not reported yet; ``splits``,
         scikit-learn's result of each finished fold, and ``score_errors`` in it, the
         traceback of each scorer that failed; ``complete``, whether that is all;
-        ``resting``, (fold, steering score) at the rung that the folds have come to; at
-        its end ``rung``, counted from 0, and ``steer``, the mean of these.
+        ``rung``, counted from 0, when all folds have come to one.
     place : callable or None
         Gives the files, by name, from which a trial that was stopped goes on: what it
         has reported, which it reports again, and the training of each fold.
@@ -132,7 +130,6 @@ class _Trial:
         self.known: dict[int, dict[int, float]] = {}  # score by fold and epoch
         self.results: dict[int, dict[str, Any]] = {}  # by fold, of those finished
         self.rows: list[tuple] = []
-        self.resting: dict[int, float] = {}  # what steers, by fold
         self.n_epochs = 0
         self.epochs_of_fold = 1
 
@@ -150,7 +147,6 @@ class _Trial:
             for fold, epoch, value in told["rows"]:
                 self.known.setdefault(fold, {})[epoch] = value
             self.results = dict(enumerate(told["splits"]))
-            self.resting = dict(told["resting"])
             self.n_epochs = told["n_epochs"]
             self.report(told)
 
@@ -205,9 +201,9 @@ class _Trial:
     def end_rung(self, rung: int) -> None:
         """Report that all folds have been through the epochs of a rung."""
         reported = {told.get("rung") for told in self.told}
-        if self.resting and rung not in reported:
-            self._tell(rung=rung, steer=float(np.mean([*self.resting.values()])))
-        self.resting = {}
+        has_epochs = any(self.known.values())
+        if has_epochs and not self.is_complete and rung not in reported:
+            self._tell(rung=rung)
 
     def _following(
         self,
@@ -228,22 +224,16 @@ class _Trial:
 
         def on_epoch(epoch: int, max_epochs: int) -> None:
             self.epochs_of_fold = max_epochs
-            rests = until is not None and until <= epoch < max_epochs
-            is_new = epoch not in known  # and not from before a stop or a rest
-            if is_new:
+            if epoch not in known:  # from before the trial was stopped or paused
                 # In a Pipeline the steps before the classifier are fitted by now, so
                 # the whole estimator can be scored, by whatever a scorer asks of it.
                 scores = score(estimator, X, y, scorer, params, task.error_score)
                 self.n_epochs += 1
                 known[epoch] = task.deciding(scores)
                 self.rows.append((fold, epoch, known[epoch]))
-            if rests:
-                self.resting[fold] = known[epoch]
-                if task.steering is not None:
-                    self.resting[fold] = float(task.steering(estimator, X, y))
-            if is_new and epoch < max_epochs:  # the last is reported with the fold
-                self._tell()
-            if rests:
+                if epoch < max_epochs:  # the last is reported with the fold
+                    self._tell()
+            if until is not None and until <= epoch < max_epochs:
                 raise _Rest
 
         return classifier.monitored(on_epoch)
@@ -269,13 +259,11 @@ class _Trial:
             "rows": rows,
             "splits": [self.results[fold] for fold in range(n_first)],
             "complete": self.is_complete,
-            "resting": [*self.resting.items()],
             **more,
         }
         if np.isnan(told["score"]):
-            del told["epoch"]  # or schedulers would compare it
-        if np.isnan(more.get("steer", 0)):
-            del told["rung"]
+            for name in {"epoch", "rung"} & set(told):
+                del told[name]  # or schedulers would compare it
         if self.place is not None:
             self.told.append(told)
             text = json.dumps(self.told, default=float).encode()
