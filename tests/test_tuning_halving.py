@@ -93,7 +93,6 @@ def test_a_trial_that_was_paused_goes_on_and_trains_no_epoch_twice(
     assert after[-1]["n_epochs"] == 6
     assert after[-1]["score"] == whole[-1]["score"]
     assert len(after) == 7
-    assert {path.name for path in tmp_path.iterdir()} == {"reports"}
 
 
 def test_scores_that_are_nan_are_not_compared(spines):
@@ -104,7 +103,7 @@ def test_scores_that_are_nan_are_not_compared(spines):
 
 def test_a_score_to_stop_at_is_a_number(spines):
     search = RayTuneSearchCV(small_adhoc(), {"lr": [0.1]}, stop_score="high")
-    with pytest.raises(TypeError, match="stop_score .*, got 'high'"):
+    with pytest.raises(TypeError, match=r"stop_score .*, got 'high'"):
         search.fit(spines.X, spines.y)
 
 
