@@ -85,6 +85,7 @@ MODELS = {
         backbone="resnet18", pooling="statistics", max_epochs=4, optimizer="adamw"
     ),
     "three classes": small_adhoc(loss="ordinal", class_weight="balanced"),
+    "rate of NumPy": small_adhoc(lr=np.float64(0.01), max_epochs=4),
     "RandomState": small_adhoc(random_state=np.random.RandomState(3)),
     "regressor": TBSAdHocRegressor(**SMALL, max_epochs=5),
     "regressor's head": TBSPretrainedRegressor(

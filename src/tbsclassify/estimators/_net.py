@@ -111,7 +111,8 @@ class TBSNet(NeuralNetClassifier):
             Where epochs are kept, and what the training goes on from.
         """
         self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
-        self.initialize()
+        with explained_oom(self.batch_size):
+            self.initialize()
         self._check_initial_weights()
         self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
         self.shuffle_generator_ = torch.Generator().manual_seed(self.shuffle_seed)

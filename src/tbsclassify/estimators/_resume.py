@@ -182,7 +182,8 @@ class TrainingFile:
         self._due = ended + (ended - began) / _SHARE
 
     def _state_of(self, net, over):
-        moments = None if over else net.optimizer_.state_dict()
+        # Also a learning rate that scipy has drawn, which is a number of NumPy.
+        moments = None if over else _storable(net.optimizer_.state_dict())
         return {
             "over": over,
             "weights": dict(net.module_.state_dict()),

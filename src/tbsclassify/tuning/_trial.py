@@ -49,12 +49,7 @@ class Task:
 
     def configured(self, parameters: dict[str, Any]) -> Any:
         """Return the estimator, unfitted, with these parameters."""
-        parameters = {
-            # A training file holds no numbers of NumPy, which scipy draws.
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in clone(parameters, safe=False).items()
-        }
-        return clone(self.estimator).set_params(**parameters)
+        return clone(self.estimator).set_params(**clone(parameters, safe=False))
 
     def deciding(self, scores: Any) -> float:
         """Return the score that decides, of one or several."""
