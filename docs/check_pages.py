@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 WIDTHS = {"desktop": 1280, "phone": 390}
 THEMES = ("light", "dark")
+LOADED = "Page.loadEventFired"
 TALLEST = 6000  # pixels of a screenshot
 
 # The elements that stick out, but for those inside of something that scrolls.
@@ -105,7 +106,9 @@ class Chromium:
         """Load a page, and wait until it is there."""
         self.events.clear()
         self.send("Page.navigate", url=url)
-        while not any(one.get("method") == "Page.loadEventFired" for one in self.events):
+        while not any(
+            one.get("method") == "Page.loadEventFired" for one in self.events
+        ):
             self.events.append(self._receive())
 
     def evaluate(self, script):
@@ -177,7 +180,9 @@ def broken_links(folder, pages):
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
                 continue
-            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            target = (
+                (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            )
             place = unquote(parts.fragment)
             if not target.exists():
                 broken.append(f"{page.relative_to(folder)}: {link} does not exist")

@@ -49,18 +49,20 @@ def style(theme):
     }
 
 
-@cache
+draw_phantoms = cache(make_dxa_phantoms)  # once for both themes
+
+
 def plain_phantoms():
     """Make the plain phantoms that most figures show."""
-    return make_dxa_phantoms(400, random_state=0)
+    return draw_phantoms(300, random_state=0)
 
 
 @cache
 def model_without_downloads():
     """Fit deep texture with random weights, which needs no network."""
     scans = plain_phantoms()
-    crops = LumbarCropper().fit_transform(scans.frame[:150])
-    tbs = scans.tbs[:150]
+    crops = LumbarCropper().fit_transform(scans.frame[:100])
+    tbs = scans.tbs[:100]
     y = TBSLabeler().fit_transform(tbs)
     model = TBSPretrainedClassifier(weights=None, random_state=0)
     return crops, model.fit(crops[1:], y[1:], tbs=tbs[1:])
@@ -68,9 +70,10 @@ def model_without_downloads():
 
 def show(ax, image, title=""):
     """Show a scan or a crop without axes."""
-    ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+    ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     ax.set_title(title)
     ax.set_axis_off()
+    ax.set_anchor("N")
 
 
 def outline(ax, box, color, **look):
@@ -147,8 +150,10 @@ def pixel_size():
         1, 3, figsize=(7, 2.8), layout="constrained", width_ratios=[1, 1, 1.4]
     )
     sizes = {0.6: (280, 300), 0.3: (560, 600)}
-    for ax, (spacing, size), color in zip(axes, sizes.items(), (BLUE, ORANGE)):
-        scan = make_dxa_phantoms(1, size=size, noise=0.0, random_state=3)
+    for ax, (spacing, size), color in zip(
+        axes[:2], sizes.items(), (BLUE, ORANGE), strict=True
+    ):
+        scan = draw_phantoms(1, size=size, noise=0.0, random_state=3)
         top, left, bottom, right = scan.boxes[0, 2].round().astype(int)
         edge = round(3.6 / spacing)
         body = scan.images[0, top + edge : bottom - edge, left + edge : right - edge]
@@ -166,27 +171,32 @@ def pixel_size():
 
 def cropping():
     """Boxes found in a varied phantom, the square of the crop, and the crop."""
-    scans = make_dxa_phantoms(3, appearance="varied", random_state=5)
+    scans = draw_phantoms(1, appearance="varied", random_state=2)
     cropper = LumbarCropper(scale="fit")
-    found = LumbarLocalizer().locate(scans.frame[["image"]]).boxes
+    found = LumbarLocalizer().locate(scans.images).boxes
     figure, axes = plt.subplots(1, 3, figsize=(7, 2.8), layout="constrained")
-    row = 0
-    show(axes[0], scans.images[row], "scan")
-    show(axes[1], scans.images[row], "found")
-    for level, box in enumerate(found[row]):
+    show(axes[0], scans.images[0], "scan")
+    show(axes[1], scans.images[0], "found")
+    for level, box in enumerate(found[0]):
         outline(axes[1], box, ORANGE)
         axes[1].text(
-            box[3] + 3, (box[0] + box[2]) / 2, f"L{level + 1}", color=ORANGE, va="center"
+            box[1] - 3,
+            (box[0] + box[2]) / 2,
+            f"L{level + 1}",
+            color=ORANGE,
+            ha="right",
+            va="center",
+            fontsize=8,
         )
-    hull = np.array([*found[row].min(axis=0)[:2], *found[row].max(axis=0)[2:]])
-    outline(axes[1], cropper.square_of(scans.images[row].shape, hull), BLUE, ls="--")
-    crop = cropper.fit_transform([scans.images[row]], boxes=hull[np.newaxis])
+    hull = np.array([*found[0].min(axis=0)[:2], *found[0].max(axis=0)[2:]])
+    outline(axes[1], cropper.square_of(scans.images[0].shape, hull), BLUE, ls="--")
+    crop = cropper.fit_transform([scans.images[0]], boxes=hull[np.newaxis])
     show(axes[2], crop[0], "crop")
     return figure
 
 
 def approaches():
-    """What each approach trains, freezes and leaves out."""
+    """Show what each approach trains, freezes and leaves out."""
     figure, ax = plt.subplots(figsize=(7, 3.1), layout="constrained")
     parts = ["early", "middle", "late", "head"]
     looks = {
@@ -228,7 +238,7 @@ def approaches():
 
 
 def teacher():
-    """The probability of a class as an area under a normal distribution."""
+    """Show the probability of a class as an area under a normal distribution."""
     figure, axes = plt.subplots(
         1, 2, figsize=(6.5, 2.5), layout="constrained", sharey=True
     )
@@ -250,9 +260,9 @@ def teacher():
 
 
 def augmentation():
-    """A crop and augmented versions of it."""
+    """Show a crop and augmented versions of it."""
     crop = LumbarCropper().fit_transform(plain_phantoms().frame[:1])[0]
-    figure = plt.figure(figsize=(7, 4.9), layout="constrained")
+    figure = plt.figure(figsize=(5, 3.7), layout="constrained")
     ContactSheetDisplay.from_augmentation(
         RandomAugmentation(),
         crop,
@@ -361,7 +371,7 @@ def serving():
 
 def texture():
     """Variograms of vertebrae by class."""
-    scans = make_dxa_phantoms(120, noise=0.0, class_shares=(1, 0, 1), random_state=0)
+    scans = draw_phantoms(120, noise=0.0, class_shares=(1, 0, 1), random_state=0)
     curves = []
     for image, boxes in zip(scans.images, scans.boxes.round().astype(int), strict=True):
         bodies = [
@@ -371,7 +381,10 @@ def texture():
         curves.append(np.mean([variogram(b, lags=8).mean(axis=0) for b in bodies], 0))
     curves = np.array(curves)
     figure, ax = plt.subplots(figsize=(5.5, 3), layout="constrained")
-    classes = {"degraded": (scans.tbs < LOW, ORANGE), "normal": (scans.tbs > HIGH, GREEN)}
+    classes = {
+        "degraded": (scans.tbs < LOW, ORANGE),
+        "normal": (scans.tbs > HIGH, GREEN),
+    }
     for name, (of_class, color) in classes.items():
         low, middle, high = np.quantile(curves[of_class], [0.25, 0.5, 0.75], axis=0)
         ax.plot(range(1, 9), middle, "o-", color=color, label=name, markersize=4)
@@ -387,7 +400,7 @@ def phantoms():
     """Plain phantoms above, varied ones below."""
     figure, axes = plt.subplots(2, 4, figsize=(7, 3.7), layout="constrained")
     plain, varied = (
-        make_dxa_phantoms(4, appearance=appearance, random_state=1)
+        draw_phantoms(4, appearance=appearance, random_state=1)
         for appearance in ("plain", "varied")
     )
     for column in range(4):
