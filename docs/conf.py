@@ -30,7 +30,11 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["research-only"],
 }
-html_sidebars = {"index": []}
+# Pages that stand alone have nothing to show on the left.
+alone = ["index", "getting_started", "paper", "benchmarks", "glossary", "faq"]
+alone += ["reporting", "disclaimer", "contributing", "versioning", "changes"]
+html_sidebars = {page: [] for page in alone}
+html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["tbsclassify.css"]
 

@@ -29,6 +29,7 @@ INK = {"light": "#212832", "dark": "#dce3ea"}
 # Colours that are told apart on white and on dark grey, and by the colour-blind.
 BLUE, ORANGE, GREEN, GREY = "#3b8fd4", "#e07b39", "#2f9e77", "#8a94a0"
 LOW, HIGH = 1.200, 1.350
+CROPPER = LumbarCropper(240)  # cuts off no part of any of these phantoms
 
 
 def style(theme):
@@ -61,7 +62,7 @@ def plain_phantoms():
 def model_without_downloads():
     """Fit deep texture with random weights, which needs no network."""
     scans = plain_phantoms()
-    crops = LumbarCropper().fit_transform(scans.frame[:100])
+    crops = CROPPER.fit_transform(scans.frame[:100])
     tbs = scans.tbs[:100]
     y = TBSLabeler().fit_transform(tbs)
     model = TBSPretrainedClassifier(weights=None, random_state=0)
@@ -103,10 +104,10 @@ def landing():
     for box in scans.boxes[0]:
         outline(axes[0], box, ORANGE)
     hull = [*scans.boxes[0].min(axis=0)[:2], *scans.boxes[0].max(axis=0)[2:]]
-    square = LumbarCropper().square_of(scans.images[0].shape, hull)
+    square = CROPPER.square_of(scans.images[0].shape, hull)
     outline(axes[0], square, BLUE, linestyle="--")
     show(axes[1], crops[0], "crop")
-    tbs = np.linspace(1.0, 1.5, 400)
+    tbs = np.linspace(0.9, 1.6, 500)
     density = norm.pdf(tbs, mean, std)
     axes[2].plot(tbs, density, color=INK["light"], alpha=0)
     for low, high, color in [(0, LOW, ORANGE), (LOW, HIGH, GREY), (HIGH, 9, GREEN)]:
@@ -261,7 +262,7 @@ def teacher():
 
 def augmentation():
     """Show a crop and augmented versions of it."""
-    crop = LumbarCropper().fit_transform(plain_phantoms().frame[:1])[0]
+    crop = CROPPER.fit_transform(plain_phantoms().frame[:1])[0]
     figure = plt.figure(figsize=(5, 3.7), layout="constrained")
     ContactSheetDisplay.from_augmentation(
         RandomAugmentation(),
