@@ -26,21 +26,23 @@ THEMES = ("light", "dark")
 LOADED = "Page.loadEventFired"
 TALLEST = 6000  # pixels of a screenshot
 
-# The elements that stick out, but for those inside of something that scrolls.
+# What sticks out of the screen, but for what lies in a box of its page that scrolls, such
+# as a wide table.
 STICKING_OUT = """
 (() => {
   const width = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth <= width) return [];
-  const scrolls = (one) => one && one !== document.body &&
-    (["auto", "scroll", "hidden"].includes(getComputedStyle(one).overflowX)
+  const page = document.querySelector("article") || document.body;
+  const scrolls = (one) => one && one !== page &&
+    (["auto", "scroll"].includes(getComputedStyle(one).overflowX)
      || scrolls(one.parentElement));
-  return [...document.body.querySelectorAll("*")]
+  const out = [...page.querySelectorAll("*:not(.headerlink)")]
     .filter((one) => one.getBoundingClientRect().right > width + 1
-                     && !scrolls(one.parentElement))
+                     && one.checkVisibility() && !scrolls(one.parentElement))
     .slice(0, 3)
     .map((one) => `${one.tagName.toLowerCase()}.${one.className}: `
-                  + (one.textContent || "").trim().slice(0, 40))
-    .concat(`page is ${document.documentElement.scrollWidth} wide`);
+                  + (one.textContent || "").trim().slice(0, 40));
+  const total = document.documentElement.scrollWidth;
+  return total > width ? [...out, `page is ${total} wide`] : out;
 })()
 """
 

@@ -42,6 +42,7 @@ templates_path = ["_templates"]
 autosummary_generate = True
 numpydoc_show_class_members = False
 autodoc_typehints = "none"  # docstrings tell types
+toc_object_entries_show_parents = "hide"
 
 # Every link inside must lead somewhere. Names of other packages have no pages here.
 nitpicky = True
@@ -55,6 +56,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib",),
     "min_reported_time": 1,
     "show_memory": False,
+    "write_computation_times": False,  # its page loads scripts from the network
     "download_all_examples": False,
 }
 
