@@ -26,8 +26,8 @@ THEMES = ("light", "dark")
 LOADED = "Page.loadEventFired"
 TALLEST = 6000  # pixels of a screenshot
 
-# What sticks out of the screen, but for what lies in a box of its page that scrolls, such
-# as a wide table.
+# What sticks out of the screen, but for what lies in a box of its page that scrolls,
+# such as a wide table.
 STICKING_OUT = """
 (() => {
   const width = document.documentElement.clientWidth;
