@@ -44,8 +44,10 @@ numpydoc_show_class_members = False
 autodoc_typehints = "none"  # docstrings tell types
 toc_object_entries_show_parents = "hide"
 
-# Every link inside must lead somewhere. Names of other packages have no pages here.
+# Every link inside must lead somewhere. Names of other packages have no pages here, nor
+# have the properties that searches inherit.
 nitpicky = True
+nitpick_ignore = [("py:obj", "classes_")]
 nitpick_ignore_regex = [
     (r"py:.*", r"(joblib|matplotlib|numpy|pandas|ray|sklearn|torch)\..*"),
 ]

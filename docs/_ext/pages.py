@@ -75,7 +75,9 @@ def find_public_name(app, env, node, contnode):
     found = [
         full
         for full, entry in domain.objects.items()
-        if full.rpartition(".")[2] == name and entry.objtype in _TOP_LEVEL
+        if full.rpartition(".")[2] == name
+        and entry.objtype in _TOP_LEVEL
+        and not entry.aliased
     ]
     if len(found) != 1:
         return None
