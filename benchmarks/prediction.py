@@ -1,6 +1,7 @@
 """Time prediction against a bare loop, and watch its memory as scans get many.
 
-Run ``python benchmarks/prediction.py`` on an idle machine (ten minutes on two cores).
+Run ``python benchmarks/prediction.py`` on an idle machine (ten minutes on two cores),
+or ``python benchmarks/prediction.py --network resnet18 --scans 160`` for a part of it.
 
 First Model 3 predicts 1,000 and 20,000 scans from PNG files, each number in a process
 of its own, and the peak memory of both is printed.
@@ -9,9 +10,12 @@ Then images a second over 480 scans of 224x224 (VGG-16: 120) are printed for eac
 paper's backbones and Model 4: predict_proba on 8-bit scans, and two bare
 ``inference_mode`` loops of the same network over slices of normalised float32 scans,
 one in PyTorch's default memory format and one in channels_last. They take turns in one
-process, three times; medians count.
+process, three times; medians count. Beside them is the largest difference between our
+probabilities and those of the first loop. The last line is the geometric mean over the
+networks of how many times faster than the faster loop ours is.
 """
 
+import argparse
 import resource
 import statistics
 import subprocess
@@ -24,6 +28,8 @@ import numpy as np
 import torch
 from PIL import Image
 from training import make_ours
+
+from tbsclassify.estimators._losses import probabilities
 
 SIDE = 224
 N_SCANS = 480
@@ -73,13 +79,16 @@ def compare(name, mode, n):
         "bare": lambda: bare_loop(network, default),
         "bare, channels_last": lambda: bare_loop(network, channels_last),
     }
+    found = {}
     seconds = {contender: [] for contender in contenders}
     for _ in range(ROUNDS):
         for contender, predict in contenders.items():
             start = time.perf_counter()
-            predict()
+            found[contender] = predict()
             seconds[contender].append(time.perf_counter() - start)
-    return {key: n / statistics.median(value) for key, value in seconds.items()}
+    speed = {key: n / statistics.median(value) for key, value in seconds.items()}
+    difference = found["ours"] - probabilities(found["bare"]).numpy()
+    return speed, float(np.abs(difference).max())
 
 
 def predict_files(folder, n):
@@ -93,24 +102,37 @@ def predict_files(folder, n):
     print(f"{n:6d} files: peak memory {peak:.0f} MiB, {n / seconds:.0f} files a second")
 
 
-def main():
+def watch_memory():
     with tempfile.TemporaryDirectory() as folder:
         for i, scan in enumerate(make_scans(200)):
             Image.fromarray(scan).save(Path(folder, f"{i}.png"))
         for n in (1_000, 20_000):
             command = [sys.executable, __file__, "--files", folder, str(n)]
             subprocess.run(command, check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--network", choices=NETWORKS, action="append")
+    parser.add_argument("--scans", type=int, default=N_SCANS)
+    options = parser.parse_args()
+    if options.network is None:
+        watch_memory()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, float32")
     print(f"{'images a second':14s} ours    bare    bare, channels_last    ours/best")
-    for name, mode in NETWORKS.items():
-        speed = compare(name, mode, 120 if name == "vgg16" else N_SCANS)
+    ratios = []
+    for name in options.network or NETWORKS:
+        n = min(options.scans, 120) if name == "vgg16" else options.scans
+        speed, difference = compare(name, NETWORKS[name], n)
         best = max(value for key, value in speed.items() if key != "ours")
+        ratios.append(speed["ours"] / best)
         print(
             f"{name:14s}",
             *(f"{value:8.1f}" for value in speed.values()),
-            f"{speed['ours'] / best:8.2f}",
+            f"{ratios[-1]:8.2f}  differs by {difference:.1e}",
             flush=True,
         )
+    print(f"geometric mean {statistics.geometric_mean(ratios):.2f}")
 
 
 if __name__ == "__main__":

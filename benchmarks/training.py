@@ -4,13 +4,17 @@ Run ``python benchmarks/training.py [NETWORK ...]`` on an idle machine (25 minut
 two cores for all). It prints the fourteen rows of the paper's Tables III to V: seconds
 for 10 epochs on the paper's 1915 training images, and peak memory, of
 
-- ours: the classifier as a user makes it, 8-bit scans in;
+- ours: the classifier as a user makes it, ``precision="auto"``, 8-bit scans in;
+- ours32: the same in float32;
 - skorch: a NeuralNetClassifier with the same network, its own DataLoader, and scans
   normalised to float32 beforehand, as its user would do;
-- torch: a loop over shuffled slices of the same float32 tensor.
+- torch: a loop over shuffled slices of the same float32 tensor;
+- torch16: that loop, by a hand that knows of bfloat16 autocast and channels_last.
 
-All train in float32 on the same device from random weights with the paper's batch
-size and optimiser; scans are random numbers. Head mode freezes all but the new layer.
+Where the processor does not compute with bfloat16, "auto" is float32 and torch16 would
+be slower than torch, so ours32 and torch16 are left out. All train on the same device
+from random weights with the paper's batch size and optimiser; scans are random numbers.
+Head mode freezes all but the new layer.
 Each contender runs in a process of its own, on a few batches (``N_BATCHES``), of which
 the first epoch is not counted. Seconds are extrapolated from them in proportion to the
 number of images. What head mode spends once, on features and on building the network,
@@ -27,6 +31,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,13 +41,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
+from tbsclassify.estimators._net import resolve_precision
 from tbsclassify.estimators._networks import PAPER_BACKBONES, PAPER_MODELS
 
 SIDE = 224
 N_IMAGES = 1915
 N_EPOCHS = 3
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 N_BATCHES = {"vgg16": 1, "densenet121": 2}
-CONTENDERS = ("ours", "skorch", "torch")
+CONTENDERS = ("ours", "ours32", "skorch", "torch", "torch16")
 # Seconds per 10 epochs on a GeForce GTX 1070, Tables III to V of the paper.
 PAPER_SECONDS = {
     ("resnet18", "full"): 83.69,
@@ -102,30 +109,27 @@ def build_ad_hoc(filters, fc, **_):
     return nn.Sequential(*layers, nn.Linear(width, 2))
 
 
-def make_ours(name, mode, n_epochs):
+def make_ours(name, mode, n_epochs, precision):
+    options = {"max_epochs": n_epochs, "precision": precision}
     if mode == "ad hoc":
-        return TBSAdHocClassifier.from_paper(
-            name, early_stopping=False, precision="float32", max_epochs=n_epochs
-        )
-    return TBSPretrainedClassifier.from_paper(
-        name, mode, weights=None, precision="float32", max_epochs=n_epochs
-    )
+        return TBSAdHocClassifier.from_paper(name, early_stopping=False, **options)
+    return TBSPretrainedClassifier.from_paper(name, mode, weights=None, **options)
 
 
-def time_ours(name, mode, scans, y):
+def time_ours(name, mode, scans, y, precision):
     """Return the seconds per image spent once, and in an epoch, and those at the start.
 
     Only head mode spends any time on an image but in epochs.
     """
     if mode != "head":
-        model = make_ours(name, mode, N_EPOCHS).fit(scans, y)
+        model = make_ours(name, mode, N_EPOCHS, precision).fit(scans, y)
         return 0.0, statistics.median(model.history_["seconds"][1:]) / len(scans), 0.0
     few = len(scans) // 3
-    make_ours(name, mode, 1).fit(scans[:few], y[:few])  # warms up
+    make_ours(name, mode, 1, precision).fit(scans[:few], y[:few])  # warms up
     spent = []
     for n in (few, len(scans)):
         start = time.perf_counter()
-        model = make_ours(name, mode, 20).fit(scans[:n], y[:n])
+        model = make_ours(name, mode, 20, precision).fit(scans[:n], y[:n])
         spent.append(time.perf_counter() - start)
         epoch = statistics.median(model.history_["seconds"])
         spent[-1] -= 20 * epoch
@@ -150,19 +154,24 @@ def time_skorch(name, mode, images, y, batch_size, momentum, device):
     return statistics.median(net.history[1:, "dur"]) / len(images)
 
 
-def time_torch(name, mode, images, y, batch_size, momentum, device):
+def time_torch(name, mode, images, y, batch_size, momentum, device, bfloat16=False):
     network = build(name, mode).to(device).train()
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-4, momentum=momentum)
     images = torch.from_numpy(images).to(device)
     y = torch.from_numpy(y).to(device)
+    if bfloat16:
+        network = network.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(N_EPOCHS):
         start = time.perf_counter()
         order = torch.randperm(len(images), device=device)
         for batch in order.split(batch_size):
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(network(images[batch]), y[batch])
+            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                outputs = network(images[batch])
+            loss = nn.functional.cross_entropy(outputs.float(), y[batch])
             loss.backward()
             optimizer.step()
             loss.item()
@@ -180,15 +189,20 @@ def measure(name, mode, contender):
     scans = rng.integers(0, 256, (n, SIDE, SIDE)).astype(np.uint8)
     y = np.arange(n) % 2
     once = start = 0.0
-    if contender == "ours":
-        once, epoch, start = time_ours(name, mode, scans, y)
+    if contender in ("ours", "ours32"):
+        precision = "auto" if contender == "ours" else "float32"
+        once, epoch, start = time_ours(name, mode, scans, y, precision)
     else:
         images = ((scans - scans.mean()) / scans.std()).astype(np.float32)[:, None]
         if mode != "ad hoc":
             images = np.repeat(images, 3, axis=1)
-        time_epoch = time_skorch if contender == "skorch" else time_torch
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        epoch = time_epoch(name, mode, images, y, batch_size, model["momentum"], device)
+        time_epoch = {
+            "skorch": time_skorch,
+            "torch": time_torch,
+            "torch16": partial(time_torch, bfloat16=True),
+        }[contender]
+        momentum = model["momentum"]
+        epoch = time_epoch(name, mode, images, y, batch_size, momentum, DEVICE)
     seconds = {
         n_epochs: start + N_IMAGES * (once + n_epochs * epoch) for n_epochs in (10, 20)
     }
@@ -220,12 +234,18 @@ def fewest_seconds(name, flops):
 def main(*names):
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     flops = matrix_flops()
+    contenders, auto = CONTENDERS, "bfloat16"
+    if resolve_precision("auto", DEVICE, (1, SIDE, SIDE)) is None:
+        contenders = [one for one in CONTENDERS if not one.endswith(("32", "16"))]
+        auto = "float32, for want of bfloat16: ours32 and torch16 are left out"
     print(
         f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"float32; seconds per 10 epochs on {N_IMAGES} images, peak memory in GiB"
+        f'precision="auto" is {auto}; seconds per 10 epochs on {N_IMAGES} images, '
+        "peak memory in GiB"
     )
-    columns = [*CONTENDERS, "GTX 1070", "skorch/ours", "torch/ours", *CONTENDERS]
-    print(f"{'':22s}", *(f"{column:>11s}" for column in columns), flush=True)
+    others = contenders[1:]
+    columns = [*contenders, "GTX 1070", *(f"{one}/ours" for one in others), *contenders]
+    print(f"{'':22s}", *(f"{column:>12s}" for column in columns), flush=True)
     ratios, limits = {}, []
     for mode, networks in (
         ("full", PAPER_BACKBONES),
@@ -236,29 +256,32 @@ def main(*names):
             if names and name not in names:
                 continue
             figures = {}
-            for contender in CONTENDERS:
+            for contender in contenders:
                 command = [sys.executable, __file__, "--one", name, mode, contender]
                 done = subprocess.run(command, capture_output=True, check=True)
                 figures[contender] = json.loads(done.stdout)
             column = 1 if mode == "head" else 0
-            row = [
-                figures[other][column] / figures["ours"][column]
-                for other in ("skorch", "torch")
-            ]
+            row = [figures[other][column] / figures["ours"][column] for other in others]
             ratios.setdefault(mode, []).append(row)
             if mode == "full":
                 limits.append(figures["skorch"][0] / fewest_seconds(name, flops))
             print(
                 f"{name + ' ' + mode:22s}",
-                *(f"{figures[contender][0]:11.1f}" for contender in CONTENDERS),
-                f"{PAPER_SECONDS[name, mode]:11.1f}",
-                *(f"{ratio:11.2f}" for ratio in row),
-                *(f"{figures[contender][2]:11.2f}" for contender in CONTENDERS),
+                *(f"{figures[contender][0]:12.1f}" for contender in contenders),
+                f"{PAPER_SECONDS[name, mode]:12.1f}",
+                *(f"{ratio:12.2f}" for ratio in row),
+                *(f"{figures[contender][2]:12.2f}" for contender in contenders),
                 flush=True,
             )
     for mode, rows in ratios.items():
         means = (statistics.geometric_mean(ratio) for ratio in zip(*rows, strict=True))
-        print("{}: {:.2f} x plain skorch, {:.2f} x bare torch".format(mode, *means))
+        print(
+            f"{mode}: ours is",
+            ", ".join(
+                f"{mean:.2f} x as fast as {other}"
+                for mean, other in zip(means, others, strict=True)
+            ),
+        )
     if limits:
         print(
             f"At the {flops / 1e9:.0f} GFLOP/s of matrix products, full could be "

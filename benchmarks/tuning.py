@@ -4,9 +4,9 @@ Run ``python benchmarks/tuning.py epochs``, ``overhead`` or ``memory``, on an
 idle machine: the first two on phantoms, the last on random images.
 
 ``epochs``: RandomizedSearchCV tries 16 configurations of an ad hoc network, then
-RayTuneSearchCV with ASHA tries 32, the first 16 of them the same, on the same folds.
-Counted are epochs of all folds, those of ASHA until the first trial that is as good as
-the best of RandomizedSearchCV is complete. Further arguments are seeds, or 0, 1, 2.
+RayTuneSearchCV tries 32, the first 16 of them the same, on the same folds, until a
+trial that is as good as the best of RandomizedSearchCV is complete. Counted are epochs
+of all folds. Further arguments are seeds, or 0, 1, 2, and the name of a scheduler.
 
 ``overhead``: the same 8 configurations by RayTuneSearchCV and by a function for Ray
 Tune such as one would write by hand, which trains on the same folds, scores the
@@ -71,31 +71,36 @@ def network(max_epochs, **parameters):
     return TBSAdHocClassifier.from_paper("model4", **settings | parameters)
 
 
-def count_epochs(*seeds, max_epochs=20, n_trials=32):
+def count_epochs(*arguments, max_epochs=20, n_trials=32):
     X, y, folds = make_data(200, 96)
-    for seed in map(int, seeds or (0, 1, 2)):
+    seeds = [int(one) for one in arguments if one.isdigit()] or (0, 1, 2)
+    names = [one for one in arguments if not one.isdigit()] or ("halving",)
+    for seed in seeds:
         shared = {"scoring": "roc_auc", "cv": folds, "refit": False}
         shared["random_state"] = seed
         theirs = RandomizedSearchCV(
             network(max_epochs), SPACE, n_iter=16, n_jobs=2, **shared
         ).fit(X, y)
         spent = 16 * N_FOLDS * max_epochs
-        ours = RayTuneSearchCV(
-            network(max_epochs), SPACE, n_trials=n_trials, **shared
-        ).fit(X, y)
-        scores = ours.cv_results_["mean_test_score"]
-        good = np.flatnonzero(scores >= theirs.best_score_ - 1e-9)
-        verdict = "never as good"
-        if good.size:
-            ended = ours.history_.groupby("trial").seconds.max()[good].min()
-            until = (ours.history_.seconds <= ended).sum()
-            verdict = f"as good after {until} ({spent / until:.1f} times fewer)"
-        print(
-            f"seed {seed}: RandomizedSearchCV AUC {theirs.best_score_:.4f} in {spent} "
-            f"epochs; ASHA {verdict}, AUC {ours.best_score_:.4f} of {n_trials} "
-            f"configurations in {len(ours.history_)} epochs",
-            flush=True,
-        )
+        for name in names:
+            goal = theirs.best_score_ - 1e-9
+            ours = RayTuneSearchCV(
+                network(max_epochs),
+                SPACE,
+                n_trials=n_trials,
+                scheduler=name,
+                stop_score=goal,
+                **shared,
+            ).fit(X, y)
+            n_epochs = len(ours.history_)
+            verdict = f"as good after {n_epochs} ({spent / n_epochs:.1f} times fewer)"
+            if ours.best_score_ < goal:
+                verdict = f"AUC {ours.best_score_:.4f} after all {n_epochs}"
+            print(
+                f"seed {seed}: RandomizedSearchCV AUC {theirs.best_score_:.4f} in "
+                f"{spent} epochs; {name} {verdict}",
+                flush=True,
+            )
 
 
 class ScoreAndReport(Callback):

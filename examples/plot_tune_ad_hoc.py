@@ -58,7 +58,7 @@ space = [
 
 from tbsclassify import RayTuneSearchCV, TBSAdHocClassifier
 
-n_trials, n_folds, max_epochs = 16, 3, 15
+n_trials, n_folds, max_epochs = 12, 3, 9
 search = RayTuneSearchCV(
     TBSAdHocClassifier.from_paper(
         "model1", max_epochs=max_epochs, early_stopping=False, random_state=0

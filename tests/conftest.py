@@ -84,12 +84,6 @@ def count_threads(estimator, X, y):
     )
 
 
-# Those of a Ray that is started for all of them once. Comparisons come first, so that
-# Ray's time limits are tested when the other process has less to do.
-_FILES_WITH_OWN_RAY = ("test_archive_cluster.py", "test_tuning_cluster.py")
-_FILES_WITH_RAY = ("test_comparison.py", "test_tuning.py", *_FILES_WITH_OWN_RAY)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Networks this small are faster without a second thread."""
@@ -144,13 +138,32 @@ def ray_of_two_cores():
     ray.shutdown()
 
 
-def pytest_collection_modifyitems(items):
-    """Keep the tests of a file in one process, and all that share a Ray.
+@pytest.fixture
+def no_ray():
+    """Leave no Ray running before or after a test."""
+    import ray
 
-    Those of the cluster run last, since they end the Ray of the others.
+    ray.shutdown()
+    yield
+    ray.shutdown()
+
+
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file in one process, and all that use Ray.
+
+    One Ray serves them all, but for those that have none running, which come last.
     """
-    items.sort(key=lambda item: item.path.name in _FILES_WITH_OWN_RAY)
+    items.sort(key=lambda item: "no_ray" in fixtures_of(item))
     for item in items:
-        uses_ray = item.path.name in _FILES_WITH_RAY or "tuning" in item.path.parts
+        uses_ray = (
+            not fixtures_of(item).isdisjoint({"no_ray", "ray_of_two_cores"})
+            or item.path.stem.endswith("_cluster")
+            or "tuning" in item.path.parts
+        )
         group = "ray" if uses_ray else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def fixtures_of(item):
+    """Return the names of a test's fixtures; not all doctests have some."""
+    return {*getattr(item, "fixturenames", ())}

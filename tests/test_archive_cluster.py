@@ -40,21 +40,12 @@ def folder(scans, tmp_path):
     return folder
 
 
-@pytest.fixture
-def no_ray():
-    """Leave no Ray running before or after a test."""
-    ray.shutdown()
-    yield
-    ray.shutdown()
-
-
 def test_the_table_is_the_same_and_an_unfinished_one_goes_on(
-    scans, folder, tmp_path, no_ray
+    scans, folder, tmp_path, ray_of_two_cores
 ):
     model = make_texture_classifier().fit(scans.frame[["image"]], scans.tbs < 1.2)
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
     predict_archive(model, folder, here)
-    ray.init(address="local", num_cpus=2, include_dashboard=False, **QUIET)
     result = predict_archive(model, folder, there, engine="ray", batch_size=4)
     assert there.read_bytes() == here.read_bytes()
     assert (result.n_scored, result.n_failed) == (29, 1)
@@ -121,9 +112,9 @@ def test_two_nodes_share_an_archive_and_write_the_same_table(
     assert len(os.listdir(nodes)) == 3
 
 
-def test_an_error_inside_a_worker_is_raised_as_it_is(no_ray, folder, tmp_path):
-    ray.init(num_cpus=1, **QUIET)
-
+def test_an_error_inside_a_worker_is_raised_as_it_is(
+    ray_of_two_cores, folder, tmp_path
+):
     # Inside the test, so that it is pickled by value: workers cannot import tests.
     class Broken(ClassifierMixin, BaseEstimator):
         """A model that fails on all scans, not because of them."""

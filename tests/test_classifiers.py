@@ -704,6 +704,16 @@ def test_a_gpu_is_used_where_there_is_one(make, spines):
     assert_allclose(copied.predict_proba(spines.X), model.predict_proba(spines.X))
 
 
+def test_targets_that_are_on_a_device_go_with_what_replaces_the_images():
+    images, target = np.zeros((2, 1, 4, 4), np.uint8), np.array([0.5, 1.5])
+    # Tensors of this device cannot become arrays, as those of a GPU cannot.
+    data = ImageData(images, target, np.ones(2), "meta")
+    features = np.zeros((2, 3), np.float32)
+    again = ImageData(features, data.target, data.weight, "meta", kind="features")
+    assert again.target.device.type == "meta"
+    assert again.target.dtype == torch.float32
+
+
 def test_real_scans_are_classified():
     """Bone density classes, not TBS: that it runs, not that it is right."""
     scans = load_real_scans()

@@ -313,7 +313,7 @@ def test_a_terminal_sees_progress(trained, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_tune_writes_the_best_model(data, tmp_path):
+def test_tune_writes_the_best_model(data, tmp_path, ray_of_two_cores):
     out = tmp_path / "model.tbs"
     arguments = ("--model", "texture", "--trials", 2, "--folds", 2, "--out", out)
     result = run("tune", data / "scans.csv", data / "images", *arguments)

@@ -103,7 +103,7 @@ def test_a_layer_that_is_run_several_times_is_described_the_first_time(scans):
     again = small_features(backbone="resnet18", layers=["layer1.0.bn1"], scales=[1.0])
     first, before = (one.fit(scans).transform(scans) for one in (model, again))
     assert first.shape == before.shape
-    assert (first[:, :64] >= before[:, :64]).all()
+    assert (first[:, :64] >= before[:, :64] - 1e-6).all()
     assert (first >= 0).all()
 
 

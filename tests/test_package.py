@@ -12,35 +12,35 @@ import tbsclassify
 HEAVY = ("torch", "torchvision", "skorch", "ray", "matplotlib", "pydicom")
 
 
-def loaded_after(code):
-    """Return which heavy packages a fresh interpreter holds after `code`."""
-    report = f"import sys; print([m for m in {HEAVY} if m in sys.modules])"
+def loaded_after(*codes):
+    """Return which heavy packages a fresh interpreter holds after each code."""
+    report = f"print([m for m in {HEAVY} if m in sys.modules])"
+    lines = ["import sys", *(line for code in codes for line in (code, report))]
     return subprocess.run(
-        [sys.executable, "-c", f"{code}; {report}"],
+        [sys.executable, "-c", "\n".join(lines)],
         check=True,
         capture_output=True,
         text=True,
-    ).stdout.strip()
+    ).stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_reading_labelling_cropping_scoring_and_naming_a_search_load_nothing_heavy():
+    codes = (
         "import tbsclassify",
+        "import tbsclassify; dir(tbsclassify); tbsclassify.__version__",
         "from tbsclassify import TBSLabeler, LumbarCropper, read_scan",
         "from tbsclassify import classification_row, load_scans, make_dxa_phantoms",
+        "import tbsclassify.texture",
+        "import tbsclassify.plotting",
         "from tbsclassify import RayTuneSearchCV, make_clinical_baseline",
-        "import tbsclassify; dir(tbsclassify); tbsclassify.__version__",
-    ],
-)
-def test_reading_labelling_cropping_scoring_and_naming_a_search_load_nothing_heavy(
-    code,
-):
-    assert loaded_after(code) == "[]"
+    )
+    assert dict(zip(codes, loaded_after(*codes), strict=True)) == dict.fromkeys(
+        codes, "[]"
+    )
 
 
 def test_classifiers_load_torch_but_neither_ray_nor_matplotlib():
-    loaded = loaded_after("from tbsclassify import TBSAdHocClassifier")
+    (loaded,) = loaded_after("from tbsclassify import TBSAdHocClassifier")
     assert "torch" in loaded
     assert "ray" not in loaded
     assert "matplotlib" not in loaded

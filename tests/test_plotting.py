@@ -1,8 +1,6 @@
 """What displays compute and what they draw; how they look is for the eye."""
 
 import builtins
-import subprocess
-import sys
 
 import matplotlib
 import numpy as np
@@ -966,17 +964,6 @@ def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_matplotlib)
     with pytest.raises(ImportError, match=r'pip install "tbsclassify\[plot\]"'):
         F1SensitivityDisplay.from_table(make_table())
-
-
-def test_importing_the_module_loads_neither_matplotlib_nor_torch():
-    code = (
-        "import sys, tbsclassify.plotting; "
-        "print({'matplotlib', 'torch'} & {*sys.modules})"
-    )
-    report = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    assert report.stdout.strip() == "set()"
 
 
 def test_models_are_drawn_from_a_comparison(comparison):

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from functools import lru_cache
 
 import numpy as np
@@ -525,8 +523,3 @@ def test_baseline_clones_with_its_parameters():
     assert copy["variogramfeatures"].lags == 3
     assert copy["logisticregression"].C == 2.0
     assert copy["logisticregression"].class_weight == "balanced"
-
-
-def test_module_does_without_torch():
-    code = "import sys, tbsclassify.texture; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

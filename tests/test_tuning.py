@@ -6,8 +6,9 @@ import pickle
 import random
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -65,26 +66,36 @@ def table():
     return X, y
 
 
-@pytest.fixture
-def trials_in_this_process(monkeypatch):
+def run_trials_here(task, proposals, *, journal, **options):
     """Run trials one by one in this process, not in workers of Ray.
 
     For tests of what becomes of results. That workers of Ray come to the same results
     is tested, too. The task is copied as on its way to a worker.
     """
+    task = cloudpickle.loads(cloudpickle.dumps(task))
+    for number in range(proposals.n_trials):
+        record = journal.begin({"candidate": number})
+        evaluate(
+            task,
+            task.decode(record.config),
+            lambda told, record=record: record.update(told, 0.0),
+        )
+        journal.finish(record, (None, None, []))
 
-    def run_trials(task, proposals, *, journal, **options):
-        task = cloudpickle.loads(cloudpickle.dumps(task))
-        for number in range(proposals.n_trials):
-            record = journal.begin({"candidate": number})
-            evaluate(
-                task,
-                task.decode(record.config),
-                lambda told, record=record: record.update(told, 0.0),
-            )
-            journal.finish(record, None)
 
-    monkeypatch.setattr("tbsclassify.tuning._ray.run_trials", run_trials)
+@contextmanager
+def without_workers():
+    """Run the trials of a block in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tbsclassify.tuning._ray.run_trials", run_trials_here)
+        yield
+
+
+@pytest.fixture
+def trials_in_this_process():
+    """Run the trials of a test in this process."""
+    with without_workers():
+        yield
 
 
 class Fussy(ClassifierMixin, BaseEstimator):
@@ -149,13 +160,14 @@ def test_without_epochs_it_finds_what_randomized_search_finds(table):
 @pytest.fixture(scope="module")
 def tuned(table):
     """Return a search with two measures over five configurations."""
-    return search(
-        LogisticRegression(),
-        {"C": loguniform(1e-9, 1e3)},
-        n_trials=5,
-        scoring=["f1", "roc_auc"],
-        refit="roc_auc",
-    ).fit(*table)
+    with without_workers():
+        return search(
+            LogisticRegression(),
+            {"C": loguniform(1e-9, 1e3)},
+            n_trials=5,
+            scoring=["f1", "roc_auc"],
+            refit="roc_auc",
+        ).fit(*table)
 
 
 def test_results_make_a_data_frame(tuned):
@@ -423,7 +435,9 @@ def test_folds_may_come_from_a_generator(table, trials_in_this_process):
 # Scorers that fail
 
 
-def test_a_scorer_that_fails_in_every_fold_is_an_error_with_its_reason(table):
+def test_a_scorer_that_fails_in_every_fold_is_an_error_with_its_reason(
+    table, trials_in_this_process
+):
     X, y = table[0], np.array(["normal", "degraded"])[table[1]]
     found = search(
         LogisticRegression(), {"C": [1.0]}, n_trials=1, scoring="f1", error_score=np.nan
@@ -778,7 +792,7 @@ def known_beforehand(estimator, X, y):
     return -estimator.lr
 
 
-@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("scheduler", ["halving", "asha", "hyperband", "median"])
 def test_bad_trials_end_early_and_the_best_does_not(scheduler, spines):
     model = small_adhoc(max_epochs=9, early_stopping=False)
     space = {"lr": np.geomspace(1e-5, 1e-1, 10)}
@@ -935,7 +949,8 @@ def test_paths_are_read_by_the_workers(spines, tmp_path):
     space = {"lumbarcropper__size": [16, 20]}
     shared = {"n_trials": 2, "refit": False, "scheduler": None}
     by_path = search(model, space, **shared).fit(paths, spines.y)
-    by_array = search(model, space, **shared).fit(spines.X, spines.y)
+    with without_workers():
+        by_array = search(model, space, **shared).fit(spines.X, spines.y)
     assert_array_equal(
         by_path.cv_results_["mean_test_score"], by_array.cv_results_["mean_test_score"]
     )
@@ -977,13 +992,33 @@ def test_progress_is_one_line(table, capfd):
     assert err.rstrip().rpartition("\r")[2].startswith("2/2 trials (0 stopped)")
 
 
-def test_trials_that_time_does_not_suffice_for_are_unfinished(spines):
+def test_trials_that_time_does_not_suffice_for_are_unfinished(spines, monkeypatch):
+    # By Ray's clock, an hour is over as soon as one trial has finished.
+    finish, over = Journal.finish, threading.Event()
+
+    def finish_and_be_late(journal, *args):
+        finish(journal, *args)
+        over.set()
+
+    monkeypatch.setattr(Journal, "finish", finish_and_be_late)
+    clock = SimpleNamespace(time=lambda: time.time() + 3600 * over.is_set())
+    monkeypatch.setattr("ray.tune.stopper.timeout.time", clock)
     model = small_adhoc(early_stopping=False)
     space = {"max_epochs": [1, 2, 10**6, 10**6 + 1]}
-    found = search(model, space, n_trials=4, time_budget=60, scheduler=None)
+    found = search(model, space, n_trials=4, time_budget=3600, scheduler=None)
     found.fit(spines.X, spines.y)
     assert found.best_params_["max_epochs"] in (1, 2)
     assert "unfinished" in found.cv_results_["status"]
+
+
+def test_a_score_that_is_good_enough_ends_the_search(spines):
+    model = small_adhoc(early_stopping=False)
+    space = {"max_epochs": [1, 10**6]}
+    options = {"scoring": known_beforehand, "scheduler": None}
+    found = search(model, space, n_trials=2, stop_score=-0.01, **options)
+    found.fit(spines.X, spines.y)
+    assert sorted(found.cv_results_["status"]) == ["complete", "unfinished"]
+    assert found.best_params_ == {"max_epochs": 1}
 
 
 def test_time_that_suffices_for_no_trial_is_an_error_that_says_so(spines):
@@ -1025,7 +1060,8 @@ def kept_search(folder, **options):
 def kept(table, tmp_path_factory):
     """Return the folder of a finished search, and the search."""
     folder = tmp_path_factory.mktemp("kept")
-    return folder, kept_search(folder).fit(*table)
+    with without_workers():
+        return folder, kept_search(folder).fit(*table)
 
 
 def test_a_finished_search_is_read_from_its_folder(table, kept, monkeypatch):

@@ -48,14 +48,6 @@ def running_cluster(*cores):
         cluster.shutdown()
 
 
-@pytest.fixture
-def no_ray():
-    """Leave no Ray running before or after a test."""
-    ray.shutdown()
-    yield
-    ray.shutdown()
-
-
 def node_of_worker(estimator, X, y):
     node = ray.get_runtime_context().get_node_id()
     time.sleep(0.2)  # so that a single node cannot be through before the other began
@@ -90,11 +82,6 @@ def test_without_a_ray_one_runs_for_the_time_of_the_search(spines, no_ray, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_more_than_the_machine_has_is_an_error(spines, no_ray):
-    with pytest.raises(ValueError, match=r"'gpu': 9.*1 machine \(.*0 GPU"):
-        search("roc_auc", resources_per_trial={"gpu": 9}).fit(spines.X, spines.y)
-
-
 def kill_the_worker(marker, estimator, X, y):
     """Score, but kill the process at the third epoch of the trial with one rate."""
     epoch = len(estimator.net_.history)
@@ -105,10 +92,9 @@ def kill_the_worker(marker, estimator, X, y):
 
 
 def test_a_killed_worker_is_tried_again_and_every_trial_is_accounted_for(
-    spines, no_ray, tmp_path
+    spines, ray_of_two_cores, tmp_path
 ):
     marker = tmp_path / "killed"
-    ray.init(address="local", num_cpus=2, include_dashboard=False, **QUIET)
     killed = search(partial(kill_the_worker, marker)).fit(spines.X, spines.y)
     assert marker.exists()
     unharmed = search(partial(kill_the_worker, marker)).fit(spines.X, spines.y)
@@ -127,7 +113,9 @@ def kill_the_worker_always(estimator, X, y):
     return estimator.score(X, y)
 
 
-def test_a_trial_that_always_kills_its_worker_is_a_row_that_failed(spines, no_ray):
+def test_a_trial_that_always_kills_its_worker_is_a_row_that_failed(
+    spines, ray_of_two_cores
+):
     found = search(kill_the_worker_always, n_trials=2)
     found.set_params(param_space={"lr": [0.001, 0.03]})
     with (

@@ -39,9 +39,9 @@ class ImageData(Dataset):
             self.images = self.images.to(device)
         else:
             device = "cpu"
-        kind_of_target = np.asarray(target).dtype.kind
-        dtype = torch.float32 if kind_of_target == "f" else torch.int64
-        self.target = torch.as_tensor(target, dtype=dtype, device=device)
+        target = torch.as_tensor(target)
+        dtype = torch.float32 if target.is_floating_point() else torch.int64
+        self.target = target.to(device, dtype)
         self.weight = torch.as_tensor(weight, dtype=torch.float32, device=device)
 
     @property

@@ -20,6 +20,7 @@ from tbsclassify._validation import (
     check_random_seed,
 )
 from tbsclassify.estimators._batches import as_tensor
+from tbsclassify.estimators._folded import folded
 from tbsclassify.estimators._inputs import check_images, colour_statistics
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._net import resolve_device, resolve_precision
@@ -269,9 +270,10 @@ height, width), or sequence
         autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
         rows = []
         with torch.inference_mode(), reused_memory(), autocast:
+            network = folded(self.module_, single=dtype is None)
             for batch in iter_batches(X, self.batch_size):
                 images, _ = check_images(self, batch, reset=False)
-                rows.append(self.module_(as_tensor(images).to(device)).cpu().numpy())
+                rows.append(network(as_tensor(images).to(device)).cpu().numpy())
         return np.concatenate(rows)
 
     def get_feature_names_out(

@@ -14,6 +14,7 @@ from skorch.helper import predefined_split
 
 from tbsclassify.estimators._batches import Batches, ImageData
 from tbsclassify.estimators._closed_form import LinearHead
+from tbsclassify.estimators._folded import folded
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
 from tbsclassify.estimators._oom import explained_oom
@@ -360,12 +361,17 @@ class TBSNet(NeuralNetClassifier):
         """
         self.module_.eval()
         rows = []
-        with torch.inference_mode(), reused_memory(), explained_oom():
+        with torch.inference_mode(), reused_memory(), explained_oom(), self._autocast():
+            network = self.module_
+            if self._is_released:
+                network = folded(network, single=self.autocast_dtype is None)
             for images in batches:
-                x = {"images": images}
                 if self.memo_ is not None:
-                    x = {"features": self.memo_.features(images, self.features)}
-                rows += self.infer(x).tolist()
+                    features = self.memo_.features(images, self.features)
+                    outputs = network.classify(features.to(self.device))
+                else:
+                    outputs = network(images.to(self.device))
+                rows += outputs.float().tolist()
         return torch.tensor(rows)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -398,6 +404,10 @@ class TBSNet(NeuralNetClassifier):
         self.module_.to(memory_format=torch.channels_last)
         self._forget_training()
 
+    @property
+    def _is_released(self):
+        return self.callbacks is None
+
     def _forget_training(self):
         self.callbacks = None
         self.callbacks_: list[Any] = []
@@ -418,7 +428,7 @@ class TBSNet(NeuralNetClassifier):
                 for epoch in self.history
             ],
             "seconds_before_epochs": self.seconds_before_epochs_,
-            "is_released": self.callbacks is None,
+            "is_released": self._is_released,
             "device": str(next(self.module_.parameters()).device),
         }
 

@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
+from tbsclassify.estimators._grey import channels_last, put_grey_stem
 from tbsclassify.estimators._weights import torchvision_model
 
 # Table II of the paper: filters by block, sizes of the hidden fully connected
@@ -86,9 +87,17 @@ class Standardize(nn.Module):
             tensor = torch.as_tensor(values, dtype=torch.float32)
             self.register_buffer(name, tensor.reshape(shape))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Standardise images or features, shape (n, channels, ...)."""
-        return (images.float() - self.mean).div_(self.std)
+    def forward(
+        self, images: torch.Tensor, n_channels: int | None = None
+    ) -> torch.Tensor:
+        """Standardise images or features, shape (n, channels, ...).
+
+        With `n_channels`, make the first of the channels only.
+        """
+        mean, std = self.mean[:n_channels], self.std[:n_channels]
+        standard = (images.float() - mean).div_(std)
+        grey = standard.ndim == 4 and standard.shape[1] == 1
+        return channels_last(standard) if grey and standard.is_cpu else standard
 
 
 def _mean(maps):
@@ -122,8 +131,10 @@ class AdHocCNN(nn.Sequential):
     """Convolution blocks and fully connected layers, as in the paper's Figure 3.
 
     A block is a 3x3 convolution without padding, batch normalisation, ReLU and
-    2x2 max pooling. The paper states neither the activation between fully
-    connected layers nor the initial weights: they are ReLU and PyTorch's defaults.
+    2x2 max pooling. The last two are done in reverse order, which leaves a quarter
+    of the values to rectify and changes neither outputs nor gradients. The paper
+    states neither the activation between fully connected layers nor the initial
+    weights: they are ReLU and PyTorch's defaults.
 
     Parameters
     ----------
@@ -166,8 +177,8 @@ def conv_blocks(
             [
                 nn.Conv2d(channels, n_filters, kernel),
                 nn.BatchNorm2d(n_filters),
-                nn.ReLU(),
                 nn.MaxPool2d(pool),
+                nn.ReLU(),
             ]
         )
         channels, sides = n_filters, _sides_after_block(sides)
@@ -252,9 +263,12 @@ class PretrainedNetwork(nn.Module):
         self.head_only = head_only
         if head_only:
             self.backbone.requires_grad_(False)
+        self.takes_grey = False
         if head_only or not backbone.startswith("vgg"):
             # Faster on CPUs and GPUs, but for gradients of VGG's large maps.
             self.backbone.to(memory_format=torch.channels_last)
+            if image_shape[0] == 1:
+                self.takes_grey = put_grey_stem(self.backbone, mean, std)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode, which reaches the new layer only where it is alone."""
@@ -265,7 +279,8 @@ class PretrainedNetwork(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the new layer gets of raw images."""
-        return self.backbone(self.standardize(images))
+        one = self.takes_grey and images.is_cpu and images.shape[1] == 1
+        return self.backbone(self.standardize(images, 1 if one else None))
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of what `features` gave."""

@@ -322,8 +322,10 @@ class BlockStatistics(nn.Module):
         self.standardize = Standardize(mean, std)
         blocks, _ = conv_blocks(image_shape, filters)
         # What is described has not been pooled yet, and after the last block is not.
-        self.blocks = nn.ModuleList(nn.Sequential(*layers) for *layers, _ in blocks)
-        self.pools = nn.ModuleList(pool for *_, pool in blocks[:-1])
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*layers, relu) for *layers, _, relu in blocks
+        )
+        self.pools = nn.ModuleList(pool for *_, pool, _ in blocks[:-1])
         self.n_features = len(STATISTICS) * sum(filters)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

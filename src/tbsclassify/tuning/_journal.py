@@ -30,7 +30,11 @@ class TrialRecord:
         """Add what a trial reported, so many seconds after the search began."""
         self.score, self.n_epochs = result["score"], result["n_epochs"]
         self.splits, self.has_all = result["splits"], result["complete"]
-        self.history += [(*row, seconds) for row in result["rows"]]
+        # A trial that goes on after a pause reports its first epochs again.
+        known = {tuple(row[:2]) for row in self.history}
+        self.history += [
+            (*row, seconds) for row in result["rows"] if tuple(row[:2]) not in known
+        ]
 
     def fail(self, error: str) -> None:
         """Note that the trial failed, and why."""
@@ -103,6 +107,8 @@ def place_of_trial(
     """
     if checkpoint is None or "candidate" not in config:
         return None
+    if not checkpoint.folder.exists():
+        return None  # on another machine than the driver's
     return partial(checkpoint.in_training, trial_name(config["candidate"]))
 
 

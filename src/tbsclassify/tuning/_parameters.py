@@ -29,6 +29,8 @@ def check_parameters(search: Any) -> None:
     check_number(int(search.verbose), "verbose", low=0, integer=True)
     if search.time_budget is not None:
         check_number(search.time_budget, "time_budget", low=0, inclusive=(False, True))
+    if search.stop_score is not None:
+        check_number(search.stop_score, "stop_score")
     _check_resources(search.resources_per_trial)
     _expect(
         search.error_score == "raise"

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ import ray
 from ray import tune
 from threadpoolctl import threadpool_limits
 
-from tbsclassify.tuning._journal import Journal, TrialRecord, place_of_trial
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify.tuning._journal import (
+    Journal,
+    TrialRecord,
+    place_of_trial,
+    trial_name,
+)
 from tbsclassify.tuning._session import (
     interruption_told_to,
     kept_as_found,
@@ -40,6 +47,7 @@ def run_trials(
     scheduler: tune.schedulers.TrialScheduler,
     resources: dict[str, float] | None,
     time_budget: float | None,
+    stop_score: float | None,
     journal: Journal,
     seed: int,
     verbose: int,
@@ -58,6 +66,8 @@ def run_trials(
         What a trial takes, None for the defaults.
     time_budget : float or None
         Seconds.
+    stop_score : float or None
+        Score of a complete trial with which the search ends.
     journal : Journal
         Keeps finished trials.
     seed : int
@@ -73,7 +83,9 @@ def run_trials(
         If no trial had begun when time was up.
     """
     pending = proposals.n_trials - len(journal.records)
-    if not pending:
+    if not pending or any(
+        _reaches(one, stop_score) for one in journal.records.values()
+    ):
         return
     search_alg, scheduler = as_last_kept(journal, proposals.search_alg, scheduler)
     param_space, n_samples = {}, pending
@@ -87,12 +99,18 @@ def run_trials(
         time_budget_s=time_budget,
         reuse_actors=True,
     )
-    follower = _Follower(journal, proposals.n_trials, search_alg, scheduler, verbose)
+    follower = _Follower(
+        journal, proposals.n_trials, search_alg, scheduler, stop_score, verbose
+    )
     with (
         kept_as_found(seed),
         running_ray(verbose),
         tempfile.TemporaryDirectory(prefix="tbsclassify-") as folder,
     ):
+        if task.rungs and task.checkpoint is None:
+            # Trials that are paused go on from here, on the driver's machine.
+            follower.resting = Checkpoint(Path(folder, "resting"), {})
+            task = replace(task, checkpoint=follower.resting)
         resources = resolve_resources(resources, task.estimator)
         with _shelved(task) as shelf, interruption_told_to(follower):
             follower.begin()
@@ -111,6 +129,11 @@ def run_trials(
             )
     if follower.error is not None:
         raise follower.error
+
+
+def _reaches(record: TrialRecord, stop_score: float | None) -> bool:
+    """Tell whether a trial is complete and so good that the search ends."""
+    return stop_score is not None and record.has_all and record.score >= stop_score
 
 
 def _trial(shelf: str, resources: dict[str, float]) -> Callable[[dict], None]:
@@ -218,10 +241,14 @@ class _Follower(tune.Callback):
         n_trials: int,
         search_alg: Any,
         scheduler: Any,
+        stop_score: float | None,
         verbose: int,
     ):
         self.journal, self.n_trials, self.verbose = journal, n_trials, verbose
         self.search_alg, self.scheduler = search_alg, scheduler
+        self.stop_score = stop_score
+        self.resting: Checkpoint | None = None
+        self.is_over = False  # with `stop_score` reached
         self.n_before = len(journal.records)
         self.records: dict[str, TrialRecord] = {}
         self.began = time.monotonic()
@@ -239,8 +266,10 @@ class _Follower(tune.Callback):
         return self.records[trial.trial_id]
 
     def on_trial_start(self, iteration, trials, trial, **info):
-        # A trial whose worker died begins again, and reports its epochs again.
-        self.record(trial).history.clear()
+        record = self.record(trial)
+        if trial.num_failures:
+            # Its worker died, so it begins again, and reports its epochs again.
+            record.history.clear()
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         if "error" in result:
@@ -252,13 +281,15 @@ class _Follower(tune.Callback):
     def on_trial_complete(self, iteration, trials, trial, **info):
         if self.error is not None:
             return
+        record = self.record(trial)
         others = [t.trial_id for t in trials if t is not trial and not t.is_finished()]
         try:
-            self.journal.finish(
-                self.record(trial), (self.search_alg, self.scheduler, others)
-            )
+            self.journal.finish(record, (self.search_alg, self.scheduler, others))
         except Exception as error:  # a full disk, for example
             self.error = error
+        if self.resting is not None:
+            self.resting.forget_training(trial_name(record.number))
+        self.is_over = self.is_over or _reaches(record, self.stop_score)
         self.show()
 
     def on_trial_error(self, iteration, trials, trial, **info):
@@ -294,7 +325,7 @@ class _Follower(tune.Callback):
 
 
 class _Ending(tune.Stopper):
-    """Makes Ray end all trials once there is an error.
+    """Makes Ray end all trials once there is an error, or a score good enough.
 
     Ray asks a stopper at each turn of its loop, and ends trials in an orderly way,
     which an exception that is raised in the loop would not.
@@ -307,4 +338,4 @@ class _Ending(tune.Stopper):
         return False
 
     def stop_all(self):
-        return self.follower.error is not None
+        return self.follower.error is not None or self.follower.is_over

@@ -6,6 +6,7 @@ from typing import Any
 from ray.tune import schedulers
 
 from tbsclassify._validation import check_option
+from tbsclassify.tuning._halving import Halving
 from tbsclassify.tuning._session import most_epochs
 from tbsclassify.tuning._space import with_objective
 
@@ -14,7 +15,7 @@ _UNLIMITED = 10**6
 # Epochs before any trial is ended. After one epoch, the score of a small network says
 # little more than its initial weights do.
 _GRACE_PERIOD = 3
-_SCHEDULERS = ("asha", "hyperband", "median")
+_SCHEDULERS = ("halving", "asha", "hyperband", "median")
 _CHANGING = (
     schedulers.PopulationBasedTraining,
     schedulers.PopulationBasedTrainingReplay,
@@ -22,7 +23,9 @@ _CHANGING = (
 )
 
 
-def make_scheduler(scheduler: Any, n_epochs: int) -> schedulers.TrialScheduler:
+def make_scheduler(
+    scheduler: Any, n_epochs: int, halving: Halving
+) -> schedulers.TrialScheduler:
     """Return a scheduler of Ray by name, or a copy of the one given.
 
     Parameters
@@ -31,9 +34,12 @@ def make_scheduler(scheduler: Any, n_epochs: int) -> schedulers.TrialScheduler:
         As in `RayTuneSearchCV`.
     n_epochs : int
         Epochs of the longest trial over all folds, 0 where it has none.
+    halving : Halving
+        What "halving" stands for.
     """
     if isinstance(scheduler, str):
-        scheduler = _named_scheduler(check_option(scheduler, "scheduler", _SCHEDULERS))
+        name = check_option(scheduler, "scheduler", _SCHEDULERS)
+        scheduler = halving if name == "halving" else _named_scheduler(name)
     elif scheduler is None:
         scheduler = schedulers.FIFOScheduler()
     _check_scheduler(scheduler, n_epochs)
@@ -63,13 +69,13 @@ def _check_scheduler(scheduler: Any, n_epochs: int) -> None:
             "Expected a scheduler that only ends trials, got "
             f"{type(scheduler).__name__}, which changes a trial while it runs. A trial "
             "is the cross-validation of one configuration. Use "
-            '"asha", "hyperband" or "median", or another scheduler of '
+            '"halving", "asha", "hyperband" or "median", or another scheduler of '
             "ray.tune.schedulers."
         )
     if not isinstance(scheduler, schedulers.TrialScheduler):
         raise TypeError(
-            'Expected scheduler to be "asha", "hyperband", "median", None or a '
-            f"scheduler of ray.tune.schedulers, got {scheduler!r}."
+            'Expected scheduler to be "halving", "asha", "hyperband", "median", None '
+            f"or a scheduler of ray.tune.schedulers, got {scheduler!r}."
         )
     longest = most_epochs(scheduler)
     if longest is not None and longest < n_epochs:

@@ -51,9 +51,9 @@ class RayTuneSearchCV(BaseSearchCV):
 
     It is used like `RandomizedSearchCV`, with any estimator. A trial is one
     configuration, cross-validated fold by fold. Our classifiers, alone or at the end
-    of a Pipeline, are scored on the held-out scans after every epoch, so that a
-    scheduler can end bad trials after a few epochs of their first fold. Other
-    estimators show no epochs, so their trials always run to the end.
+    of a Pipeline, are scored on the held-out scans after every epoch, so that bad
+    trials end after a few epochs of each fold. Other estimators show no epochs, so
+    their trials always run to the end.
 
     Parameters
     ----------
@@ -66,15 +66,20 @@ class RayTuneSearchCV(BaseSearchCV):
         algorithms take one dict only.
     n_trials : int, default=10
         Number of configurations to try.
-    scheduler : {"asha", "hyperband", "median"}, None or TrialScheduler, \
-default="asha"
-        What ends trials early. "asha" is asynchronous successive halving: after 3,
-        6, 12, ... epochs a trial goes on only if it is among the better half of those
-        that got as far. "hyperband" is the same with three brackets, whose trials run
-        for at least 3, 6 and 12 epochs. "median" ends trials that after 3 epochs or
-        more are below the median of the others' means. None ends no trial early. A
-        scheduler of `ray.tune.schedulers` is copied; its ``time_attr`` may be "epoch",
-        and its ``max_t`` must cover all folds.
+    scheduler : {"halving", "asha", "hyperband", "median"}, None or TrialScheduler, \
+default="halving"
+        What ends trials early. "halving" trains every fold for a fifth of its epochs
+        first. The quarter of the trials with the best mean over the folds goes on to
+        the end. The others wait for as long as they may still come to be among that
+        quarter, but not with a `search_alg`, which learns from trials that have ended.
+        All other schedulers see the folds one after another. "asha" is Ray's
+        asynchronous successive halving: after 3, 6, 12, ... epochs a trial goes on
+        only if it is among the better half of those that got as far. "hyperband" is
+        the same with three brackets, whose trials run for at least 3, 6 and 12 epochs.
+        "median" ends trials that after 3 epochs or more are below the median of the
+        others' means. None ends no trial early. A scheduler of `ray.tune.schedulers`
+        is copied; its ``time_attr`` may be "epoch", and its ``max_t`` must cover all
+        folds.
     search_alg : {"random", "optuna"} or Searcher, default="random"
         What proposes configurations. "random" draws those that
         `RandomizedSearchCV` would. "optuna" needs ``tbsclassify[optuna]``. A searcher
@@ -96,6 +101,10 @@ default="asha"
         Whether to score the training scans, too.
     time_budget : float, default=None
         Seconds after which the search ends with the trials that are finished.
+    stop_score : float, default=None
+        Score that is good enough: the search ends with the first complete trial whose
+        mean over the folds is as high. Of several measures, it is the one that decides
+        which trials are ended early.
     resources_per_trial : dict, default=None
         What a trial takes on one machine, such as ``{"cpu": 2, "gpu": 0.25}``; other
         names are custom resources of Ray. By default a core, and a GPU where there is
@@ -120,9 +129,9 @@ default="asha"
     cv_results_ : dict of str to ndarray
         The columns of `RandomizedSearchCV`, with a row for each trial that began, and
         two more: ``status`` ("complete"; "stopped" by the scheduler; "failed", where
-        the worker died again and again; "unfinished" when time was up) and
-        ``n_epochs``, over all folds. Scores of folds that a trial did not finish are
-        NaN, and so is its mean: only complete trials are ranked.
+        the worker died again and again; "unfinished" when time was up or `stop_score`
+        was reached) and ``n_epochs``, over all folds. Scores of folds that a trial did
+        not finish are NaN, and so is its mean: only complete trials are ranked.
     history_ : pandas.DataFrame
         A row for each epoch: ``trial`` (row of `cv_results_`), ``fold``, ``epoch``,
         ``score`` and ``seconds`` since the search, or its resumption, began. Empty for
@@ -149,9 +158,16 @@ default="asha"
     machine read them. Paths stay paths, so workers on other machines must find the
     files.
 
-    Epochs count through the folds: with three folds and 50 epochs, 51 is the first
-    epoch of the second fold. A fold that stops early counts as all its epochs.
-    ``mean_fit_time`` includes the scoring after each epoch. That runs all steps of a
+    For Ray's schedulers epochs count through the folds: with three folds and 50
+    epochs, 51 is the first epoch of the second fold. A fold that stops early counts as
+    all its epochs. With "halving", a fold that goes on does so from a file, in
+    `checkpoint_dir` or a temporary folder, which needs room for the networks of all
+    trials that wait. It begins again, with the same result, where there is no such
+    file: on another machine that does not share the folder, or if a step of a Pipeline
+    without a seed draws random numbers. All steps of a Pipeline are fitted twice then.
+
+    ``mean_fit_time`` includes the scoring after each epoch, and is that of the last
+    part of a fold that was trained in parts. Scoring runs all steps of a
     Pipeline on the held-out scans; where that takes long, transform the scans before
     the search if the steps learn nothing from them.
 
@@ -195,7 +211,7 @@ default="asha"
         param_space: dict[str, Any] | list[dict[str, Any]],
         *,
         n_trials: int = 10,
-        scheduler: Any = "asha",
+        scheduler: Any = "halving",
         search_alg: Any = "random",
         scoring: Any = None,
         cv: Any = None,
@@ -203,6 +219,7 @@ default="asha"
         error_score: float | str = np.nan,
         return_train_score: bool = False,
         time_budget: float | None = None,
+        stop_score: float | None = None,
         resources_per_trial: dict[str, float] | None = None,
         checkpoint_dir: str | os.PathLike | None = None,
         random_state: np.random.RandomState | int | None = None,
@@ -219,6 +236,7 @@ default="asha"
         self.error_score = error_score
         self.return_train_score = return_train_score
         self.time_budget = time_budget
+        self.stop_score = stop_score
         self.resources_per_trial = resources_per_trial
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
@@ -330,6 +348,7 @@ default="asha"
     def _search(self, task: Task) -> tuple[list[TrialRecord], Task]:
         """Run the trials; return their records and what they had in common."""
         # Imported here, since they import Ray.
+        from tbsclassify.tuning._halving import Halving, rungs_of
         from tbsclassify.tuning._ray import run_trials
         from tbsclassify.tuning._schedulers import make_scheduler
         from tbsclassify.tuning._session import quiet
@@ -342,9 +361,21 @@ default="asha"
             )
             check_names(task.estimator, proposals.candidates)
             longest = max(max_epochs(task.configured(p)) for p in proposals.candidates)
-            scheduler = make_scheduler(self.scheduler, longest * len(task.splits))
+            halving = Halving(
+                proposals.n_trials,
+                len(rungs_of(longest)),
+                waits=proposals.search_alg is None,
+            )
+            scheduler = make_scheduler(
+                self.scheduler, longest * len(task.splits), halving
+            )
             checkpoint = self._open_checkpoint(task, proposals, seed)
-            task = replace(task, decode=proposals.decode, checkpoint=checkpoint)
+            task = replace(
+                task,
+                decode=proposals.decode,
+                checkpoint=checkpoint,
+                rungs=rungs_of(longest) if isinstance(scheduler, Halving) else (),
+            )
             journal = Journal(checkpoint)
             run_trials(
                 task,
@@ -352,6 +383,7 @@ default="asha"
                 scheduler=scheduler,
                 resources=self.resources_per_trial,
                 time_budget=self.time_budget,
+                stop_score=self.stop_score,
                 journal=journal,
                 seed=seed,
                 verbose=self.verbose,

@@ -1,10 +1,12 @@
 """One trial of a search: a configuration fitted and scored on every fold."""
 
 import json
+import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import count
 from numbers import Integral, Real
 from pathlib import Path
 from traceback import format_exc
@@ -43,10 +45,16 @@ class Task:
     sklearn_config: dict
     decode: Callable[[dict], dict] = dict  # from Ray's configuration to parameters
     checkpoint: Checkpoint | None = None  # where trials that are stopped go on from
+    rungs: tuple[int, ...] = ()  # epochs of every fold after which trials are compared
 
     def configured(self, parameters: dict[str, Any]) -> Any:
         """Return the estimator, unfitted, with these parameters."""
-        return clone(self.estimator).set_params(**clone(parameters, safe=False))
+        parameters = {
+            # A training file holds no numbers of NumPy, which scipy draws.
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in clone(parameters, safe=False).items()
+        }
+        return clone(self.estimator).set_params(**parameters)
 
     def deciding(self, scores: Any) -> float:
         """Return the score that decides, of one or several."""
@@ -67,6 +75,10 @@ def evaluate(
     the whole estimator would be if its training ended there, and the score is reported
     at once. All others are reported when they have been through all folds.
 
+    Folds are fitted one after another. With rungs, each is first trained up to the
+    first rung only, then each up to the next, and so on, so that trials are compared
+    by the mean over all folds.
+
     Parameters
     ----------
     task : Task
@@ -78,16 +90,30 @@ def evaluate(
         the folds, of which each counts as `max_epochs`; ``n_epochs``, those really
         trained; ``rows``, (fold, epoch, score) of epochs not reported yet; ``splits``,
         scikit-learn's result of each finished fold, and ``score_errors`` in it, the
-        traceback of each scorer that failed; ``complete``, whether that is all.
+        traceback of each scorer that failed; ``complete``, whether that is all;
+        ``rung``, counted from 0, when all folds have come to one.
     place : callable or None
         Gives the files, by name, from which a trial that was stopped goes on: what it
         has reported, which it reports again, and the training of each fold.
     """
-    with config_context(**task.sklearn_config):
+    with ExitStack() as stack:
+        stack.enter_context(config_context(**task.sklearn_config))
+        if task.rungs and place is None:
+            folder = tempfile.TemporaryDirectory(prefix="tbsclassify-")
+            place = Path(stack.enter_context(folder)).joinpath
         trial = _Trial(task, report, place)
         trial.go_on()
-        for fold in range(len(trial.splits), len(task.splits)):
-            trial.run(fold, task.configured(parameters))
+        for rung, until in enumerate((*task.rungs, None)):
+            for fold in trial.folds_before(until):
+                trial.run(fold, task.configured(parameters), until)
+            trial.end_rung(rung)
+
+
+class _Rest(BaseException):
+    """Leaves the fit of a fold that is to be gone on with from its file.
+
+    Not an Exception, which scikit-learn would take for a fit that failed.
+    """
 
 
 class _Trial:
@@ -101,10 +127,15 @@ class _Trial:
     ):
         self.task, self.report, self.place = task, report, place
         self.told: list[dict[str, Any]] = []
-        self.splits: list[dict[str, Any]] = []
+        self.known: dict[int, dict[int, float]] = {}  # score by fold and epoch
+        self.results: dict[int, dict[str, Any]] = {}  # by fold, of those finished
         self.rows: list[tuple] = []
         self.n_epochs = 0
         self.epochs_of_fold = 1
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.results) == len(self.task.splits)
 
     def go_on(self) -> None:
         """Report again what the trial reported before it was stopped."""
@@ -113,10 +144,23 @@ class _Trial:
         with suppress(FileNotFoundError):
             self.told = json.loads(self.place("reports").read_text())
         for told in self.told:
-            self.splits, self.n_epochs = told["splits"], told["n_epochs"]
+            for fold, epoch, value in told["rows"]:
+                self.known.setdefault(fold, {})[epoch] = value
+            self.results = dict(enumerate(told["splits"]))
+            self.n_epochs = told["n_epochs"]
             self.report(told)
 
-    def run(self, fold: int, estimator: Any) -> None:
+    def folds_before(self, until: int | None) -> list[int]:
+        """Return the folds that have not been through so many epochs, or all."""
+        return [
+            fold
+            for fold in range(len(self.task.splits))
+            if fold not in self.results
+            and (until is None or max(self.known.get(fold, ()), default=0) < until)
+        ]
+
+    def run(self, fold: int, estimator: Any, until: int | None) -> None:
+        """Fit a fold to its end or, if `until` is given, to that epoch at most."""
         task = self.task
         train, test = task.splits[fold]
         if self.place is not None and not keep_training(
@@ -127,32 +171,47 @@ class _Trial:
         with warnings.catch_warnings():
             # Nobody sees the warnings of a worker: reasons go with the results.
             warnings.filterwarnings("ignore", message="Scoring failed")
-            with self._following(estimator, fold, test, scorer):
-                result = fit_and_score(
-                    estimator,
-                    task.X,
-                    task.y,
-                    scorer=scorer,
-                    train=train,
-                    test=test,
-                    verbose=0,
-                    parameters=None,
-                    fit_params=task.fit_params,
-                    score_params=task.score_params,
-                    return_train_score=task.return_train_score,
-                    return_n_test_samples=True,
-                    return_times=True,
-                    error_score=task.error_score,
-                )
-        self.splits.append(result | {"score_errors": scorer.errors})
+            try:
+                with self._following(estimator, fold, test, scorer, until):
+                    result = fit_and_score(
+                        estimator,
+                        task.X,
+                        task.y,
+                        scorer=scorer,
+                        train=train,
+                        test=test,
+                        verbose=0,
+                        parameters=None,
+                        fit_params=task.fit_params,
+                        score_params=task.score_params,
+                        return_train_score=task.return_train_score,
+                        return_n_test_samples=True,
+                        return_times=True,
+                        error_score=task.error_score,
+                    )
+            except _Rest:
+                return
+        self.results[fold] = result | {"score_errors": scorer.errors}
         has_epochs = classifier_with_epochs(estimator) is not None
-        if has_epochs or len(self.splits) == len(task.splits):
-            self._tell((fold + 1) * self.epochs_of_fold)
+        if has_epochs or self.is_complete:
+            self._tell()
         if self.place is not None:  # the result is in what has been reported
             self.place(f"fold-{fold}").unlink(missing_ok=True)
 
+    def end_rung(self, rung: int) -> None:
+        """Report that all folds have been through the epochs of a rung."""
+        reported = {told.get("rung") for told in self.told}
+        has_epochs = any(self.known.values())
+        if has_epochs and not self.is_complete and rung not in reported:
+            self._tell(rung=rung)
+
     def _following(
-        self, estimator: Any, fold: int, test: np.ndarray, scorer: Any
+        self,
+        estimator: Any,
+        fold: int,
+        test: np.ndarray,
+        scorer: Any,
+        until: int | None,
     ) -> AbstractContextManager:
         """Score the held-out scans after each epoch of a classifier that has some."""
         classifier = classifier_with_epochs(estimator)
@@ -161,37 +220,50 @@ class _Trial:
         task = self.task
         X, y = safe_indexing(task.X, test), safe_indexing(task.y, test)
         params = check_method_params(task.X, task.score_params, indices=test)
-        known = {tuple(row[:2]) for told in self.told for row in told["rows"]}
+        known = self.known.setdefault(fold, {})
 
         def on_epoch(epoch: int, max_epochs: int) -> None:
             self.epochs_of_fold = max_epochs
-            if (fold, epoch) in known:  # before the trial was stopped
-                return
-            # In a Pipeline the steps before the classifier are fitted by now, so the
-            # whole estimator can be scored, by whatever a scorer asks of it.
-            scores = score(estimator, X, y, scorer, params, task.error_score)
-            self.n_epochs += 1
-            self.rows.append((fold, epoch, task.deciding(scores)))
-            if epoch < max_epochs:  # the last is reported with the fold
-                self._tell(fold * max_epochs + epoch, scores)
+            if epoch not in known:  # from before the trial was stopped or paused
+                # In a Pipeline the steps before the classifier are fitted by now, so
+                # the whole estimator can be scored, by whatever a scorer asks of it.
+                scores = score(estimator, X, y, scorer, params, task.error_score)
+                self.n_epochs += 1
+                known[epoch] = task.deciding(scores)
+                self.rows.append((fold, epoch, known[epoch]))
+                if epoch < max_epochs:  # the last is reported with the fold
+                    self._tell()
+            if until is not None and until <= epoch < max_epochs:
+                raise _Rest
 
         return classifier.monitored(on_epoch)
 
-    def _tell(self, epoch: int, *unfinished: Any) -> None:
-        """Report the finished folds and the scores of an unfinished one."""
+    def _tell(self, **more: Any) -> None:
+        """Report the results of finished folds and the last scores of the others."""
         rows, self.rows = self.rows, []
-        finished = [split["test_scores"] for split in self.splits]
-        scores = [self.task.deciding(one) for one in (*finished, *unfinished)]
+        scores, epoch = [], 0
+        for fold in range(len(self.task.splits)):
+            if fold in self.results:
+                scores.append(self.task.deciding(self.results[fold]["test_scores"]))
+                epoch += self.epochs_of_fold
+            elif self.known.get(fold):
+                last = max(self.known[fold])
+                scores.append(self.known[fold][last])
+                epoch += last
+        # In the order of the folds: one that ended before those in front of it waits.
+        n_first = next(n for n in count() if n not in self.results)
         told: dict[str, Any] = {
             "score": float(np.mean(scores)),
             "epoch": epoch,
             "n_epochs": self.n_epochs,
             "rows": rows,
-            "splits": self.splits,
-            "complete": len(self.splits) == len(self.task.splits),
+            "splits": [self.results[fold] for fold in range(n_first)],
+            "complete": self.is_complete,
+            **more,
         }
         if np.isnan(told["score"]):
-            del told["epoch"]  # or schedulers would compare it
+            for name in {"epoch", "rung"} & set(told):
+                del told[name]  # or schedulers would compare it
         if self.place is not None:
             self.told.append(told)
             text = json.dumps(self.told, default=float).encode()
