@@ -1,6 +1,6 @@
 """
-Three approaches and a baseline, one honest table
-=================================================
+How are three approaches compared honestly?
+===========================================
 
 The paper's experiment in one call: pretrained networks of which all layers are
 trained, pretrained networks of which the last layer is trained, ad hoc networks, and
@@ -103,6 +103,6 @@ plt.show()
 # ---------
 # The paper's split of 1469 scans, its epochs and ImageNet weights take
 # ``compare_models("paper", scans.frame, y, scans.patient, cv=[(train, test)],
-# checkpoint_dir="runs")``. From the seconds per 10 epochs in the guide, that is about
-# 30 hours on two cores, most of them for VGG-16 retrained whole, and a quarter of an
-# hour for all heads together.
+# checkpoint_dir="runs")``. From the seconds per 10 epochs (:ref:`benchmark_speed`),
+# that is about 30 hours on two cores, most of them for VGG-16 retrained whole, and a
+# quarter of an hour for all heads together.

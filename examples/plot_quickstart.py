@@ -1,6 +1,6 @@
 """
-Telling degraded from normal bone
-=================================
+Can a network tell degraded bone from the rest?
+===============================================
 
 Can a network tell degraded trabecular structure from the rest in patients that it
 has not seen? And does it beat what can be had without one: the grey levels, the

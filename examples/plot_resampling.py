@@ -1,7 +1,7 @@
 """
-==================================
-How a score of 0.97 can come about
-==================================
+===================================
+How can a score of 0.97 come about?
+===================================
 
 Degraded bone is the rare class, so papers even out the classes before they train:
 with SMOTE, which puts new rows between a rare row and its neighbours, or with

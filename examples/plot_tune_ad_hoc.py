@@ -1,6 +1,6 @@
 """
-Tuning an ad hoc network
-========================
+Which small network does a search find?
+=======================================
 
 The paper found its four ad hoc networks (Table II) with Ray Tune, and says no more
 about the search. This is such a search: over blocks, filters, fully connected layers,

@@ -10,7 +10,12 @@ _LONGEST_NAME = 120
 
 
 class UnreadableScanError(ValueError):
-    """A file that is no readable scan; the message says which and why."""
+    """A file that is no readable scan; the message says which and why.
+
+    See Also
+    --------
+    tbsclassify.read_scan : Raises it.
+    """
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:

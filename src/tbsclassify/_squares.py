@@ -64,6 +64,10 @@ default="bilinear"
         If scans of this dtype cannot hold `fill`, or the crop or its window on the
         scan has more than 8000 x 8000 pixels.
 
+    See Also
+    --------
+    tbsclassify.LumbarCropper : The same for many scans, around L1-L4.
+
     Examples
     --------
     >>> import numpy as np

@@ -63,6 +63,7 @@ class RandomAugmentation(BaseEstimator):
     See Also
     --------
     AugmentationSampler : Adds augmented copies before training.
+    rotate : Rotates by given angles.
 
     Notes
     -----
@@ -233,6 +234,10 @@ def rotate(images: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
     rotated : torch.Tensor of shape (n_images, channels, height, width)
         The images, interpolated bicubically, within their ranges of grey levels,
         with reflections of themselves in the corners that turn into view.
+
+    See Also
+    --------
+    RandomAugmentation : Rotates by random angles.
 
     Examples
     --------

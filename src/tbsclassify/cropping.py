@@ -100,6 +100,7 @@ default="bilinear"
     --------
     crop_square : The same for one scan.
     tbsclassify.LumbarLocalizer : Finds boxes, and learns from a site's own.
+    tbsclassify.VertebraSplitter : A crop of each vertebra.
 
     Notes
     -----

@@ -108,6 +108,7 @@ def read_scan(
     See Also
     --------
     tbsclassify.datasets.load_scans : Reads a whole folder by its CSV table.
+    UnreadableScanError : What is wrong with a file.
 
     Examples
     --------
@@ -195,6 +196,10 @@ def unscanned_mask(
     -------
     mask : ndarray of bool of shape (height, width)
         True where the scan holds no measurement.
+
+    See Also
+    --------
+    tbsclassify.check_scans : Reports the share of unscanned pixels.
 
     Examples
     --------

@@ -138,6 +138,7 @@ def paper_split(
     See Also
     --------
     train_validation_test_split : Split in any proportions.
+    tbsclassify.compare_models : Takes the split as ``cv=[(train, test)]``.
 
     Notes
     -----

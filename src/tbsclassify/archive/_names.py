@@ -32,6 +32,10 @@ def path_of(cell: str) -> str:
     path : str
         The path, which opens the file.
 
+    See Also
+    --------
+    predict_archive : Writes such entries.
+
     Examples
     --------
     >>> from tbsclassify.archive import path_of

@@ -95,6 +95,8 @@ def predict_archive(
     --------
     tbsclassify.load_scans : Loads scans into memory, to train on.
     path_of : The path that an entry of the column ``file`` stands for.
+    locate_archive : Finds L1-L4 in them.
+    ArchiveResult : What it returns.
 
     Notes
     -----

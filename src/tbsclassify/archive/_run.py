@@ -34,6 +34,10 @@ class ArchiveResult:
         Time from the first file on.
     out : Path
         The table.
+
+    See Also
+    --------
+    predict_archive : Returns it.
     """
 
     n_files: int

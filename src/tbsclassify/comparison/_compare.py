@@ -150,6 +150,9 @@ def compare_models(
     radiomics_models : Those of the group's second paper.
     all_models : These and the library's own.
     tbsclassify.splitting.paper_split : Its test set.
+    tbsclassify.RayTuneSearchCV : Tunes a model, which can then be compared.
+    tbsclassify.plotting.F1SensitivityDisplay : The result as the paper's Figure 4.
+    ComparisonResult : What it returns.
 
     Notes
     -----

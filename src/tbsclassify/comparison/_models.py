@@ -45,6 +45,8 @@ def paper_models(
     See Also
     --------
     all_models : These and the library's own.
+    compare_models : Fits and scores them on the same splits.
+    radiomics_models : Those of the second paper.
 
     Notes
     -----
@@ -93,6 +95,8 @@ def radiomics_models(
     See Also
     --------
     paper_models : Those of the first paper.
+    compare_models : Fits and scores them on the same splits.
+    tbsclassify.make_radiomics_classifier : Makes one of them.
 
     Examples
     --------
@@ -133,6 +137,7 @@ def all_models(
     See Also
     --------
     compare_models : Adds a baseline without images where it can be.
+    paper_models : Those of the first paper alone.
 
     Examples
     --------

@@ -74,6 +74,10 @@ class ComparisonResult:
         The class that counts as positive, where there are two.
     bootstrap : dict
         Arguments of the bootstrap.
+
+    See Also
+    --------
+    compare_models : Makes it.
     """
 
     table: pd.DataFrame

@@ -144,6 +144,9 @@ def load_scans(
     See Also
     --------
     make_dxa_phantoms : Synthetic scans in the same form.
+    tbsclassify.predict_archive : Scores scans without loading all of them.
+    tbsclassify.read_scan : Reads one scan.
+    tbsclassify.TBSLabeler : Turns its TBS values into classes.
 
     Examples
     --------

@@ -159,6 +159,10 @@ def make_dxa_phantoms(
         DESCR : str
             What these data are.
 
+    See Also
+    --------
+    load_scans : Real scans in the same form.
+
     Notes
     -----
     *By construction.* The label is drawn, never measured. Means and spreads of

@@ -67,6 +67,11 @@ def write_results(
     OSError
         If a file cannot be read or written.
 
+    See Also
+    --------
+    write_report : The report alone.
+    write_segmentation : The segmentation alone.
+
     Examples
     --------
     >>> import tempfile

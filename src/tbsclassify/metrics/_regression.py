@@ -66,6 +66,8 @@ def regression_row(
     classification_row : The measures of predicted classes.
     tbsclassify.plotting.BlandAltmanDisplay : The differences as a picture.
     format_table : Format rows for reading.
+    tbsclassify.TBSAdHocRegressor : Predicts values from scratch.
+    tbsclassify.TBSPretrainedRegressor : Predicts values.
 
     Notes
     -----

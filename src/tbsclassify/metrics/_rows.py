@@ -99,6 +99,8 @@ def classification_row(
     multiclass_table : The same for more than two classes.
     difference_row : How far two classifiers are apart.
     format_table : Format rows for reading.
+    regression_row : The measures of predicted values.
+    tbsclassify.plotting.RocIntervalDisplay : The area as a picture.
 
     Notes
     -----
@@ -335,6 +337,11 @@ def format_table(rows: Mapping[Any, pd.Series], *, decimals: int = 3) -> pd.Data
     table : pandas.DataFrame of str
         A row for each model, a column for each measure, written as
         ``value [low, high]`` where the interval is known.
+
+    See Also
+    --------
+    classification_row : A row of predicted classes.
+    regression_row : A row of predicted values.
 
     Examples
     --------

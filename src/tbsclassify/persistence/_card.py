@@ -54,6 +54,11 @@ def model_card(source: Any) -> str:
     NotFittedError
         If the model is not fitted.
 
+    See Also
+    --------
+    model_info : The same as a dict.
+    save_model : Writes the file.
+
     References
     ----------
     .. [1] Collins GS et al. (2024). TRIPOD+AI statement. BMJ 385:e078378.

@@ -29,7 +29,12 @@ _OF_ZIP = (
 
 
 class ModelFileError(ValueError):
-    """A file is no model file, is damaged, or holds what is not trusted."""
+    """A file is no model file, is damaged, or holds what is not trusted.
+
+    See Also
+    --------
+    load_model : Raises it.
+    """
 
 
 def write_model_file(

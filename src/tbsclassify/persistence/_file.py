@@ -95,6 +95,7 @@ def save_model(
     load_model : Reads the file.
     model_info : Tells what a file holds.
     model_card : The same as a text for people.
+    tbsclassify.export_onnx : A file for other languages.
 
     Notes
     -----
@@ -204,6 +205,7 @@ def load_model(
     See Also
     --------
     save_model : Writes the file, and has an example.
+    ModelFileError : What is wrong with a file.
     """
     name = printable_name(path)
     header, content = read_model_file(path)
@@ -272,6 +274,7 @@ def model_info(path: str | os.PathLike) -> dict[str, Any]:
     See Also
     --------
     model_card : The same as a text for people.
+    save_model : Writes the file.
     """
     header, _ = read_model_file(path)
     return {k: v for k, v in header.items() if k != "checksum"}

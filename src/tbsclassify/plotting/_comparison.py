@@ -46,6 +46,10 @@ class F1SensitivityDisplay:
     labels_ : list of matplotlib.text.Annotation
         Names of the models, in the order of `table`.
 
+    See Also
+    --------
+    tbsclassify.compare_models : Makes the table.
+
     References
     ----------
     .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., Fig. 4.

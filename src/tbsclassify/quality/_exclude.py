@@ -56,6 +56,7 @@ def exclude_vertebrae(
     See Also
     --------
     check_vertebrae : Makes the report.
+    check_scans : A report with a row a scan.
 
     Notes
     -----

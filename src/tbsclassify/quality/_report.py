@@ -110,6 +110,8 @@ def check_scans(
     --------
     check_vertebrae : A row a vertebra.
     exclude_vertebrae : Leaves vertebrae out.
+    tbsclassify.locate_archive : The same checks for a whole archive.
+    tbsclassify.images.unscanned_mask : The pixels that count as unscanned.
 
     Notes
     -----

@@ -90,6 +90,7 @@ def make_radiomics_classifier(
     --------
     tbsclassify.comparison.radiomics_models : All three, to be compared.
     make_texture_classifier : The baseline on variograms.
+    TextureMatrixFeatures : The features alone.
 
     Notes
     -----

@@ -73,6 +73,8 @@ class VariogramFeatures(StatelessScanTransformer):
     --------
     initial_slope : One number in place of many features.
     make_texture_classifier : These features and a logistic regression.
+    tbsclassify.DeepTextureFeatures : Texture by a network.
+    TextureMatrixFeatures : Texture by matrices.
 
     Notes
     -----
@@ -234,6 +236,8 @@ def make_texture_classifier(
     See Also
     --------
     VariogramFeatures : What scans are described by.
+    tbsclassify.make_clinical_baseline : The baseline that sees no image.
+    make_radiomics_classifier : Texture by matrices.
 
     Notes
     -----
