@@ -72,7 +72,7 @@ def evaluate(
 
     Folds are fitted one after another. With rungs, each is first trained up to the
     first rung only, then each up to the next, and so on, so that trials are compared
-    by the mean over all folds.
+    by the mean over all folds; unless its training cannot be kept in a file.
 
     Parameters
     ----------
@@ -93,12 +93,15 @@ def evaluate(
     """
     with ExitStack() as stack:
         stack.enter_context(config_context(**task.sklearn_config))
-        if task.rungs and place is None:
+        rungs = task.rungs
+        if rungs and not keep_training(task.configured(parameters), "training"):
+            rungs = ()  # a fold that was left would begin again
+        if rungs and place is None:
             folder = tempfile.TemporaryDirectory(prefix="tbsclassify-")
             place = Path(stack.enter_context(folder)).joinpath
         trial = _Trial(task, report, place)
         trial.go_on()
-        for rung, until in enumerate((*task.rungs, None)):
+        for rung, until in enumerate((*rungs, None)):
             for fold in trial.folds_before(until):
                 trial.run(fold, task.configured(parameters), until)
             trial.end_rung(rung)
