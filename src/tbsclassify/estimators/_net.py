@@ -61,6 +61,8 @@ class TBSNet(NeuralNetClassifier):
     """
 
     module: Any
+    # Whether the network stays as it is: then it may predict by a twin.
+    is_released = False
 
     def __init__(
         self,
@@ -364,7 +366,7 @@ class TBSNet(NeuralNetClassifier):
         rows = []
         with torch.inference_mode(), reused_memory(), explained_oom(), self._autocast():
             network = self.module_
-            if self._is_released:
+            if self.is_released:
                 network = folded(network, single=self.autocast_dtype is None)
             for images in batches:
                 if self.memo_ is not None:
@@ -402,12 +404,9 @@ class TBSNet(NeuralNetClassifier):
 
     def release(self) -> None:
         """Drop what only training needs, and arrange weights for prediction."""
+        self.is_released = True
         self.module_.to(memory_format=torch.channels_last)
         self._forget_training()
-
-    @property
-    def _is_released(self):
-        return self.callbacks is None
 
     def _forget_training(self):
         self.callbacks = None
@@ -429,7 +428,7 @@ class TBSNet(NeuralNetClassifier):
                 for epoch in self.history
             ],
             "seconds_before_epochs": self.seconds_before_epochs_,
-            "is_released": self._is_released,
+            "is_released": self.is_released,
             "device": str(next(self.module_.parameters()).device),
         }
 
