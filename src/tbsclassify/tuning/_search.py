@@ -162,9 +162,10 @@ default="halving"
     epochs, 51 is the first epoch of the second fold. A fold that stops early counts as
     all its epochs. With "halving", a fold that goes on does so from a file, in
     `checkpoint_dir` or a temporary folder, which needs room for the networks of all
-    trials that wait. It begins again, with the same result, where there is no such
-    file: on another machine that does not share the folder, or if a step of a Pipeline
-    without a seed draws random numbers. All steps of a Pipeline are fitted twice then.
+    trials that wait. It begins again, with the same result, on another machine that
+    does not share the folder. All steps of a Pipeline are fitted twice. Where a
+    training cannot be kept, as behind a step without a seed that draws random numbers,
+    no trial is ended early.
 
     ``mean_fit_time`` includes the scoring after each epoch, and is that of the last
     part of a fold that was trained in parts. Scoring runs all steps of a
