@@ -1,19 +1,21 @@
 """The paper's Tables III to V on phantoms, and the library's models beside them.
 
-``python benchmarks/paper_tables.py train RUNS --weights FOLDER`` trains the fourteen
-networks as the paper says: 1469 phantoms of seed 2024, 211 of them degraded, the rest
-as in the population; `paper_split`; copies of the training scans as in Table I; the
-paper's epochs, batches, rates and early stopping. After each epoch the probabilities of
-the test scans are written into RUNS. A run that was stopped goes on, in the midst of a
-training, too. In float32 on two cores it takes ten hours or so, and VGG-16 as a whole
-seventeen more; ``--models`` names those to train.
+``python benchmarks/paper_tables.py train RUNS FOLDER --weights WEIGHTS`` trains the
+fourteen networks as the paper says: 1469 phantoms of seed 2024, 211 of them degraded,
+the rest as in the population; `paper_split`; copies of the training scans as in Table
+I; the paper's epochs, batches, rates and early stopping. After each epoch the
+probabilities of the test scans are written into RUNS, a JSON file; models that have
+come to their end there are not trained again. FOLDER has the phantoms and the state of
+trainings: one that was stopped goes on. In float32 on two cores all takes ten hours or
+so, and VGG-16 as a whole seventeen more; ``--models`` names those to train.
 
 ``python benchmarks/paper_tables.py report RUNS docs/paper`` writes the tables of what
 RUNS has, with the epochs that each model has come to, and Figure 4.
+``benchmarks/paper_tables.json`` has the runs that the documentation shows.
 
-FOLDER has state dicts with torchvision's keys, named as in ``resnet18.safetensors``, or
-as in ``alexnet_features.safetensors`` if they have convolutions alone. What no file has
-starts at random.
+WEIGHTS has state dicts with torchvision's keys, named as in ``resnet18.safetensors``,
+or as in ``alexnet_features.safetensors`` if they have convolutions alone. What no file
+has starts at random.
 
 The library's own models and the baselines train on the same scans, the validation part
 included, without copies; those without epochs once more where all labels, those of the
@@ -122,17 +124,21 @@ class Phantoms:
         return X, y, {"tbs": tbs[originals], "groups": patient[originals]}
 
 
-def train(name, approach, model, phantoms, runs):
+def read_runs(file):
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def train(name, approach, model, phantoms, runs, folder):
     """Train a model, or go on, and keep what it says of the test scans."""
-    file = runs / f"{name}.json"
-    if file.exists() and json.loads(file.read_text())["is_over"]:
+    if read_runs(runs).get(name, {}).get("is_over"):
         return
     found = {"approach": approach, "epochs": None, "max_epochs": None}
 
     def keep(*, is_over):
-        proba = model.predict_proba(phantoms.X_test)[:, 1].tolist()
-        text = json.dumps(found | {"is_over": is_over, "y": y_test, "proba": proba})
-        write_whole(file, lambda stream: stream.write(text.encode()))
+        proba = model.predict_proba(phantoms.X_test)[:, 1].round(6).tolist()
+        found.update(is_over=is_over, y=y_test, proba=proba)
+        text = json.dumps(read_runs(runs) | {name: found}).replace("}, ", "},\n")
+        write_whole(runs, lambda stream: stream.write(text.encode()))
 
     def on_epoch(epoch, max_epochs):
         # Other work slows an epoch down, and nothing makes it faster.
@@ -151,7 +157,7 @@ def train(name, approach, model, phantoms, runs):
     if approach == "ours":
         model.fit(X, y, **metadata)
     else:
-        keep_training(model, runs / f"{name}.fit")
+        keep_training(model, folder / f"{name}.fit")
         with model[-1].monitored(on_epoch):
             model.fit(X, y, **metadata)
     keep(is_over=True)
@@ -159,13 +165,15 @@ def train(name, approach, model, phantoms, runs):
 
 def train_all(arguments):
     models = make_models(arguments.weights)
-    arguments.runs.mkdir(parents=True, exist_ok=True)
-    phantoms = Phantoms(arguments.n_patients, arguments.runs)
+    folder = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    phantoms = Phantoms(arguments.n_patients, folder)
     for approach, of_approach in models.items():
         for name in arguments.models or of_approach:
             if name in of_approach:
                 print(name, flush=True)
-                train(name, approach, of_approach[name], phantoms, arguments.runs)
+                model = of_approach[name]
+                train(name, approach, model, phantoms, arguments.runs, folder)
 
 
 def interval(row, measure, spec=".3f"):
@@ -183,11 +191,8 @@ def epochs_of(found):
 def report(arguments):
     """Write a table for each approach, the differences, and the figure."""
     order = [n for of_approach in make_models(Path()).values() for n in of_approach]
-    found = {
-        name: json.loads((arguments.runs / f"{name}.json").read_text())
-        for name in order
-        if (arguments.runs / f"{name}.json").exists()
-    }
+    runs = read_runs(arguments.runs)
+    found = {name: runs[name] for name in order if name in runs}
     rows = {
         name: classification_row(one["y"], one["proba"], **BOOTSTRAP)
         for name, one in found.items()
@@ -213,8 +218,10 @@ def report(arguments):
                 less = difference_row(one["y"], one["proba"], reference, **BOOTSTRAP)
                 line["AUC less deep texture's"] = interval(less, "roc_auc", "+.3f")
             lines.append(line)
+        if not lines:
+            continue
         table = pd.DataFrame(lines)
-        if approach == "ours" and len(table):
+        if approach == "ours":
             table = table.drop(columns="Epochs")
         file = arguments.out / f"{title.lower().replace(' ', '_')}.csv"
         table.to_csv(file, index=False)
@@ -242,7 +249,8 @@ def main():
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("train")
     command.add_argument("runs", type=Path)
-    command.add_argument("--weights", type=Path, default=Path(), metavar="FOLDER")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--weights", type=Path, default=Path())
     command.add_argument("--models", nargs="+", metavar="NAME")
     command.add_argument("--n-patients", type=int, default=N_PATIENTS)
     command.set_defaults(run=train_all)
