@@ -574,7 +574,7 @@ def test_a_prediction_without_memory_names_the_remedy(spines, monkeypatch):
     def fail(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr("tbsclassify.estimators._net.TBSNet.infer", fail)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", fail)
     with pytest.raises(
         torch.OutOfMemoryError, match=r"predict a batch .*device=\"cpu\""
     ):

@@ -382,10 +382,12 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         warn_of_spacings(self, X)
         pixels = _PIXELS_PER_BATCH[torch.device(self.device_).type == "cuda"]
         batch_size = max(1, pixels // math.prod(self.image_shape_[1:]))
-        return self.net_.outputs(
+        images = (
             as_tensor(check_images(self, batch, reset=False)[0])
             for batch in iter_batches(X, batch_size)
         )
+        # Rows of a table, read as images one row high, have no maps to save passes on.
+        return self.net_.outputs(images, by_twin=self.image_shape_[1] > 1)
 
     def _predicted_tbs(self, X):
         return self._as_tbs(self._outputs(X))

@@ -356,17 +356,20 @@ class TBSNet(NeuralNetClassifier):
             enabled=self.autocast_dtype is not None,
         )
 
-    def outputs(self, batches: Iterable[torch.Tensor]) -> torch.Tensor:
+    def outputs(
+        self, batches: Iterable[torch.Tensor], *, by_twin: bool = True
+    ) -> torch.Tensor:
         """Compute the outputs for batches of images one by one, as they come.
 
         They become a list, not a tensor for each batch: those would stay in the heap
-        between the feature maps of one batch and the next, which then grows.
+        between the feature maps of one batch and the next, which then grows. A network
+        that is not trained any more may compute them by its folded twin.
         """
         self.module_.eval()
         rows = []
         with torch.inference_mode(), reused_memory(), explained_oom(), self._autocast():
             network = self.module_
-            if self.is_released:
+            if by_twin and self.is_released:
                 network = folded(network, single=self.autocast_dtype is None)
             for images in batches:
                 if self.memo_ is not None:
