@@ -52,7 +52,7 @@ def make_scans(n):
 
 def fitted(name, mode):
     """Fit a model to a few scans, for its speed only."""
-    model = make_ours(name, mode, 1).set_params(batch_size=2)
+    model = make_ours(name, mode, 1, "float32").set_params(batch_size=2)
     return model.fit(make_scans(4), [0, 1, 0, 1])
 
 
