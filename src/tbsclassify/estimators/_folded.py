@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.densenet import _DenseBlock as TorchvisionDenseBlock
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from tbsclassify.estimators._grey import GreyStem, channels_last
+from tbsclassify.estimators._grey import GreyStem, arranged
 from tbsclassify.estimators._networks import Standardize
 
 # Convolutions and what normalises their outputs, in modules that are no sequence.
@@ -240,9 +240,7 @@ class _Shift(nn.Module):
         self.mean = mean
 
     def forward(self, images):
-        shifted = images.float() - self.mean
-        grey = shifted.shape[1] == 1 and shifted.is_cpu
-        return channels_last(shifted) if grey else shifted
+        return arranged(images.float() - self.mean)
 
 
 class _LinearInParts(nn.Module):

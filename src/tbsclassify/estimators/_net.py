@@ -345,9 +345,12 @@ class TBSNet(NeuralNetClassifier):
             self._autocast(),
             self.random_stream_.drawing() if draws else nullcontext(),
         ):
-            if "features" in x:
-                return self.module_.classify(x["features"].to(self.device)).float()
-            return self.module_(x["images"].to(self.device)).float()
+            return self._apply(self.module_, x)
+
+    def _apply(self, network, x):
+        if "features" in x:
+            return network.classify(x["features"].to(self.device)).float()
+        return network(x["images"].to(self.device)).float()
 
     def _autocast(self):
         return torch.autocast(
@@ -372,12 +375,10 @@ class TBSNet(NeuralNetClassifier):
             if by_twin and self.is_released:
                 network = folded(network, single=self.autocast_dtype is None)
             for images in batches:
+                x = {"images": images}
                 if self.memo_ is not None:
-                    features = self.memo_.features(images, self.features)
-                    outputs = network.classify(features.to(self.device))
-                else:
-                    outputs = network(images.to(self.device))
-                rows += outputs.float().tolist()
+                    x = {"features": self.memo_.features(images, self.features)}
+                rows += self._apply(network, x).tolist()
         return torch.tensor(rows)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):

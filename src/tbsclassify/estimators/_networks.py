@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from tbsclassify.estimators._grey import channels_last, put_grey_stem
+from tbsclassify.estimators._grey import arranged, put_grey_stem
 from tbsclassify.estimators._weights import torchvision_model
 
 # Table II of the paper: filters by block, sizes of the hidden fully connected
@@ -95,9 +95,7 @@ class Standardize(nn.Module):
         With `n_channels`, make the first of the channels only.
         """
         mean, std = self.mean[:n_channels], self.std[:n_channels]
-        standard = (images.float() - mean).div_(std)
-        grey = standard.ndim == 4 and standard.shape[1] == 1
-        return channels_last(standard) if grey and standard.is_cpu else standard
+        return arranged((images.float() - mean).div_(std))
 
 
 def _mean(maps):

@@ -362,9 +362,10 @@ default="halving"
             )
             check_names(task.estimator, proposals.candidates)
             longest = max(max_epochs(task.configured(p)) for p in proposals.candidates)
+            rungs = rungs_of(longest)
             halving = Halving(
                 proposals.n_trials,
-                len(rungs_of(longest)),
+                len(rungs),
                 waits=proposals.search_alg is None,
             )
             scheduler = make_scheduler(
@@ -375,7 +376,7 @@ default="halving"
                 task,
                 decode=proposals.decode,
                 checkpoint=checkpoint,
-                rungs=rungs_of(longest) if isinstance(scheduler, Halving) else (),
+                rungs=rungs if isinstance(scheduler, Halving) else (),
             )
             journal = Journal(checkpoint)
             run_trials(
