@@ -93,7 +93,9 @@ class Phantoms:
 
     def __init__(self, n_patients, folder):
         draw = joblib.Memory(folder / "phantoms", verbose=0).cache(make_dxa_phantoms)
-        scans = draw(n_patients, class_shares=CLASS_SHARES, n_jobs=2, random_state=SEED)
+        scans = draw(
+            n_patients, class_shares=CLASS_SHARES, n_jobs=-1, random_state=SEED
+        )
         self.scans = scans
         self.y = TBSLabeler().fit_transform(scans.tbs)
         self.train, self.validation, self.test = paper_split(

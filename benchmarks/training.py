@@ -1,8 +1,9 @@
 """Time the paper's nine networks: ours, plain skorch and bare PyTorch.
 
 Run ``python benchmarks/training.py [NETWORK ...]`` on an idle machine (25 minutes on
-two cores for all). It prints the fourteen rows of the paper's Tables III to V: seconds
-for 10 epochs on the paper's 1915 training images, and peak memory, of
+two cores for all), with ``--contenders ours skorch`` for some columns only. It prints
+the fourteen rows of the paper's Tables III to V: seconds for 10 epochs on the paper's
+1915 training images, and peak memory, of
 
 - ours: the classifier as a user makes it, ``precision="auto"``, 8-bit scans in;
 - ours32: the same in float32;
@@ -15,16 +16,18 @@ Where the processor does not compute with bfloat16, "auto" is float32 and torch1
 be slower than torch, so ours32 and torch16 are left out. All train on the same device
 from random weights with the paper's batch size and optimiser; scans are random numbers.
 Head mode freezes all but the new layer.
-Each contender runs in a process of its own, on a few batches (``N_BATCHES``), of which
-the first epoch is not counted. Seconds are extrapolated from them in proportion to the
-number of images. What head mode spends once, on features and on building the network,
-is measured by fits on two numbers of images.
+Each contender runs in a process of its own, and the first epoch is not counted. A GPU
+trains on all images, a CPU on a few batches (``N_BATCHES``), and seconds are
+extrapolated from them in proportion to the number of images. What head mode spends
+once, on features and on building the network, is measured by fits on two numbers of
+images.
 
 The last lines are the geometric means of how many times faster ours is (those of head
 mode for its 20 epochs), and how much faster than plain skorch whole networks could be
 on a CPU whose every operation ran at the speed of its matrix products.
 """
 
+import argparse
 import json
 import resource
 import statistics
@@ -184,7 +187,7 @@ def measure(name, mode, contender):
     model = PAPER_MODELS.get(name, {"batch_size": 24, "momentum": 0.9})
     batch_size = model["batch_size"]
     n_batches = N_BATCHES.get(name, 3) if mode == "full" else 3
-    n = batch_size * n_batches
+    n = N_IMAGES if DEVICE == "cuda" else batch_size * n_batches
     rng = np.random.default_rng(0)
     scans = rng.integers(0, 256, (n, SIDE, SIDE)).astype(np.uint8)
     y = np.arange(n) % 2
@@ -231,12 +234,23 @@ def fewest_seconds(name, flops):
     return 10 * N_IMAGES * 3 * counter.get_total_flops() / flops
 
 
-def main(*names):
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK")
+    parser.add_argument(
+        "--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS
+    )
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     flops = matrix_flops()
-    contenders, auto = CONTENDERS, "bfloat16"
+    contenders, auto = ["ours", *options.contenders], "bfloat16"
+    contenders = list(dict.fromkeys(contenders))
     if resolve_precision("auto", DEVICE, (1, SIDE, SIDE)) is None:
-        contenders = [one for one in CONTENDERS if not one.endswith(("32", "16"))]
+        contenders = [one for one in contenders if not one.endswith(("32", "16"))]
         auto = "float32, for want of bfloat16: ours32 and torch16 are left out"
     print(
         f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
@@ -253,7 +267,7 @@ def main(*names):
         ("ad hoc", PAPER_MODELS),
     ):
         for name in networks:
-            if names and name not in names:
+            if options.networks and name not in options.networks:
                 continue
             figures = {}
             for contender in contenders:
@@ -263,7 +277,7 @@ def main(*names):
             column = 1 if mode == "head" else 0
             row = [figures[other][column] / figures["ours"][column] for other in others]
             ratios.setdefault(mode, []).append(row)
-            if mode == "full":
+            if mode == "full" and "skorch" in contenders and DEVICE == "cpu":
                 limits.append(figures["skorch"][0] / fewest_seconds(name, flops))
             print(
                 f"{name + ' ' + mode:22s}",
@@ -273,7 +287,7 @@ def main(*names):
                 *(f"{figures[contender][2]:12.2f}" for contender in contenders),
                 flush=True,
             )
-    for mode, rows in ratios.items():
+    for mode, rows in ratios.items() if others else ():
         means = (statistics.geometric_mean(ratio) for ratio in zip(*rows, strict=True))
         print(
             f"{mode}: ours is",
@@ -293,4 +307,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         measure(*sys.argv[2:])
     else:
-        main(*sys.argv[1:])
+        main()

@@ -90,6 +90,12 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_tf32():
+    """Tests compare more digits than convolutions on a GPU have by default."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 @pytest.fixture(scope="session")
 def spines():
     """Return 32 images of 16 patients: class 1 is the rougher texture."""

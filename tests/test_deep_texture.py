@@ -49,7 +49,8 @@ def paths(scans, tmp_path_factory):
 
 
 def test_features_are_means_and_deviations_of_the_maps(scans):
-    model = small_features(layers=["features.0"], scales=[1.0], mirror=False)
+    how = {"scales": [1.0], "mirror": False, "device": "cpu"}
+    model = small_features(layers=["features.0"], **how)
     found = model.fit(scans).transform(scans)
     convolution = model.module_.maps.features[0]
     grey = torch.from_numpy(scans[:, None].astype(np.float32))

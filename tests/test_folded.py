@@ -184,7 +184,7 @@ def test_a_layer_that_somebody_listens_to_gives_what_it_gave():
 
 @pytest.fixture(scope="module")
 def model(spines):
-    return small_adhoc().fit(spines.X, spines.y)
+    return small_adhoc(device="cpu").fit(spines.X, spines.y)
 
 
 def plain_proba(model, X):

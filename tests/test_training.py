@@ -105,7 +105,7 @@ def test_a_seed_means_the_initial_weights_that_it_means_to_torch(spines):
         expected = model._make_module(2)().state_dict()
     found = model.net_.module_.state_dict()
     for name, value in expected.items():  # a step of 1e-30 moves biases from zero
-        assert torch.allclose(found[name], value, rtol=0, atol=1e-20)
+        assert torch.allclose(found[name].cpu(), value, rtol=0, atol=1e-20)
 
 
 def test_an_error_inside_a_stream_gives_the_global_generator_back():

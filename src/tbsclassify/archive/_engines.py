@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 class Scorer(Protocol):
     """What knows something of scans, each by itself."""
 
-    takes_gpu: bool  # where there is one
+    networks: Sequence[Any]  # what takes a GPU where there is one
 
     def columns(self, table: pd.DataFrame | None) -> list[str]:
         """Return the names of what scans get, in their order."""

@@ -21,7 +21,7 @@ from tbsclassify.quality._limits import SCAN_CHECKS
 class _Locator:
     """Boxes, confidences and checks of single scans."""
 
-    takes_gpu = False
+    networks = ()
 
     def __init__(self, localizer: LumbarLocalizer):
         self._localizer = localizer

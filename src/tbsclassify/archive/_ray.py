@@ -19,8 +19,12 @@ from tbsclassify.tuning._session import running_ray
 class _Worker:
     """Reads and scores batches in a process of its own, on any machine."""
 
-    def __init__(self, work: Work):
+    def __init__(self, work: Work, *, on_gpu: bool):
         self._work = work
+        if on_gpu:
+            # The model may come from a machine without one.
+            for network in work.scorer.networks:
+                network._move_to("cuda")
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         batches = (pickle.loads(one) for one in rows["batch"])
@@ -39,7 +43,7 @@ def score_on_cluster(work: Work, batches: Iterator[Batch]) -> Iterator[Scored]:
     """Score batches on all cores, or all GPUs, of the cluster, in their order."""
     with running_ray(verbose=0), _quiet_and_ordered():
         resources = ray.cluster_resources()
-        n_gpus = int(resources.get("GPU", 0)) if work.scorer.takes_gpu else 0
+        n_gpus = int(resources.get("GPU", 0)) if work.scorer.networks else 0
         options: dict[str, Any] = {"num_gpus": 1} if n_gpus else {"num_cpus": 1}
         most = n_gpus or max(1, int(resources.get("CPU", 1)))
         items = [{"batch": pickle.dumps(batch)} for batch in batches]
@@ -50,6 +54,7 @@ def score_on_cluster(work: Work, batches: Iterator[Batch]) -> Iterator[Scored]:
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(most, len(items))),
             fn_constructor_args=(work,),
+            fn_constructor_kwargs={"on_gpu": bool(n_gpus)},
             **options,
         )
         for row in data.iter_rows():

@@ -24,6 +24,7 @@ from tbsclassify.archive._names import neutral
 from tbsclassify.archive._reading import Reading
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.localization import LumbarLocalizer
+from tbsclassify.persistence._portable import estimators_in
 
 # Scans that the model sees at once, always as many: the last digits of a network's
 # outputs depend on their number, and on nothing else of the other scans.
@@ -59,7 +60,11 @@ class ModelScorer:
             )
         check_is_fitted(model)
         self._steps, self._last = _taken_apart(model)
-        self.takes_gpu = getattr(self._last, "device", "cpu") != "cpu"
+        self.networks = [
+            one
+            for one in estimators_in(model)
+            if hasattr(one, "_move_to") and one.device != "cpu"
+        ]
         self._locating: LumbarCropper | None = None
         cropper = self._steps[0] if self._steps else None
         if isinstance(cropper, LumbarCropper) and cropper.boxes == "auto":

@@ -36,6 +36,7 @@ from tbsclassify.estimators._inputs import (
 )
 from tbsclassify.estimators._losses import CLASS_LOSSES, probabilities, value_losses
 from tbsclassify.estimators._net import TBSNet, resolve_device, resolve_precision
+from tbsclassify.estimators._oom import explained_oom
 from tbsclassify.estimators._recipe import (
     check_recipe,
     make_callbacks,
@@ -176,10 +177,11 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         callbacks = make_callbacks(self, len(codes[train]))
         net = self._make_net(n_classes, callbacks, device, tbs is not None)
         net.set_params(torch_seed=torch_seed, shuffle_seed=shuffle_seed)
-        data = [
-            ImageData(images[part], target[part], one, device)
-            for part, one in zip(parts, weights, strict=True)
-        ]
+        with explained_oom(self.batch_size):
+            data = [
+                ImageData(images[part], target[part], one, device)
+                for part, one in zip(parts, weights, strict=True)
+            ]
         solve = None
         if self._starts_in_closed_form:
             patient, _ = check_groups(groups, len(codes))

@@ -25,6 +25,7 @@ from tbsclassify.estimators._inputs import check_images, colour_statistics
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._net import resolve_device, resolve_precision
 from tbsclassify.estimators._networks import check_backbone
+from tbsclassify.estimators._oom import explained_oom
 from tbsclassify.estimators._random import RandomStream
 from tbsclassify.estimators._state import build_with, same_or_cpu, weights_of
 from tbsclassify.estimators._statistics import (
@@ -269,7 +270,7 @@ height, width), or sequence
         dtype = resolve_precision(self.precision, str(device), self.image_shape_)
         autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
         rows = []
-        with torch.inference_mode(), reused_memory(), autocast:
+        with torch.inference_mode(), reused_memory(), explained_oom(), autocast:
             network = folded(self.module_, single=dtype is None)
             for batch in iter_batches(X, self.batch_size):
                 images, _ = check_images(self, batch, reset=False)
