@@ -55,6 +55,7 @@ nitpick_ignore_regex = [
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "within_subsection_order": "pages.reading_order",
     "image_scrapers": ("matplotlib",),
     "min_reported_time": 1,
     "show_memory": False,

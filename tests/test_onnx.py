@@ -181,3 +181,10 @@ def test_a_threshold_of_scores_is_refused(scans, tmp_path):
     ).fit(scans.X, scans.y)
     with pytest.raises(TypeError, match="Expected response_method"):
         export_onnx(model, tmp_path / "model.onnx")
+
+
+def test_a_file_that_cannot_be_written_is_named(scans, tmp_path):
+    model = small_adhoc(max_epochs=1).fit(scans.X, scans.y)
+    path = tmp_path / "no such folder" / "model.onnx"
+    with pytest.raises(OSError, match=r"Expected path .* got .*no such folder"):
+        export_onnx(model, path)

@@ -10,6 +10,21 @@ from docutils.parsers.rst import Directive, directives
 from sphinx.util.parsing import nested_parse_to_nodes
 
 FOLDER = "_figures"
+GALLERY = [
+    "plot_quickstart.py",
+    "plot_compare_approaches.py",
+    "plot_clinical.py",
+    "plot_texture_score.py",
+    "plot_robustness.py",
+    "plot_rotation.py",
+    "plot_resampling.py",
+    "plot_tune_ad_hoc.py",
+]
+
+
+def reading_order(name):
+    """Sort the examples of the gallery as they are best read."""
+    return GALLERY.index(Path(name).name)
 
 
 class ThemedFigure(Directive):

@@ -3,7 +3,6 @@
 import json
 import os
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tbsclassify._checkpoint import write_whole
+from tbsclassify._checkpoint import write_named
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._regressor import BaseTBSRegressor
@@ -54,6 +53,8 @@ def export_onnx(model: Any, path: str | os.PathLike) -> None:
         If the model, or a step in it, has no form in ONNX here.
     ImportError
         If the extra is not installed: ``pip install "tbsclassify[onnx]"``.
+    OSError
+        If the file cannot be written; the error names `path`.
 
     See Also
     --------
@@ -110,7 +111,7 @@ def export_onnx(model: Any, path: str | os.PathLike) -> None:
         part.metadata_props.clear()  # lines of source code, with paths of this machine
     program.model.metadata_props.update(_metadata(model, network))
     content = program.model_proto.SerializeToString()
-    write_whole(Path(path), lambda file: file.write(content))
+    write_named(path, lambda file: file.write(content))
 
 
 def _metadata(model: Any, network: Any) -> dict[str, str]:
