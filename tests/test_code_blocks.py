@@ -45,7 +45,9 @@ def folder(tmp_path, monkeypatch):
         name = self.__class__.__name__.removesuffix("_Weights").lower()
         return torchvision.models.get_model(name).state_dict()
 
-    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", random_weights)
+    monkeypatch.setattr(
+        torchvision.models.WeightsEnum, "get_state_dict", random_weights
+    )
     folder = tmp_path / "data"
     CliRunner().invoke(app, ["phantoms", str(folder), "--patients", "60"])
     monkeypatch.chdir(folder)
