@@ -12,10 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tbsclassify._checkpoint import write_named
 from tbsclassify._compressed import inflate
 from tbsclassify._dicom import _ONE_AT_A_TIME, _quiet_pydicom
-from tbsclassify._files import UnreadableScanError, read_whole
+from tbsclassify._files import UnreadableScanError, read_whole, write_named
 
 RESEARCH_USE = "Research use only, not for diagnosis or treatment."
 # What objects of this library say of the software that made them.

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tbsclassify._checkpoint import write_whole
+from tbsclassify._files import write_whole
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._regressor import BaseTBSRegressor

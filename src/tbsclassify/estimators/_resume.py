@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tbsclassify._checkpoint import differences, fingerprint, identify, write_whole
+from tbsclassify._checkpoint import differences, identify
+from tbsclassify._files import write_whole
+from tbsclassify._fingerprint import fingerprint
 
 # So much of a training's time may go into writing, at most.
 _SHARE = 0.05

@@ -9,8 +9,7 @@ import zipfile
 import zlib
 from typing import Any, BinaryIO
 
-from tbsclassify._checkpoint import write_named
-from tbsclassify._files import printable_name
+from tbsclassify._files import printable_name, write_named
 
 _FORMAT, _VERSION = "tbsclassify model", 1
 _HEADER, _MODEL = "header.json", "model.skops"

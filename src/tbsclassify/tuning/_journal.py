@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tbsclassify._checkpoint import Checkpoint, write_whole
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._files import write_whole
 
 
 @dataclass
@@ -109,7 +110,7 @@ def place_of_trial(
         return None
     if not checkpoint.folder.exists():
         return None  # on another machine than the driver's
-    return partial(checkpoint.in_training, trial_name(config["candidate"]))
+    return partial(checkpoint.training_file, trial_name(config["candidate"]))
 
 
 def _state_path(checkpoint: Checkpoint) -> Path:

@@ -14,7 +14,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import UNUSED
 
-from tbsclassify._checkpoint import Checkpoint, fingerprint
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._fingerprint import fingerprint
 from tbsclassify._pipelines import fit_metadata, keep_training, last_step_prefix
 from tbsclassify._sklearn_compat import (
     BaseSearchCV,
@@ -490,7 +491,7 @@ default="halving"
         kept = False
         if task.checkpoint is not None:
             name = fingerprint(self.best_params_)[:12]
-            file = task.checkpoint.in_training("refit", name)
+            file = task.checkpoint.training_file("refit", name)
             kept = keep_training(self.best_estimator_, file)
         began = time.time()
         if task.y is None:

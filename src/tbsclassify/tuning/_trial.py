@@ -16,7 +16,8 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
 
-from tbsclassify._checkpoint import Checkpoint, write_whole
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._files import write_whole
 from tbsclassify._pipelines import keep_training, last_step
 from tbsclassify._sklearn_compat import (
     MultimetricScorer,
