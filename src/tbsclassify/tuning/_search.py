@@ -43,7 +43,7 @@ from tbsclassify.tuning._trial import Task, max_epochs
 if TYPE_CHECKING:
     from tbsclassify.tuning._space import Proposals
 
-# Settings of scikit-learn that change how things look, not what is computed.
+# Settings of scikit-learn that change the display, not the results.
 _COSMETIC = ("display", "print_changed_only")
 
 
@@ -70,10 +70,10 @@ class RayTuneSearchCV(BaseSearchCV):
     scheduler : {"halving", "asha", "hyperband", "median"}, None or TrialScheduler, \
 default="halving"
         What ends trials early. "halving" trains every fold for a fifth of its epochs
-        first. The quarter of the trials with the best mean over the folds goes on to
-        the end. The others wait for as long as they may still come to be among that
-        quarter, but not with a `search_alg`, which learns from trials that have ended.
-        All other schedulers see the folds one after another. "asha" is Ray's
+        first. The quarter of the trials with the best mean over the folds is trained to
+        the end. The others pause for as long as they may still rank in that quarter;
+        with a `search_alg`, which learns from ended trials, they end at once. All
+        other schedulers see the folds one after another. "asha" is Ray's
         asynchronous successive halving: after 3, 6, 12, ... epochs a trial goes on
         only if it is among the better half of those that got as far. "hyperband" is
         the same with three brackets, whose trials run for at least 3, 6 and 12 epochs.
@@ -161,12 +161,12 @@ default="halving"
 
     For Ray's schedulers epochs count through the folds: with three folds and 50
     epochs, 51 is the first epoch of the second fold. A fold that stops early counts as
-    all its epochs. With "halving", a fold that goes on does so from a file, in
+    all its epochs. With "halving", a paused fold continues from a file in
     `checkpoint_dir` or a temporary folder, which needs room for the networks of all
-    trials that wait. It begins again, with the same result, on another machine that
-    does not share the folder. All steps of a Pipeline are fitted twice. Where a
-    training cannot be kept, as behind a step without a seed that draws random numbers,
-    no trial is ended early.
+    paused trials. On another machine that does not share the folder it starts again,
+    with the same result. All steps of a Pipeline are fitted twice. If a training
+    cannot be kept, as behind a step without a seed that draws random numbers, no trial
+    is ended early.
 
     ``mean_fit_time`` includes the scoring after each epoch, and is that of the last
     part of a fold that was trained in parts. Scoring runs all steps of a
@@ -174,8 +174,8 @@ default="halving"
     the search if the steps learn nothing from them.
 
     The score of the best configuration is the highest of several, and therefore too
-    good. To know how the tuned model does on other patients, cross-validate the search
-    itself.
+    good. To estimate how the tuned model does on other patients, cross-validate the
+    search itself.
 
     Examples
     --------
@@ -199,13 +199,12 @@ default="halving"
     ['filters', 'lr']
     """
 
-    # To scikit-learn a search routes metadata; it takes none for itself.
+    # For scikit-learn, a search routes metadata to others and takes none itself.
     __metadata_request__fit = {"groups": UNUSED, "tbs": UNUSED}  # noqa: RUF012
 
     # `_get_scorers`, `_get_routed_params_for_fit`, `_format_results`,
-    # `_select_best_index` and `_check_refit_for_multimetric` are methods of the class
-    # we inherit from, not public ones. They are what makes this a search like
-    # scikit-learn's; tests/test_sklearn_compat.py fails where a release changes them.
+    # `_select_best_index` and `_check_refit_for_multimetric` are private methods of
+    # BaseSearchCV. tests/test_sklearn_compat.py fails if a release changes them.
 
     def __init__(
         self,
@@ -335,7 +334,7 @@ default="halving"
         if tbs is not None:
             tbs = check_tbs(tbs, num_samples(X))
         if get_config()["enable_metadata_routing"]:
-            # Groups that nobody requested still decide how `list_folds` splits.
+            # Groups that are not requested still decide how `list_folds` splits.
             requested = self.get_metadata_routing().consumes("fit", ["groups"])
             given = {"groups": groups if requested else None, "tbs": tbs}
             params |= {name: one for name, one in given.items() if one is not None}
@@ -348,8 +347,8 @@ default="halving"
         return routed
 
     def _search(self, task: Task) -> tuple[list[TrialRecord], Task]:
-        """Run the trials; return their records and what they had in common."""
-        # Imported here, since they import Ray.
+        """Run the trials, and return their records and the completed task."""
+        # Imported here because they import Ray.
         from tbsclassify.tuning._halving import Halving, rungs_of
         from tbsclassify.tuning._ray import run_trials
         from tbsclassify.tuning._schedulers import make_scheduler
@@ -397,13 +396,13 @@ default="halving"
     def _open_checkpoint(
         self, task: Task, proposals: "Proposals", seed: int
     ) -> Checkpoint | None:
-        """Return the folder of finished trials, if there is to be one."""
+        """Return the folder of finished trials, None without `checkpoint_dir`."""
         if self.checkpoint_dir is None:
             return None
         import ray
 
         config = task.sklearn_config.items()
-        # Each part has a name of its own, so that a refusal can say what differs.
+        # By name, so that an error can say what differs.
         identity = {
             "X": task.X,
             "y": task.y,
@@ -425,13 +424,7 @@ default="halving"
             },
             "version of ray": ray.__version__,
         }
-        try:
-            checkpoint = Checkpoint(self.checkpoint_dir, identity)
-        except OSError as error:
-            raise _not_writable(self.checkpoint_dir, error) from error
-        if not os.access(checkpoint.folder, os.W_OK):
-            raise _not_writable(self.checkpoint_dir, "it is read-only")
-        return checkpoint
+        return Checkpoint(self.checkpoint_dir, identity)
 
     def _collect(self, task: Task, records: list[TrialRecord]) -> None:
         """Make `cv_results_` and `history_` from the records of trials."""
@@ -455,7 +448,7 @@ default="halving"
             if all(
                 np.isfinite(_values(fold["test_scores"])).all() for fold in finished
             ):
-                # Then the only NaNs are those of folds that were not finished.
+                # Then NaN means only that a fold was not finished.
                 warnings.filterwarnings("ignore", message=".*scores are non-finite")
             self.cv_results_ = self._format_results(
                 [task.decode(record.config) for record in records],
@@ -469,7 +462,7 @@ default="halving"
         self.history_ = history_table(records)
 
     def _choose(self) -> None:
-        """Choose the best configuration."""
+        """Choose the best configuration, if one measure decides."""
         results: dict[str, Any] = self.cv_results_
         metric: Any = "score"
         if self.multimetric_:
@@ -499,18 +492,11 @@ default="halving"
         else:
             self.best_estimator_.fit(task.X, task.y, **task.fit_params)
         self.refit_time_ = time.time() - began
-        if kept:  # the file is not that of later fits
+        if kept:  # later fits must not use this file
             prefix = last_step_prefix(self.best_estimator_)
             self.best_estimator_.set_params(**{f"{prefix}checkpoint": None})
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-def _not_writable(folder: str | os.PathLike, why: Any) -> OSError:
-    return OSError(
-        "Expected checkpoint_dir to be a folder that can be written to, got "
-        f"{os.fspath(folder)!r} ({why})."
-    )
 
 
 def _values(scores: Any) -> list[float]:
