@@ -105,12 +105,12 @@ class PretrainedEstimator(BaseTBSEstimator):
         check_number(self.dropout, "dropout", low=0, high=1, inclusive=(True, False))
 
     def resolve_max_epochs(self) -> int:
-        """Tell how many epochs a fit trains for at most, fitted or not.
+        """Return the maximum number of epochs of a fit.
 
         Returns
         -------
         max_epochs : int
-            The parameter `max_epochs`; where it is None, 50 for ``mode="full"`` and
+            The parameter `max_epochs`; if it is None, 50 for ``mode="full"`` and
             20 for ``mode="head"``. A fit with ``mode="texture"`` counts as one.
         """
         if self.mode == "texture":
@@ -120,12 +120,12 @@ class PretrainedEstimator(BaseTBSEstimator):
         return self.max_epochs
 
     def resolve_lr(self) -> float:
-        """Tell the learning rate of a fit, fitted or not.
+        """Return the learning rate of a fit.
 
         Returns
         -------
         lr : float
-            The parameter `lr`; where it is None, 0.0001 for ``mode="full"`` and
+            The parameter `lr`; if it is None, 0.0001 for ``mode="full"`` and
             0.001 for ``mode="head"``.
         """
         if self.lr is None:

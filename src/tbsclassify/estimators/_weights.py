@@ -181,6 +181,18 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
     model.load_state_dict(state, strict=False)
 
 
+def check_finite_weights(model: torch.nn.Module) -> None:
+    """Refuse initial weights of a network that are NaN or infinite."""
+    for name, value in model.state_dict().items():
+        # The extremes are NaN if any value is; isfinite would copy all values.
+        if value.numel() and not torch.stack(value.aminmax()).isfinite().all():
+            raise ValueError(
+                "Expected finite initial weights, got NaN or infinite values in "
+                f"{name!r}. The file that they come from is damaged: choose "
+                "another by weights=PATH, or weights=None."
+            )
+
+
 def _check_entry(key, value, expected, last_layer, model, file):
     """Check one entry of a state dict against what the network has under its key."""
     if key not in expected:
