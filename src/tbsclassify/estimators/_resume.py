@@ -137,7 +137,7 @@ class TrainingFile:
     def resume(self, net: Any) -> None:
         """Bring a net that is about to train into the state in the file.
 
-        Attributes of callbacks that cannot be kept are remembered: they must not change.
+        Attributes of callbacks that cannot be kept are noted: they must not change.
         """
         self._fixed = {}
         for name, callback in net.callbacks_:
