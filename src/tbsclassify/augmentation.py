@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
 from tbsclassify._boxes import box_columns, check_boxes
-from tbsclassify._scans import mask_column, numbers_in, scans_of
+from tbsclassify._scans import as_pandas, mask_column, numbers_in, scans_of
 from tbsclassify._scores import check_labels
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
@@ -512,8 +512,7 @@ def _resample_table(
     table: Any, rows: np.ndarray, images: np.ndarray, draws: AugmentationDraws
 ) -> pd.DataFrame:
     """Repeat rows of a table, with the images and with boxes that fit them."""
-    if not isinstance(table, pd.DataFrame):
-        table = pd.DataFrame({name: table[name].to_list() for name in table.columns})
+    table = as_pandas(table)
     n_copies = len(draws.angle)
     name = mask_column(table.columns)
     if n_copies and name is not None:

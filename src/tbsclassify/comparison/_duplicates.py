@@ -12,7 +12,7 @@ from sklearn.metrics import euclidean_distances
 from sklearn.utils import gen_batches
 
 from tbsclassify._boxes import check_scans_and_boxes, hull
-from tbsclassify._scans import scans_of
+from tbsclassify._scans import as_pandas, scans_of
 from tbsclassify.comparison._fits import Split
 from tbsclassify.images import iter_scans
 
@@ -119,9 +119,7 @@ def _numbers(X: Any) -> np.ndarray:
     if issparse(X):
         X = X.toarray()
     named = hasattr(X, "columns")
-    if not isinstance(X, pd.DataFrame):
-        X = {name: X[name].to_list() for name in X.columns} if named else np.asarray(X)
-        X = pd.DataFrame(X)
+    X = as_pandas(X) if named else pd.DataFrame(np.asarray(X))
     X = X.infer_objects()
     columns = [_in_order(column) for _, column in X.items()]
     if named:

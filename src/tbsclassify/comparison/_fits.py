@@ -150,7 +150,9 @@ def run_trial(
             # A comparison is then the same with metadata routing and without.
             request_metadata(seeded, "groups", "tbs")
         place = (
-            None if checkpoint is None else partial(checkpoint.training_file, trial.name)
+            None
+            if checkpoint is None
+            else partial(checkpoint.training_file, trial.name)
         )
         learner = _Learner(seeded, X, trial.target, groups, classes, place)
         if trial.permuted:

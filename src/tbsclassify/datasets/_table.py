@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tbsclassify._files import UnreadableScanError, printable_name, read_whole
+from tbsclassify._scans import as_pandas
 
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and xls
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
@@ -38,14 +39,11 @@ def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
         Columns of a file that are not turned into numbers: ids such as 007 keep
         their zeros.
     """
-    if isinstance(table, pd.DataFrame):
-        frame = table.copy()
-        _check_unique(frame.columns)
-    elif isinstance(table, str | os.PathLike):
+    if isinstance(table, str | os.PathLike):
         frame = _read_csv(Path(table), text_columns)
     elif hasattr(table, "columns"):
         _check_unique(table.columns)
-        frame = pd.DataFrame({name: table[name].to_list() for name in table.columns})
+        frame = as_pandas(table)
     else:
         raise TypeError(
             "Expected table to be the path of a CSV file or a DataFrame, got "

@@ -8,7 +8,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from tbsclassify._boxes import BOX_SIDES, LEVELS, box_columns, check_boxes, put_boxes
-from tbsclassify._scans import mask_column, masks_in, numbers_in, scans_of
+from tbsclassify._scans import (
+    as_pandas,
+    mask_column,
+    masks_in,
+    numbers_in,
+    scans_of,
+)
 from tbsclassify._squares import Resample
 from tbsclassify._validation import check_number
 from tbsclassify.cropping import LumbarCropper
@@ -211,9 +217,7 @@ def _table_of(X: Any, images: list[np.ndarray]) -> pd.DataFrame:
             "Expected X to have no column 'level', which the table of vertebrae gets. "
             "Drop or rename it."
         )
-    if not isinstance(X, pd.DataFrame):
-        X = pd.DataFrame({name: X[name].to_list() for name in X.columns})
-    return X.assign(image=pixels)
+    return as_pandas(X).assign(image=pixels)
 
 
 def _masks_of_level(
