@@ -77,7 +77,7 @@ _PLAUSIBLE_SPACING_TOTAL_BODY = (0.2, 3.0)
 
 # Pydicom's setting of what it validates, and filters of warnings, are common to
 # all threads.
-_ONE_AT_A_TIME = threading.Lock()
+PYDICOM_LOCK = threading.Lock()
 
 
 def looks_like_dicom(data: bytes, suffix: str) -> bool:
@@ -130,9 +130,9 @@ def _parse(data: bytes) -> Any:
         # it is used. A character set that is none is quoted even so. No filter of
         # Python's warnings is touched for other files, which would hide those of
         # other threads.
-        with _ONE_AT_A_TIME, pydicom.config.disable_value_validation():
+        with PYDICOM_LOCK, pydicom.config.disable_value_validation():
             data = inflate(data)
-            with _quiet_pydicom() if _has_odd_character_set(data) else nullcontext():
+            with quiet_pydicom() if _has_odd_character_set(data) else nullcontext():
                 dataset = pydicom.dcmread(
                     io.BytesIO(data), specific_tags=_TAGS, force=True
                 )
@@ -169,7 +169,7 @@ def _has_odd_character_set(data: bytes) -> bool:
 
 
 @contextmanager
-def _quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Mute the warnings and the log of pydicom, for one thread at a time."""
     log = logging.getLogger("pydicom")
     was = log.disabled
@@ -199,7 +199,7 @@ def _decode(dataset: Any) -> np.ndarray:
         if dataset.file_meta.TransferSyntaxUID == RLELossless:
             # That of pylibjpeg panics on damaged data, which ends the interpreter.
             dataset.pixel_array_options(decoding_plugin="pydicom")
-        with _ONE_AT_A_TIME, _quiet_pydicom():
+        with PYDICOM_LOCK, quiet_pydicom():
             return dataset.pixel_array
     except (UnreadableScanError, Warning):
         raise
