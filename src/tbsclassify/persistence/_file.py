@@ -1,4 +1,4 @@
-"""Fitted models to files and back, by skops and a list of types."""
+"""Save fitted models to files and load them, by skops and a list of trusted types."""
 
 import io
 import os
@@ -47,10 +47,9 @@ def save_model(
     """Write a fitted model to one file, without pickle.
 
     The file is written whole or not at all. It holds the model, what it expects of
-    scans, the versions of what made it and, if told, what it was trained on and how
-    good it is. It never holds paths of this machine: parameters that name files keep
-    the names alone, and `memory`, `callbacks` and `checkpoint`, which only a fit uses,
-    are left out.
+    scans, package versions and, if given, facts about training data and scores. It
+    never holds paths of this machine: parameters that name files keep only the names,
+    and `memory`, `callbacks` and `checkpoint`, which only a fit uses, are left out.
 
     Parameters
     ----------
@@ -61,7 +60,7 @@ def save_model(
         The file. One that is there is replaced.
     X : array, sequence or table, default=None
         The scans that the model was trained on. They are counted, and a fingerprint of
-        their grey levels is kept, so that whoever has them can tell them again.
+        their grey levels is kept, by which people who have them can recognise them.
     y : array-like of shape (n_scans,), default=None
         Their classes, which are counted, or their values.
     groups : array-like of shape (n_scans,), default=None
@@ -231,7 +230,7 @@ def load_model(
             f"and what these are, use load_model(path, trusted={unknown!r})."
         ) from None
     except Exception as error:
-        # What is made of a file by others' code can fail in many ways.
+        # Code of others, which makes the objects, can fail in many ways.
         versions = header["model"]["versions"]
         raise ModelFileError(
             f"{name} holds no model that can be made here ({type(error).__name__}). It "
