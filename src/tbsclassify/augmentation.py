@@ -587,20 +587,7 @@ def _count_copies(
         raise ValueError(
             f"Expected n_copies to name classes in y, {list(counts)}, got {unknown}."
         )
-    copies, shares = dict.fromkeys(counts, 0), {}
-    for name, value in n_copies.items():
-        argument = f"n_copies[{name!r}]"
-        if isinstance(value, numbers.Integral):
-            copies[name] = check_number(value, argument, low=0, integer=True)
-        else:
-            if isinstance(value, numbers.Real) and value >= 1:
-                raise ValueError(
-                    f"Expected {argument} to be an integer, the copies to add, or a "
-                    f"share below 1 of the class at the end, got {value!r}."
-                )
-            shares[name] = check_number(
-                value, argument, low=0, high=1, inclusive=(False, False)
-            )
+    copies, shares = _copies_and_shares(n_copies, counts)
     if len(shares) == len(counts) or sum(shares.values()) >= 1:
         raise ValueError(
             "Expected n_copies to leave a share to one class at least, got "
@@ -618,3 +605,24 @@ def _count_copies(
                 "larger share, or copies of the others."
             )
     return copies
+
+
+def _copies_and_shares(
+    n_copies: Mapping[Any, float], counts: dict[Any, int]
+) -> tuple[dict[Any, int], dict[Any, float]]:
+    """Sort entries into copies to add, 0 for classes not named, and shares."""
+    copies, shares = dict.fromkeys(counts, 0), {}
+    for name, value in n_copies.items():
+        argument = f"n_copies[{name!r}]"
+        if isinstance(value, numbers.Integral):
+            copies[name] = check_number(value, argument, low=0, integer=True)
+            continue
+        if isinstance(value, numbers.Real) and value >= 1:
+            raise ValueError(
+                f"Expected {argument} to be an integer, the copies to add, or a "
+                f"share below 1 of the class at the end, got {value!r}."
+            )
+        shares[name] = check_number(
+            value, argument, low=0, high=1, inclusive=(False, False)
+        )
+    return copies, shares

@@ -83,23 +83,32 @@ def adapt(
     for _ in train_network(network, batches, n_steps, lr=_LR):
         pass
 
-    windows, shifts = level_windows(network, of_phantoms, phantoms.boxes)
-    site_windows, site_shifts = level_windows(network, pictures, boxes)
+    adapted = Knowledge(
+        state_of(network),
+        _adapt_levels(network, (of_phantoms, phantoms.boxes), (pictures, boxes)),
+        habits_of(pictures, boxes, _TRUST, knowledge.habits),
+    )
+    return adapted, margins_of(network, pictures, boxes)
+
+
+def _adapt_levels(
+    network: SpineNetwork,
+    phantoms: tuple[list[Picture], np.ndarray],
+    site: tuple[list[Picture], np.ndarray],
+) -> LevelModel:
+    """Fit the level model to phantoms and to a site, with the same weight for both."""
+    windows, shifts = level_windows(network, *phantoms)
+    site_windows, site_shifts = level_windows(network, *site)
     weights = np.r_[
         np.ones(len(windows)),
         np.full(len(site_windows), len(windows) / len(site_windows)),
     ]
-    adapted = Knowledge(
-        state_of(network),
-        LevelModel.fit(
-            np.vstack([windows, site_windows]),
-            np.r_[shifts, site_shifts],
-            _SITE_C,
-            weights,
-        ),
-        habits_of(pictures, boxes, _TRUST, knowledge.habits),
+    return LevelModel.fit(
+        np.vstack([windows, site_windows]),
+        np.r_[shifts, site_shifts],
+        _SITE_C,
+        weights,
     )
-    return adapted, margins_of(network, pictures, boxes)
 
 
 def level_windows(
