@@ -193,19 +193,11 @@ default=None
             The display itself.
         """
         check_number(n_columns, "n_columns", low=1, integer=True)
-        plt = load_pyplot()
         views = self._views()
         n_columns = min(n_columns, len(self.images))
         n_rows = math.ceil(len(self.images) / n_columns)
         if figure is None:
-            tallest = max(
-                (bottom - top) / (right - left) for top, left, bottom, right in views
-            )
-            tile_height = _TILE_WIDTH * tallest + 0.3
-            figure = plt.figure(
-                figsize=(n_columns * _TILE_WIDTH, n_rows * tile_height + 0.3),
-                layout="constrained",
-            )
+            figure = _make_figure(n_rows, n_columns, views)
         self.figure_ = figure
         grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         self.axes_ = [*grid[: len(self.images)]]
@@ -255,6 +247,16 @@ default=None
                 frameon=False,
                 fontsize=LABEL_SIZE,
             )
+
+
+def _make_figure(n_rows, n_columns, views):
+    """Make a figure with room for all views (top, left, bottom, right)."""
+    tallest = max((bottom - top) / (right - left) for top, left, bottom, right in views)
+    tile_height = _TILE_WIDTH * tallest + 0.3
+    return load_pyplot().figure(
+        figsize=(n_columns * _TILE_WIDTH, n_rows * tile_height + 0.3),
+        layout="constrained",
+    )
 
 
 def _describe(flip, angle, brightness):
