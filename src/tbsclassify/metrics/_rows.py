@@ -250,8 +250,8 @@ def difference_row(
     """Compute how much better one classifier is than another on the same scans.
 
     Both are scored on the same bootstrap draws of patients, so the difficulty of a draw
-    cancels out. An interval that excludes zero shows that one is better. Two overlapping intervals of `classification_row` do not
-    show that they are equal.
+    cancels out. An interval that excludes zero shows that one is better. Two
+    overlapping intervals of `classification_row` do not show that they are equal.
 
     Parameters
     ----------
