@@ -20,8 +20,8 @@ def exclude_vertebrae(
 ) -> pd.DataFrame:
     """Leave out the vertebrae that a report marks as excluded.
 
-    Their boxes become NaN, which croppers and texture features take for vertebrae
-    that are not to be used, and their labels in label maps become 0.
+    Their boxes become NaN, so croppers and texture features do not use them, and their
+    labels in label maps become 0.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def _exclude_labels(
 
 
 def _marks(report: pd.DataFrame, n_scans: int) -> np.ndarray:
-    """Return which vertebrae are marked, of shape (n_scans, 4)."""
+    """Return a mask of the marked vertebrae, shape (n_scans, 4)."""
     lacking = [name for name in _NEEDED if name not in getattr(report, "columns", ())]
     if lacking:
         raise ValueError(
