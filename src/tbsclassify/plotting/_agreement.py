@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from tbsclassify.metrics._regression import check_values, regression_row
 from tbsclassify.plotting._style import COLOURS, LABEL_SIZE, LINE_STYLES, axes_of
 
-# What each line is called, its colour and its style.
+# Name, colour and style of each line.
 _LINES = {
     "upper_limit": ("Upper limit of agreement", COLOURS[1], LINE_STYLES[1]),
     "bias": ("Bias", COLOURS[2], LINE_STYLES[0]),

@@ -231,7 +231,7 @@ def _calibration(
     n_bins: int,
     confidence_level: float,
 ) -> Bunch:
-    """Observed shares in quantile bins, with Wilson's intervals by patient."""
+    """Compute observed shares in quantile bins, with Wilson's intervals by patient."""
     borders = np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1])
     occupied, bin_ = np.unique(
         np.searchsorted(borders, probability), return_inverse=True

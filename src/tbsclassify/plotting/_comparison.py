@@ -259,7 +259,7 @@ class F1SensitivityDisplay:
 
 
 def _round_sizes(shortest, longest):
-    """Up to three round numbers of seconds that span the circles drawn."""
+    """Return up to three round numbers of seconds in the range of the circles."""
     sizes = []
     for size in np.geomspace(max(shortest, longest / 30), longest, 3):
         unit = 10.0 ** math.floor(math.log10(size))

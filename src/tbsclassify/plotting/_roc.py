@@ -241,7 +241,7 @@ def _roc(
     draws: Iterator[np.ndarray],
     confidence_level: float,
 ) -> dict[str, Any]:
-    """ROC curve, with intervals from draws of patients."""
+    """Compute the ROC curve, with intervals from draws of patients."""
     folds = roc_by_fold(positive, score, fold)
     mean = _mean_roc(folds, np.ones(len(fold)))
     if np.isnan(mean).all():
@@ -272,9 +272,9 @@ def _roc(
 
 
 def _mean_roc(folds: list[RocSteps], weight: np.ndarray) -> np.ndarray:
-    """Area and sensitivities on the grid, folds averaged by their pairs of scans.
+    """Return area and sensitivities on the grid, folds averaged by pairs of scans.
 
-    All are NaN where no fold has a pair.
+    All are NaN if no fold has a pair.
     """
     total, n_all = np.zeros(1 + len(_FALSE_POSITIVE_RATES)), 0.0
     for one in folds:

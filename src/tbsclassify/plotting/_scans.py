@@ -1,4 +1,4 @@
-"""Contact sheets: scans with what is cropped of them, and augmented scans."""
+"""Contact sheets: scans with their crops, and augmented scans."""
 
 import math
 from collections.abc import Sequence
@@ -217,7 +217,7 @@ default=None
         return self
 
     def _views(self):
-        """Region that each axes shows: the image and the square, a little wider."""
+        """Return the region of each axes: image and square, a little wider."""
         views = np.array([[0, 0, *image.shape] for image in self.images], float)
         if self.squares is not None:
             reach = self.squares + np.array([-2, -2, 2, 2])
@@ -260,7 +260,7 @@ def _make_figure(n_rows, n_columns, views):
 
 
 def _describe(flip, angle, brightness):
-    """Say what an augmentation does to an image."""
+    """Describe an augmentation of an image."""
     flipped = "flipped, " if flip else ""
     sign = "\N{MINUS SIGN}" if angle < 0 else "+"
     return f"{flipped}{sign}{abs(angle):.1f}°, \N{MULTIPLICATION SIGN} {brightness:.2f}"
