@@ -222,7 +222,7 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_scans,)
             Predicted classes.
         """
-        # The probabilities first: unfitted, they raise the error that says so.
+        # Predict first: an unfitted estimator raises NotFittedError.
         winners = self.predict_proba(X).argmax(axis=1)
         return self.classes_[winners]
 
@@ -281,7 +281,7 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
 
 def _means(values: np.ndarray, scan: np.ndarray) -> np.ndarray:
-    """Mean over the vertebrae of each scan, of which each has one at least."""
+    """Return means over the vertebrae of each scan, which has at least one."""
     sums = np.zeros((scan[-1] + 1, *values.shape[1:]))
     np.add.at(sums, scan, values)
     counts = np.bincount(scan)
