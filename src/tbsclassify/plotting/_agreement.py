@@ -103,8 +103,8 @@ class BlandAltmanDisplay:
         predicted : array-like of shape (n_scans,)
             Predicted TBS values.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan; whole patients are drawn. None takes each scan
-            for a patient of its own.
+            Patient of each scan; whole patients are drawn. With None, each
+            scan is a patient of its own.
         n_bootstrap : int, default=2000
             Number of bootstrap draws; 0 leaves the bands out.
         confidence_level : float, default=0.95

@@ -104,7 +104,7 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
         y_prob : array-like of shape (n_scans,) or (n_scans, n_classes)
             Probability of the positive class, or what `predict_proba` gives.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. None takes each scan for a patient of its own.
+            Patient of each scan. With None, each scan is a patient of its own.
         classes : array-like of shape (n_classes,), default=None
             Classes in the order of the columns of `y_prob`; None sorts those of
             `y_true`.

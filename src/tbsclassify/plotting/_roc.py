@@ -112,8 +112,8 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         y_score : array-like of shape (n_scans,) or (n_scans, n_classes)
             Score of the positive class, or what `predict_proba` gives.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan; whole patients are drawn. None takes each scan
-            for a patient of its own.
+            Patient of each scan; whole patients are drawn. With None, each
+            scan is a patient of its own.
         folds : array-like of shape (n_scans,), default=None
             Fold of a cross-validation that each scan was tested in. Scores of
             different fits are not on one scale: curve and area are then those of

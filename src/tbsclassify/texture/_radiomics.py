@@ -138,9 +138,8 @@ class TextureMatrixFeatures(StatelessScanTransformer):
     Attributes
     ----------
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
 
     See Also
     --------

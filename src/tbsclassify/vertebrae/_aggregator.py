@@ -123,7 +123,7 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_scans,)
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. None takes each scan for a patient of its own.
+            Patient of each scan. With None, each scan is a patient of its own.
         sample_weight : array-like of shape (n_scans,), default=None
             Weight of each vertebra of a scan.
         tbs : array-like of shape (n_scans,), default=None
