@@ -374,12 +374,12 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     times as long as a write takes. The last epoch is always written, and then the file
     stays until you delete it. On one CPU, a resumed training ends with the same
     weights, bit for bit, as an uninterrupted one. With ``random_state=None`` it uses
-    the seed in the file. A file of another training, by parameters (`device` and `verbose` aside),
-    data or versions, is refused with an error that names the difference, and so is a
-    damaged file. Callbacks are kept by their attributes. A callback is refused at the
-    end of an epoch if an attribute changes in training and is no number, text, tensor,
-    list or dict of these, and has no ``state_dict``. Effects of callbacks outside, such
-    as written files, are not undone. With
+    the seed in the file. A file of another training, by parameters (`device` and
+    `verbose` aside), data or versions, is refused with an error that names the
+    difference, and so is a damaged file. Callbacks are kept by their attributes. A
+    callback is refused at the end of an epoch if an attribute changes in training that
+    is no number, text, tensor, list or dict of these and has no ``state_dict``. Effects
+    of callbacks outside, such as written files, are not undone. With
     ``mode="texture"`` there are no epochs, and no file is written.
 
     References
