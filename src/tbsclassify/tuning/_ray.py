@@ -82,16 +82,12 @@ def run_trials(
     RuntimeError
         If no trial had begun when time was up.
     """
-    pending = proposals.n_trials - len(journal.records)
-    if not pending or any(
-        _reaches(one, stop_score) for one in journal.records.values()
-    ):
+    finished = journal.records.values()
+    is_complete = len(finished) == proposals.n_trials
+    if is_complete or any(_reaches(one, stop_score) for one in finished):
         return
     search_alg, scheduler = restore_proposers(journal, proposals.search_alg, scheduler)
-    param_space, n_samples = {}, pending
-    if search_alg is None:
-        numbers = set(range(proposals.n_trials)) - set(journal.records)
-        param_space, n_samples = {"candidate": tune.grid_search(sorted(numbers))}, 1
+    param_space, n_samples = _unfinished(journal, proposals)
     tune_config = tune.TuneConfig(
         search_alg=search_alg,
         scheduler=scheduler,
@@ -129,6 +125,14 @@ def run_trials(
             )
     if follower.error is not None:
         raise follower.error
+
+
+def _unfinished(journal: Journal, proposals: Proposals) -> tuple[dict[str, Any], int]:
+    """Return the space of the trials that are left, and the samples to draw from it."""
+    if proposals.search_alg is not None:
+        return {}, proposals.n_trials - len(journal.records)
+    numbers = set(range(proposals.n_trials)) - set(journal.records)
+    return {"candidate": tune.grid_search(sorted(numbers))}, 1
 
 
 def _reaches(record: TrialRecord, stop_score: float | None) -> bool:

@@ -127,7 +127,7 @@ class _Trial:
         place: Callable[[str], Path] | None,
     ):
         self.task, self.report, self.place = task, report, place
-        self.told: list[dict[str, Any]] = []
+        self.reports: list[dict[str, Any]] = []
         self.known: dict[int, dict[int, float]] = {}  # score by fold and epoch
         self.results: dict[int, dict[str, Any]] = {}  # by finished fold
         self.rows: list[tuple] = []
@@ -143,13 +143,13 @@ class _Trial:
         if self.place is None:
             return
         with suppress(FileNotFoundError):
-            self.told = json.loads(self.place("reports").read_text())
-        for told in self.told:
-            for fold, epoch, value in told["rows"]:
+            self.reports = json.loads(self.place("reports").read_text())
+        for sent in self.reports:
+            for fold, epoch, value in sent["rows"]:
                 self.known.setdefault(fold, {})[epoch] = value
-            self.results = dict(enumerate(told["splits"]))
-            self.n_epochs = told["n_epochs"]
-            self.report(told)
+            self.results = dict(enumerate(sent["splits"]))
+            self.n_epochs = sent["n_epochs"]
+            self.report(sent)
 
     def folds_before(self, until: int | None) -> list[int]:
         """Return the unfinished folds, or those with fewer epochs than `until`."""
@@ -195,16 +195,16 @@ class _Trial:
         self.results[fold] = result | {"score_errors": scorer.errors}
         has_epochs = classifier_with_epochs(estimator) is not None
         if has_epochs or self.is_complete:
-            self._tell()
+            self._send_report()
         if self.place is not None:  # the result has been reported
             self.place(f"fold-{fold}").unlink(missing_ok=True)
 
     def end_rung(self, rung: int) -> None:
         """Report that all folds have reached a rung."""
-        reported = {told.get("rung") for told in self.told}
+        reported = {sent.get("rung") for sent in self.reports}
         has_epochs = any(self.known.values())
         if has_epochs and not self.is_complete and rung not in reported:
-            self._tell(rung=rung)
+            self._send_report(rung=rung)
 
     def _following(
         self,
@@ -233,15 +233,14 @@ class _Trial:
                 known[epoch] = task.deciding(scores)
                 self.rows.append((fold, epoch, known[epoch]))
                 if epoch < max_epochs:  # the last one is reported with the fold
-                    self._tell()
+                    self._send_report()
             if until is not None and until <= epoch < max_epochs:
                 raise _FoldPaused
 
         return classifier.monitored(on_epoch)
 
-    def _tell(self, **more: Any) -> None:
-        """Report the results of finished folds and the last scores of the others."""
-        rows, self.rows = self.rows, []
+    def _progress(self) -> tuple[float, int]:
+        """Return the mean of the last scores of the folds begun, and their epochs."""
         scores, epoch = [], 0
         for fold in range(len(self.task.splits)):
             if fold in self.results:
@@ -251,10 +250,16 @@ class _Trial:
                 last = max(self.known[fold])
                 scores.append(self.known[fold][last])
                 epoch += last
+        return float(np.mean(scores)), epoch
+
+    def _send_report(self, **more: Any) -> None:
+        """Report the results of finished folds and the last scores of the others."""
+        rows, self.rows = self.rows, []
+        score, epoch = self._progress()
         # Results go out in the order of the folds: a later one waits for earlier ones.
         n_first = next(n for n in count() if n not in self.results)
-        told: dict[str, Any] = {
-            "score": float(np.mean(scores)),
+        sent: dict[str, Any] = {
+            "score": score,
             "epoch": epoch,
             "n_epochs": self.n_epochs,
             "rows": rows,
@@ -262,14 +267,14 @@ class _Trial:
             "complete": self.is_complete,
             **more,
         }
-        if np.isnan(told["score"]):
-            for name in {"epoch", "rung"} & set(told):
-                del told[name]  # so that no scheduler compares it
+        if np.isnan(sent["score"]):
+            for name in {"epoch", "rung"} & set(sent):
+                del sent[name]  # so that no scheduler compares it
         if self.place is not None:
-            self.told.append(told)
-            text = json.dumps(self.told, default=float).encode()
+            self.reports.append(sent)
+            text = json.dumps(self.reports, default=float).encode()
             write_whole(self.place("reports"), lambda file: file.write(text))
-        self.report(told)
+        self.report(sent)
 
 
 class _NotingScorer:
