@@ -1,10 +1,10 @@
-"""What differs from patient to patient and scan to scan in a clinic.
+"""Differences between patients and between scans in a clinic.
 
 Variation of the plain phantom: of its anatomy, which the scans of a patient
 share, and of the frame and display of each scan. Ranges called *measured* are
-those of 80 public anteroposterior scans (224 x 224 pixels, outlines of L1-L4
-known), rounded and widened; nothing was fitted. The others are guesses, wide on
-purpose: what learns on these scans should not rely on any one look.
+those of 80 public anteroposterior scans (224 x 224 pixels, with known outlines of
+L1-L4), rounded and widened; nothing was fitted. The others are guesses, wide on
+purpose: a model that learns from these scans should not rely on one look.
 """
 
 from __future__ import annotations
