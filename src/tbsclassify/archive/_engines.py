@@ -90,13 +90,6 @@ class Work(NamedTuple):
                 yield scored._replace(warnings=told)
 
 
-def score_here(
-    work: Work, batches: Iterator[Batch], n_threads: int | None
-) -> Iterator[Scored]:
-    """Score in this process, with `n_threads` that read."""
-    return work.score_all(batches, n_threads)
-
-
 def score_on_ray(
     work: Work, batches: Iterator[Batch], n_threads: int | None
 ) -> Iterator[Scored]:
@@ -106,4 +99,4 @@ def score_on_ray(
     return score_on_cluster(work, batches)
 
 
-ENGINES: dict[str, Any] = {"local": score_here, "ray": score_on_ray}
+ENGINES: dict[str, Any] = {"local": Work.score_all, "ray": score_on_ray}

@@ -119,7 +119,7 @@ class Vertebra:
         return x + self.centre[0], y + self.centre[1]
 
     def half_width(self, v: np.ndarray, side: int) -> np.ndarray:
-        """Return the distance of the right (`side` 1) or left (-1) wall from the axis."""
+        """Return the distance of the right (`side` 1) or left (-1) wall."""
         t = np.clip(2 * v / self.height, -1, 1)
         waist = self.width / 2 * (1 - _WAIST * (1 - t**2))
         return waist + self._wobble(t, 0 if side < 0 else 1)

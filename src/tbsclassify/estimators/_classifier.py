@@ -120,10 +120,7 @@ height, width), or sequence
         proba : ndarray of float of shape (n_scans, n_classes)
             Probabilities in the order of `classes_`; rows sum to one.
         """
-        outputs = self._outputs(X)
-        if self._ranges is not None:
-            return np.exp(self._log_proba_of_ranges(outputs))
-        return probabilities(outputs).numpy()
+        return self._proba(self._outputs(X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict logarithms of class probabilities.
@@ -217,13 +214,15 @@ height, width), or sequence
         The last two are None if the network has not learned TBS.
         """
         outputs = self._outputs(X)
-        tbs, std = None, None
-        if self._ranges is None:
-            proba = probabilities(outputs).numpy()
-        else:
-            proba = np.exp(self._log_proba_of_ranges(outputs))
+        proba, tbs, std = self._proba(outputs), None, None
+        if self._ranges is not None:
             tbs, std = self._with_std(self._as_tbs(outputs), return_std=True)
         return self.classes_[proba.argmax(axis=1)], proba, tbs, std
+
+    def _proba(self, outputs):
+        if self._ranges is not None:
+            return np.exp(self._log_proba_of_ranges(outputs))
+        return probabilities(outputs).numpy()
 
     def _log_proba_of_ranges(self, outputs):
         return self._ranges.log_proba(self._as_tbs(outputs), self.residual_std_)
