@@ -69,20 +69,20 @@ class RayTuneSearchCV(BaseSearchCV):
         Number of configurations to try.
     scheduler : {"halving", "asha", "hyperband", "median"}, None or TrialScheduler, \
 default="halving"
-        What ends trials early. "halving" trains every fold for a fifth of its epochs
-        first. The quarter of the trials with the best mean over the folds is trained to
-        the end. The others pause for as long as they may still rank in that quarter;
-        with a `search_alg`, which learns from ended trials, they end at once. All
-        other schedulers see the folds one after another. "asha" is Ray's
-        asynchronous successive halving: after 3, 6, 12, ... epochs a trial goes on
-        only if it is among the better half of those that got as far. "hyperband" is
+        The scheduler that ends trials early. "halving" first trains every fold for a
+        fifth of its epochs. The quarter of the trials with the best mean over the folds
+        is trained to the end. The others pause for as long as they may still rank in
+        that quarter; with a `search_alg`, which learns from ended trials, they end at
+        once. All other schedulers see the folds one after another. "asha" is Ray's
+        asynchronous successive halving: after 3, 6, 12, ... epochs a trial is promoted
+        only if it is in the better half of those with as many epochs. "hyperband" is
         the same with three brackets, whose trials run for at least 3, 6 and 12 epochs.
         "median" ends trials that after 3 epochs or more are below the median of the
-        others' means. None ends no trial early. A scheduler of `ray.tune.schedulers`
+        means of other trials. None ends no trial early. A scheduler of `ray.tune.schedulers`
         is copied; its ``time_attr`` may be "epoch", and its ``max_t`` must cover all
         folds.
     search_alg : {"random", "optuna"} or Searcher, default="random"
-        What proposes configurations. "random" draws those that
+        The algorithm that proposes configurations. "random" draws those that
         `RandomizedSearchCV` would. "optuna" needs ``tbsclassify[optuna]``. A searcher
         of `ray.tune.search` is copied; give it neither space nor metric.
     scoring : str, callable, list, tuple or dict, default=None
@@ -91,13 +91,13 @@ default="halving"
         the whole estimator after each epoch, as it does at the end.
     cv : int, splitter or iterable, default=None
         As in `RandomizedSearchCV`. With `groups` in `fit`, a number of folds means
-        folds that keep groups together, and other splits must do so, too.
+        folds that keep groups together, and other splits must keep them together, too.
     refit : bool, str or callable, default=True
         As in `RandomizedSearchCV`: whether to fit the best configuration on all data,
         in this process, and by which measure or rule it is chosen.
     error_score : "raise" or number, default=nan
-        Score of a fold that cannot be fitted or scored. A warning says why; where
-        that is so in all folds, it is an error.
+        Score of a fold that cannot be fitted or scored. A warning says why. If all
+        folds fail, it is an error.
     return_train_score : bool, default=False
         Whether to score the training scans, too.
     time_budget : float, default=None
@@ -107,18 +107,17 @@ default="halving"
         mean over the folds is as high. Of several measures, it is the one that decides
         which trials are ended early.
     resources_per_trial : dict, default=None
-        What a trial takes on one machine, such as ``{"cpu": 2, "gpu": 0.25}``; other
-        names are custom resources of Ray. By default a core, and a GPU where there is
-        one and the classifier uses it. A trial computes with as many threads as it
-        has cores.
+        Resources of a trial on one machine, such as ``{"cpu": 2, "gpu": 0.25}``; other
+        names are custom resources of Ray. The default is a core, and a GPU if there is
+        one and the classifier uses it. A trial computes with as many threads as it has
+        cores.
     checkpoint_dir : str or path-like, default=None
         Folder in which every finished trial is written at once. If it holds the same
-        search, that search goes on: finished trials are not repeated, and unfinished
-        ones go on from the last epoch in the folder, or begin again where `search_alg`
-        proposes them or a step without a seed draws random numbers. It is the same
-        search if all is equal that its results depend on: the data, the estimator,
-        the arguments that are given here, settings of scikit-learn and versions of
-        libraries.
+        search, that search is resumed: finished trials are not repeated, and unfinished
+        ones continue from the last epoch in the folder, or start again if `search_alg`
+        proposes them or a step without a seed draws random numbers. A search is the
+        same if everything that its results depend on is equal: the data, the estimator,
+        the arguments here, settings of scikit-learn and versions of libraries.
     random_state : int, RandomState or None, default=None
         Seed of the proposed configurations. The estimator's own seed is a parameter
         of the estimator.
