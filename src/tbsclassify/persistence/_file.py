@@ -130,17 +130,7 @@ def save_model(
             'scores={"roc_auc": 0.83}.'
         )
     portable = portable_copy(model)
-    try:
-        content = skops.io.dumps(portable)
-    except (
-        *(UnsupportedTypeException, TypeError, AttributeError),
-        RecursionError,  # of an object that holds itself
-    ) as error:
-        raise TypeError(
-            f"Part of this {type(model).__name__} has no form without pickle "
-            f"({error}). Of a search, save search.best_estimator_; leave out steps "
-            "that are made of functions of your own."
-        ) from error
+    content = _dump(portable)
     unknown = sorted(
         set(skops.io.get_untrusted_types(data=content)) - {*trusted_types()}
     )
@@ -158,6 +148,20 @@ def save_model(
         "scores": plain(scores),
     }
     write_model_file(path, about, content)
+
+
+def _dump(model: BaseEstimator) -> bytes:
+    try:
+        return skops.io.dumps(model)
+    except (
+        *(UnsupportedTypeException, TypeError, AttributeError),
+        RecursionError,  # of an object that holds itself
+    ) as error:
+        raise TypeError(
+            f"Part of this {type(model).__name__} has no form without pickle "
+            f"({error}). Of a search, save search.best_estimator_; leave out steps "
+            "that are made of functions of your own."
+        ) from error
 
 
 def load_model(
@@ -213,10 +217,24 @@ def load_model(
             "Expected trusted to be a list of full names of types, got "
             f"{trusted!r}. Name each that the error of load_model lists."
         )
+    trusted = [*trusted_types(), *trusted]
+    model = _make_model(content, trusted, name, header["model"]["versions"])
+    if not isinstance(model, BaseEstimator):
+        raise ModelFileError(f"{name} holds a {type(model).__name__}, not a model.")
+    for estimator in estimators_in(model):
+        if hasattr(estimator, "_move_to"):
+            estimator._move_to(device)
+    return model
+
+
+def _make_model(
+    content: bytes, trusted: Sequence[str], name: str, versions: dict[str, str]
+) -> Any:
+    """Make the model of a file, from trusted types alone."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as inner:
             check_schema(inner.read("schema.json"))
-        model = skops.io.loads(content, trusted=[*trusted_types(), *trusted])
+        return skops.io.loads(content, trusted=trusted)
     except UnsafeSchemaError as error:
         raise ModelFileError(
             f"{name} holds {error}, which save_model never writes. Do not use it; get "
@@ -224,26 +242,19 @@ def load_model(
         ) from None
     except UntrustedTypesFoundException:
         found = set(skops.io.get_untrusted_types(data=content))
-        unknown = sorted(found - {*trusted_types(), *trusted})
+        unknown = sorted(found - set(trusted))
         raise ModelFileError(
             f"{name} holds types that are not trusted. If you know who made the file "
             f"and what these are, use load_model(path, trusted={unknown!r})."
         ) from None
     except Exception as error:
         # Code of others, which makes the objects, can fail in many ways.
-        versions = header["model"]["versions"]
         raise ModelFileError(
             f"{name} holds no model that can be made here ({type(error).__name__}). It "
             "was saved with "
             f"{', '.join(f'{one} {versions[one]}' for one in versions)}: install "
             "these, or save the model again."
         ) from error
-    if not isinstance(model, BaseEstimator):
-        raise ModelFileError(f"{name} holds a {type(model).__name__}, not a model.")
-    for estimator in estimators_in(model):
-        if hasattr(estimator, "_move_to"):
-            estimator._move_to(device)
-    return model
 
 
 def model_info(path: str | os.PathLike) -> dict[str, Any]:

@@ -78,9 +78,9 @@ default="halving"
         only if it is in the better half of those with as many epochs. "hyperband" is
         the same with three brackets, whose trials run for at least 3, 6 and 12 epochs.
         "median" ends trials that after 3 epochs or more are below the median of the
-        means of other trials. None ends no trial early. A scheduler of `ray.tune.schedulers`
-        is copied; its ``time_attr`` may be "epoch", and its ``max_t`` must cover all
-        folds.
+        means of other trials. None ends no trial early. A scheduler of
+        `ray.tune.schedulers` is copied; its ``time_attr`` may be "epoch", and its
+        ``max_t`` must cover all folds.
     search_alg : {"random", "optuna"} or Searcher, default="random"
         The algorithm that proposes configurations. "random" draws those that
         `RandomizedSearchCV` would. "optuna" needs ``tbsclassify[optuna]``. A searcher
