@@ -49,6 +49,11 @@ from tbsclassify.images import iter_batches
 _PIXELS_PER_BATCH = (2**20, 2**22)
 # Parameters that do not change what is learned. The seed is compared by itself.
 _NO_PART_OF_TRAINING = ("checkpoint", "device", "random_state", "verbose")
+# Attributes that a failed fit does not leave behind.
+_OF_A_FIT = (
+    *("net_", "history_", "n_epochs_", "best_epoch_", "alpha_"),
+    *("tbs_mean_", "tbs_scale_", "residual_std_"),
+)
 # TBS is reported to three digits, so no smaller error can be known.
 _LEAST_STD = 0.001
 
@@ -360,8 +365,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             self.residual_std_ = max(std, _LEAST_STD)
 
     def _forget_fit(self):
-        names = "net_ history_ n_epochs_ best_epoch_ alpha_ tbs_mean_ tbs_scale_"
-        for name in [*names.split(), "residual_std_"]:
+        for name in _OF_A_FIT:
             if hasattr(self, name):
                 delattr(self, name)
 
