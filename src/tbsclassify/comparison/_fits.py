@@ -247,7 +247,7 @@ def best_threshold(positive: np.ndarray, score: np.ndarray, measure: str) -> flo
     """Return the score between two scans at which a measure is highest."""
     order = np.argsort(score, kind="stable")
     score, positive = score[order], positive[order]
-    last = np.flatnonzero(np.diff(score) > 0)  # the last negative scan
+    last = np.flatnonzero(np.diff(score) > 0)  # the last scan below each threshold
     if not last.size:
         return 0.5
     n_positive, n_negative = positive.sum(), (~positive).sum()

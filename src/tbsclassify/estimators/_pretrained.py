@@ -246,7 +246,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         for ``mode="head"``.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
-        `patience` epochs, and restore the weights of the best.
+        `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
         Share of the scans set aside to stop early by, and to measure
         `residual_std_` on where TBS is learned. It is met as closely as whole
@@ -257,10 +257,10 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
         learned.
     loss : {"cross-entropy", "ordinal"}, default="cross-entropy"
-        What training in epochs minimises where classes are learned, not TBS.
-        "ordinal" is class distance weighted cross-entropy [3]_, to which a wrong class
-        matters the more the further it is from the right one in `classes_`. With
-        two classes it is cross-entropy.
+        Loss of training in epochs on classes; not used where TBS is learned. "ordinal"
+        is class distance weighted cross-entropy [3]_, in which a wrong class costs more
+        the further it is from the right one in `classes_`. With two classes it equals
+        cross-entropy.
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
@@ -269,17 +269,17 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         The validation set, scans to predict and the scans of a closed form are never
         changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied
-        first, so that the ones passed are never changed. One that raises
-        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        Callbacks of the training, in addition to early stopping. They are copied, so
+        the ones passed are never changed. A callback ends the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
         see classes as numbers, in the order of `classes_`, and TBS standardised.
     checkpoint : str or path-like, default=None
         File in which the training is kept after its epochs. If `fit` was ended by a
         crash, a kill or an error, the same call continues from the last epoch in the
         file. Once the training is over, the same call returns its result. See Notes.
     device : str, default="auto"
-        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
-        where there is one.
+        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
+        there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
@@ -566,7 +566,7 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         for ``mode="head"``.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
-        `patience` epochs, and restore the weights of the best.
+        `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
         Share of the scans set aside to stop early by, and to measure
         `residual_std_` on. It is met as closely as whole patients allow.
@@ -577,9 +577,9 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         The validation set, scans to predict and the scans of a closed form are never
         changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied
-        first, so that the ones passed are never changed. One that raises
-        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        Callbacks of the training, in addition to early stopping. They are copied, so
+        the ones passed are never changed. A callback ends the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
         see TBS standardised.
     checkpoint : str or path-like, default=None
         File in which the training is kept after its epochs. If `fit` was ended by a
@@ -587,8 +587,8 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         file. Once the training is over, the same call returns its result. See the notes
         of `TBSPretrainedClassifier`.
     device : str, default="auto"
-        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
-        where there is one.
+        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
+        there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at

@@ -71,7 +71,7 @@ class RocSteps:
 def roc_by_fold(
     positive: np.ndarray, score: np.ndarray, fold: np.ndarray
 ) -> list[RocSteps]:
-    """Return the ROC steps of each fold, since scores of one fit are comparable."""
+    """Return the ROC steps of each fold; only scores of one fit are comparable."""
     return [
         RocSteps(positive, score, np.flatnonzero(fold == k)) for k in np.unique(fold)
     ]
