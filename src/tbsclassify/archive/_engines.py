@@ -24,7 +24,9 @@ class Batch(NamedTuple):
 class Scorer(Protocol):
     """An object that scores scans, each by itself."""
 
-    networks: Sequence[Any]  # estimators that use a GPU if there is one
+    @property
+    def networks(self) -> Sequence[Any]:
+        """Estimators that use a GPU if there is one."""
 
     def columns(self, table: pd.DataFrame | None) -> list[str]:
         """Return the names of the columns, in order."""
