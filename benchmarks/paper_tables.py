@@ -40,7 +40,7 @@ from tbsclassify import (
     make_clinical_baseline,
     make_dxa_phantoms,
 )
-from tbsclassify._checkpoint import write_whole
+from tbsclassify._files import write_whole
 from tbsclassify._pipelines import decline_metadata, fit_metadata, keep_training
 from tbsclassify.comparison import paper_models
 from tbsclassify.metrics import classification_row, difference_row

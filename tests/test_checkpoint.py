@@ -25,8 +25,10 @@ from sklearn.model_selection import RandomizedSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from tbsclassify import LumbarCropper, _checkpoint
-from tbsclassify._checkpoint import Checkpoint, fingerprint, write_whole
+from tbsclassify import LumbarCropper, _checkpoint, _files
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._files import write_whole
+from tbsclassify._fingerprint import fingerprint
 
 # The same values, made in this process and in others.
 VALUES = """
@@ -78,7 +80,7 @@ def made_here():
 
 def test_equal_values_have_equal_digests_in_any_process():
     code = VALUES + (
-        "from tbsclassify._checkpoint import fingerprint\n"
+        "from tbsclassify._fingerprint import fingerprint\n"
         "print(*map(fingerprint, VALUES))\n"
     )
     # Sets are in another order there.
@@ -414,7 +416,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_is_there_is_left_as_it_is_if_asked(tmp_path, monkeypatch, links):
     if not links:
-        monkeypatch.setattr(_checkpoint, "_link", lambda source, target: False)
+        monkeypatch.setattr(_files, "_link", lambda source, target: False)
     for text in (b"first", b"second"):
         write_whole(tmp_path / "a", lambda file, t=text: file.write(t), replace=False)
     assert (tmp_path / "a").read_bytes() == b"first"

@@ -30,7 +30,7 @@ from tbsclassify import (
     load_scans,
     read_scan,
 )
-from tbsclassify._checkpoint import write_whole
+from tbsclassify._files import write_whole
 from tbsclassify._spreadsheet import plain_cell, plain_table
 from tbsclassify.datasets._table import not_a_number
 from tbsclassify.images import UnreadableScanError

@@ -46,7 +46,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from tbsclassify import LumbarCropper, RandomAugmentation, RayTuneSearchCV
 from tbsclassify._checkpoint import Checkpoint
 from tbsclassify.tuning._journal import Journal
-from tbsclassify.tuning._ray import as_last_kept
+from tbsclassify.tuning._ray import restore_proposers
 from tbsclassify.tuning._space import (
     make_proposals,
     sample_candidates,
@@ -893,7 +893,7 @@ def test_a_searcher_goes_on_from_where_it_was_kept(tmp_path):
 
     again = Journal(checkpoint)
     assert [record.config for record in again.records.values()] == configs[:1]
-    restored, scheduler = as_last_kept(again, None, None)
+    restored, scheduler = restore_proposers(again, None, None)
     assert scheduler == "scheduler"
     # Neither is the trial that was lost waited for, nor are its values proposed again.
     proposed = [restored.suggest(name) for name in ("third", "fourth")]

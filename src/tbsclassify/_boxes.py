@@ -15,25 +15,25 @@ from tbsclassify._scans import numbers_in, plain_name, scans_of, set_columns
 BOX_SIDES = ("top", "left", "bottom", "right")
 LEVELS = ("L1", "L2", "L3", "L4")
 BOX_COLUMNS = tuple(f"{level}_{side}" for level in LEVELS for side in BOX_SIDES)
-# Columns that say how sure a localizer is of the boxes beside them.
+# Columns with the confidences of a localizer in the boxes of a row.
 CONFIDENCES = ("level_confidence", "place_confidence")
 
 
 def check_boxes(boxes: ArrayLike, n_samples: int) -> np.ndarray:
-    """Return the L1-L4 box of each scan, NaN where it is not known.
+    """Return the L1-L4 boxes of each scan, NaN for unknown ones.
 
     Parameters
     ----------
     boxes : array-like of shape (n_samples, 4) or (n_samples, n_levels, 4)
-        One box, or one a vertebra, as ``(top, left, bottom, right)`` in pixels,
-        ends exclusive. A row of NaN says that the box is not known.
+        One box, or one for each vertebra, as ``(top, left, bottom, right)`` in pixels,
+        ends exclusive. A row of NaN means that the box is not known.
     n_samples : int
         Number of scans.
 
     Returns
     -------
     boxes : ndarray of float of shape (n_samples, n_levels, 4)
-        The boxes, with one level where one box a scan was given.
+        The boxes, with one level if there is one box for each scan.
     """
     boxes = np.asarray(boxes, dtype=float)
     if boxes.ndim not in (2, 3) or boxes.shape[-1] != 4 or len(boxes) != n_samples:
@@ -69,7 +69,7 @@ def check_boxes(boxes: ArrayLike, n_samples: int) -> np.ndarray:
 def check_scans_and_boxes(
     X: Any, boxes: ArrayLike | None
 ) -> tuple[list | np.ndarray, np.ndarray]:
-    """Take scans and L1-L4 boxes from any of the forms that `X` may have.
+    """Take scans and L1-L4 boxes out of any form that `X` may have.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def check_scans_and_boxes(
     -------
     scans : list of scans or paths, or ndarray of shape (n, ...)
     boxes : ndarray of float of shape (n, n_vertebrae, 4)
-        NaN where not known; one vertebra stands for the whole of L1-L4 where
-        only its box is known.
+        NaN where not known. One vertebra stands for the whole of L1-L4 if only that
+        box is known.
     """
     if boxes is None and "image" in getattr(X, "columns", ()):
         boxes = boxes_of_table(X)
@@ -101,7 +101,7 @@ def check_scans_and_boxes(
 
 
 def hull(boxes: np.ndarray) -> np.ndarray:
-    """Box around all known vertebrae of each scan, shape (n, 4)."""
+    """Return the box around all known vertebrae of each scan, shape (n, 4)."""
     return np.concatenate(
         [
             np.fmin.reduce(boxes[..., :2], axis=1),
@@ -135,7 +135,7 @@ def box_columns(columns: Iterable[Any]) -> dict[str, list[Any]]:
     for level in (*LEVELS, ""):
         wanted = [f"{level}{side}".lower() for side in BOX_SIDES]
         present = [key for key in wanted if key in found]
-        # A lone "left" may say which hip was scanned; it makes no box.
+        # A lone "left" may say which hip was scanned. It is no box.
         if not present or (level == "" and len(present) < 3):
             continue
         for key in present:
@@ -156,11 +156,11 @@ def box_columns(columns: Iterable[Any]) -> dict[str, list[Any]]:
 
 
 def boxes_of_table(table: Any) -> np.ndarray | None:
-    """Return the boxes in a table's columns, or None where it has none.
+    """Return the boxes in the columns of a table, or None if it has none.
 
-    Where some of L1 to L4 have columns, the result has shape (n, 4, 4) and is
-    NaN for the other levels; where only the whole has, it is (n, 1, 4). Where both
-    have, the whole stands in the place of L1 in rows in which no level is known.
+    If some of L1 to L4 have columns, the result has shape (n, 4, 4), with NaN for the
+    other levels. If only the whole of L1-L4 has columns, it has shape (n, 1, 4). If
+    both have, the whole takes the place of L1 in rows in which no level is known.
     """
     names = box_columns(table.columns)
     if not names:
@@ -179,10 +179,10 @@ def boxes_of_table(table: Any) -> np.ndarray | None:
 
 
 def put_boxes(table: pd.DataFrame, boxes: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
-    """Return a table with the boxes of L1-L4 (n_rows, 4, 4) in some of its rows.
+    """Return a table with new boxes of L1-L4, (n_rows, 4, 4), in some of its rows.
 
-    Other rows keep theirs, and columns their names. Columns that are not there are
-    added, ``L1_top`` to ``L4_right``.
+    Other rows keep their boxes, and columns their names. Missing columns are added,
+    ``L1_top`` to ``L4_right``.
     """
     columns = box_columns(table.columns)
     table = table.copy()

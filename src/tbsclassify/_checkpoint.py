@@ -2,25 +2,16 @@
 
 import json
 import os
-import uuid
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from tbsclassify._files import write_whole
 from tbsclassify._fingerprint import fingerprint
-
-__all__ = [
-    "Checkpoint",
-    "differences",
-    "fingerprint",
-    "identify",
-    "write_named",
-    "write_whole",
-]
 
 _MANIFEST = "manifest.json"
 # A run is not resumed with another version of what its numbers come from.
@@ -37,7 +28,7 @@ class Checkpoint:
     Parameters
     ----------
     folder : str or path-like
-        The folder, made where it is not there.
+        The folder. It is made if it does not exist.
     identity : dict of str to object
         What the results depend on, by a name that an error can use. The
         fingerprints of the values are kept, not the values.
@@ -61,7 +52,7 @@ class Checkpoint:
             )
 
     def _read_or_write_manifest(self, ours: dict[str, str]) -> dict[str, str]:
-        """Return the manifest of the folder; also shows that one can write there."""
+        """Return the manifest of the folder, and fail where it cannot be written to."""
         manifest = self.folder / _MANIFEST
         text = json.dumps(ours, indent=1).encode()
         try:
@@ -80,11 +71,11 @@ class Checkpoint:
             ) from None
 
     def names(self) -> list[str]:
-        """Return the names under which there are arrays, sorted."""
+        """Return the names of all pieces, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.npz"))
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
-        """Return the arrays under a name, or None where there are none yet.
+        """Return the arrays of a piece, or None if there are none yet.
 
         A damaged file, as a full disk may leave it, counts as none.
         """
@@ -99,24 +90,24 @@ class Checkpoint:
             return None
 
     def write(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Put arrays under a name."""
+        """Write the arrays of a piece."""
         write_whole(self._path(name), lambda file: np.savez(file, **arrays))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
 
-    def in_training(self, name: str, part: Any) -> Path:
-        """Return a file for one training, of those that what is named is made of."""
+    def training_file(self, name: str, part: Any) -> Path:
+        """Return the file for one of the trainings that the piece `name` is made of."""
         return self.folder / f"{name}.{part}.training"
 
     def forget_training(self, name: str) -> None:
-        """Remove files of trainings, once there is what they were for."""
+        """Remove the files of all trainings of a piece that is finished."""
         for path in self.folder.glob(f"{name}.*.training*"):
             path.unlink(missing_ok=True)
 
 
 def identify(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fingerprints of what a run depends on, and of versions."""
+    """Return fingerprints of what a run depends on, package versions included."""
     ours = {name: fingerprint(value) for name, value in identity.items()}
     return ours | {f"version of {package}": version(package) for package in _PACKAGES}
 
@@ -124,58 +115,3 @@ def identify(identity: Mapping[str, Any]) -> dict[str, str]:
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Return the names under which two runs differ."""
     return [one for one in {**ours, **theirs} if ours.get(one) != theirs.get(one)]
-
-
-def write_whole(
-    path: Path, write: Callable[[BinaryIO], Any], *, replace: bool = True
-) -> None:
-    """Write a file so that nobody ever sees it half written.
-
-    With ``replace=False`` a file that is there already is left as it is. Where the
-    disk is full, the error names the file, and what was there before stays.
-    """
-    # A name of its own, since another process or thread may write the same file.
-    # open() sets the rights that new files have here.
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(unfinished, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace or not (_link(unfinished, path) or path.exists()):
-            os.replace(unfinished, path)
-    except OSError as error:
-        if error.filename is None:  # as where the disk is full
-            error.filename = path.name
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def write_named(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file whole, where an argument `path` of the caller says.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; it names `path`.
-    """
-    try:
-        write_whole(Path(path), write)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Expected path to be a file that can be written, got {os.fspath(path)!r} "
-            f"({error.strerror}). A file that was there is as it was",
-        ) from error
-
-
-def _link(source: Path, target: Path) -> bool:
-    """Give a file a second name unless that is taken; False where links are unknown."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return True
-    except OSError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""Bounds on what a compressed DICOM file may become, checked before it does."""
+"""Limits on the size of compressed DICOM files, checked before decompression."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ from tbsclassify._files import MAX_BYTES, UnreadableScanError
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PLAIN = b"1.2.840.10008.1.2.1\0\0\0"
-# Deflate makes 1032 bytes of one at most.
+# Deflate turns one byte into at most 1032.
 _PIECE = 2**14
 # Markers that begin the header of a JPEG or JPEG-LS image.
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -20,10 +20,10 @@ _JPEG_2000 = b"\xff\x4f\xff\x51"
 def inflate(data: bytes) -> bytes:
     """Return a deflated DICOM file as the same file without compression.
 
-    Pydicom inflates all there is, and a file of a megabyte may hold a gigabyte.
+    Pydicom itself has no limit, and a file of a megabyte may hold a gigabyte.
     """
-    # Pydicom has no public reader of the elements that name the compression, for what
-    # is no file on disk. What it takes for deflated must be taken so here.
+    # For the elements that name the compression, pydicom has a public reader only for
+    # files on disk. What it takes for deflated must be taken for deflated here.
     from pydicom.filereader import _read_file_meta_info
 
     file = io.BytesIO(data)
@@ -45,7 +45,7 @@ def inflate(data: bytes) -> bytes:
 def check_frame(dataset: Any) -> None:
     """Refuse a compressed frame that is larger than the header of its file says.
 
-    Decoders make room for what the compressed data claim.
+    Decoders allocate the size that the compressed data claim.
     """
     from pydicom.encaps import generate_frames
     from pydicom.uid import RLELossless
@@ -65,7 +65,7 @@ def check_frame(dataset: Any) -> None:
 
 
 def _claimed_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and channels that compressed data claim to hold."""
+    """Return the rows, columns and channels that compressed data claim to hold."""
     if frame.startswith(_JPEG_2000) and len(frame) >= 42:
         right, bottom, left, top = struct.unpack(">4I", frame[8:24])
         return bottom - top, right - left, int.from_bytes(frame[40:42], "big")

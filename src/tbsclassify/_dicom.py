@@ -1,4 +1,4 @@
-"""DICOM densitometry images to grey levels, without anything of the patient."""
+"""Read grey levels of DICOM densitometry images, and nothing about the patient."""
 
 import io
 import logging
@@ -46,22 +46,22 @@ _TAGS = [
     "WindowWidth",
 ]
 
-# What densitometers call themselves. Hologic's captures are OT, "other".
+# Modalities of densitometers. Captures of Hologic are OT, "other".
 DENSITOMETRY_MODALITIES = frozenset({"BMD", "CR", "DX", "OT", "RG"})
-# Others that DICOM defines (PS3.3 C.7.3.1.1.1) and that may come by mistake. Only these
-# words are handed on, whatever stands there.
+# Other modalities of DICOM (PS3.3 C.7.3.1.1.1) that may come by mistake. No other text
+# in this element is passed on.
 _MODALITIES = DENSITOMETRY_MODALITIES | {
     *("BDUS", "CT", "DOC", "ES", "IO", "MG", "MR", "NM", "OPT", "PR", "PT", "PX"),
     *("RF", "RTIMAGE", "SEG", "SM", "SR", "US", "XA", "XC"),
 }
-# What files that are no DICOM begin with, whatever their name ends with.
+# Other files begin like this, whatever the suffix of their name.
 _RASTER = (b"\x89PNG", b"\xff\xd8", b"BM", b"II*\0", b"MM\0*")
 
-# Tag of the element (0008,0005) in either order of bytes, and what it may hold.
+# Tag of the element (0008,0005) in both byte orders, and its valid values.
 _CHARACTER_SET = re.compile(rb"\x08\0\x05\0|\0\x08\0\x05")
 _CHARACTER_SETS = re.compile(rb"((ISO_IR|ISO 2022 IR) \d{1,3}|\\)*[ \0]?")
 
-# ProtocolName is free text, so only a region found in it is handed on.
+# ProtocolName is free text, so only a region found in it is passed on.
 _REGIONS = {
     "total_body": r"\b(total|whole) body\b",
     "forearm": r"\b(forearms?|wrists?|radius)\b",
@@ -71,17 +71,16 @@ _REGIONS = {
     r"|\blumbar\b|\bl spine\b",
 }
 
-# Pixels of a total body in mm, which are larger than those of a spine.
+# Pixels of total-body scans in mm, which are larger than those of spine scans.
 _PLAUSIBLE_SPACING_TOTAL_BODY = (0.2, 3.0)
 
-
-# Pydicom's setting of what it validates, and filters of warnings, are common to
-# all threads.
-_ONE_AT_A_TIME = threading.Lock()
+# The validation setting of pydicom and the filters of warnings are shared by all
+# threads.
+PYDICOM_LOCK = threading.Lock()
 
 
 def looks_like_dicom(data: bytes, suffix: str) -> bool:
-    """Tell whether a file is DICOM by its content, or else by its name."""
+    """Whether a file is DICOM, by its content or else by its name."""
     # Without preamble, a file begins with an element of group 2 or 8.
     bare = data[:2] in (b"\x02\x00", b"\x08\x00") and data[3:4] == b"\x00"
     named = suffix.lower() in (".dcm", ".dicom") and not data.startswith(_RASTER)
@@ -120,19 +119,19 @@ def read_dicom(
 
 
 def _parse(data: bytes) -> Any:
-    """Read the elements of `_TAGS`, all converted, and see to a transfer syntax."""
+    """Read the elements of `_TAGS`, converted, and make sure of a transfer syntax."""
     import pydicom
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
     try:
-        # Pydicom warns of values that DICOM forbids and quotes them, and they may
-        # be identity. It need not validate them: what makes no sense is found when
-        # it is used. A character set that is none is quoted even so. No filter of
-        # Python's warnings is touched for other files, which would hide those of
-        # other threads.
-        with _ONE_AT_A_TIME, pydicom.config.disable_value_validation():
+        # Pydicom warns of values that DICOM forbids, and quotes them, although they
+        # may identify the patient. So it must not validate: invalid values are found
+        # when they are used. An invalid character set is quoted even then, so warnings
+        # are filtered for such files, and only for these: a filter would hide warnings
+        # of other threads.
+        with PYDICOM_LOCK, pydicom.config.disable_value_validation():
             data = inflate(data)
-            with _quiet_pydicom() if _has_odd_character_set(data) else nullcontext():
+            with quiet_pydicom() if _has_odd_character_set(data) else nullcontext():
                 dataset = pydicom.dcmread(
                     io.BytesIO(data), specific_tags=_TAGS, force=True
                 )
@@ -145,7 +144,7 @@ def _parse(data: bytes) -> Any:
             f"is not readable as DICOM ({type(error).__name__})"
         ) from None
     if "TransferSyntaxUID" not in dataset.file_meta:
-        # As pydicom found out from the first element.
+        # As pydicom guessed from the first element.
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = (
@@ -155,7 +154,7 @@ def _parse(data: bytes) -> Any:
 
 
 def _has_odd_character_set(data: bytes) -> bool:
-    """Tell whether a Specific Character Set, or what looks like one, is none."""
+    """Whether a Specific Character Set, or what looks like one, is invalid."""
     pixels = data.find(b"\xe0\x7f\x10\x00")
     for match in _CHARACTER_SET.finditer(data, 0, pixels if pixels >= 0 else len(data)):
         order: Any = "little" if match[0][0] else "big"
@@ -169,7 +168,7 @@ def _has_odd_character_set(data: bytes) -> bool:
 
 
 @contextmanager
-def _quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Mute the warnings and the log of pydicom, for one thread at a time."""
     log = logging.getLogger("pydicom")
     was = log.disabled
@@ -189,17 +188,16 @@ def _decode(dataset: Any) -> np.ndarray:
         if not dataset.file_meta.TransferSyntaxUID.is_compressed:
             n_values = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
             if len(dataset.PixelData) >= 2 * n_values * dataset.BitsAllocated // 8:
-                # Pydicom returns all frames, whatever number is claimed.
+                # Pydicom returns all frames, whatever number the header claims.
                 raise UnreadableScanError("holds several frames, expected one")
             return dataset.pixel_array
-        # Decoders warn where a file contradicts itself in what does not matter
-        # here. Filters are common to all threads: one file at a time, and only
-        # pydicom's own warnings.
+        # Decoders warn of contradictions in a file that do not matter here. Filters
+        # are shared by all threads: one file at a time, and only warnings of pydicom.
         check_frame(dataset)
         if dataset.file_meta.TransferSyntaxUID == RLELossless:
-            # That of pylibjpeg panics on damaged data, which ends the interpreter.
+            # The decoder of pylibjpeg panics on damaged data and ends the interpreter.
             dataset.pixel_array_options(decoding_plugin="pydicom")
-        with _ONE_AT_A_TIME, _quiet_pydicom():
+        with PYDICOM_LOCK, quiet_pydicom():
             return dataset.pixel_array
     except (UnreadableScanError, Warning):
         raise
@@ -245,7 +243,7 @@ def _decoding_reason(dataset: Any, error: Exception) -> str:
     if not syntax.is_compressed:
         return "is truncated or has pixel data of the wrong length"
     reason = f"cannot be decoded from {syntax.name}"
-    # Said of pydicom's plugins, before any data are looked at.
+    # An error of the plugins of pydicom, before they look at any data.
     if "missing dependencies" in str(error) or "missing required" in str(error):
         reason += '; try: pip install "tbsclassify[dicom-codecs]"'
     return reason
@@ -269,14 +267,14 @@ def _presentation_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
     if dataset.get("VOILUTSequence"):
         values, high = _look_up(values, dataset.VOILUTSequence[0], dataset)
     elif None not in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
-        # The ends of the window's output, in which a negative slope turns round
-        # what it had turned round in the input.
+        # The ends of the output of the window. A negative slope inverts them, as it
+        # has inverted the input.
         low, high = apply_windowing(np.array([-1e300, 1e300]), dataset)
         values = apply_windowing(values, dataset)
     elif not dataset.get("ModalityLUTSequence"):
         signed = dataset.get("PixelRepresentation", 0) == 1
         first = -(2 ** (bits - 1)) if signed else 0
-        # Sorted, or a negative slope would be undone.
+        # Sorted, so that a negative slope is not undone.
         low, high = sorted(
             apply_rescale(np.array([first, first + full]), dataset).tolist()
         )
@@ -289,7 +287,7 @@ def _presentation_values(stored: np.ndarray, dataset: Any) -> np.ndarray:
 
 
 def _look_up(values: np.ndarray, item: Any, dataset: Any) -> tuple[np.ndarray, int]:
-    """Return what a look-up table makes of values, and the highest level it can give.
+    """Return values after a look-up table, and the highest level it can give.
 
     Pydicom's own look-up is wrong for 8-bit tables with more than 256 entries.
     Tables of up to 8 bits span what they declare. Deeper ones often declare 16
@@ -346,7 +344,7 @@ def _region(protocol: str) -> str | None:
 def _pixel_spacing(
     dataset: Any, region: str | None, name: str
 ) -> tuple[tuple[float, float] | None, str | None]:
-    """Height and width of a pixel in mm and the element that tells them."""
+    """Return height and width of a pixel in mm, and the element they come from."""
     total_body = region == "total_body"
     limits = _PLAUSIBLE_SPACING_TOTAL_BODY if total_body else PLAUSIBLE_SPACING
     for element in ("PixelSpacing", "ImagerPixelSpacing", "ExposedArea"):

@@ -1,8 +1,11 @@
-"""Read a file whole, and name it in a message that any terminal can print."""
+"""Read and write files whole, and name them in messages that any terminal prints."""
 
 import os
 import stat
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 # A scan of 64 million pixels of 16 bits has half of this.
 MAX_BYTES = 2**28
@@ -10,7 +13,7 @@ _LONGEST_NAME = 120
 
 
 class UnreadableScanError(ValueError):
-    """A file that is no readable scan; the message says which and why.
+    """A file is not a readable scan; the message says which and why.
 
     See Also
     --------
@@ -21,8 +24,8 @@ class UnreadableScanError(ValueError):
 def printable_name(path: str | os.PathLike[str]) -> str:
     """Return the name of a file for a message, without its folders.
 
-    Folders may be named after patients. What would break a line, a terminal or an
-    encoder (newlines, escapes, bytes that are no UTF-8) is written as an escape.
+    Folders may be named after patients. Whatever would break a line, a terminal or an
+    encoder (newlines, escapes, bytes that are not UTF-8) is written as an escape.
     """
     name = Path(path).name or str(path)
     shown = "".join(
@@ -33,18 +36,18 @@ def printable_name(path: str | os.PathLike[str]) -> str:
 
 
 def read_whole(path: Path) -> bytes:
-    """Return what is in a regular file of at most `MAX_BYTES`.
+    """Return the content of a regular file of at most `MAX_BYTES`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     OSError
-        If the file cannot be read: it may not be, or its links go in a circle. It
-        has the name of the file without its folders.
+        If the file cannot be read: permission is denied, or its links go in a
+        circle. The error has the name of the file without its folders.
     UnreadableScanError
-        With the reason alone, if it is a folder, no regular file (a pipe would be
-        waited for, a device may have no end) or too large.
+        If it is a folder, not a regular file (reading a pipe may wait, and a device
+        may have no end) or too large. The message is the reason alone.
     """
     name = printable_name(path)
     try:
@@ -61,7 +64,7 @@ def read_whole(path: Path) -> bytes:
 
 
 def _unfit(found: os.stat_result) -> str:
-    """Return why a file cannot be read whole, or nothing."""
+    """Return why a file cannot be read whole, or an empty text."""
     if stat.S_ISDIR(found.st_mode):
         return "is a folder, expected a file"
     if not stat.S_ISREG(found.st_mode):
@@ -69,3 +72,58 @@ def _unfit(found: os.stat_result) -> str:
     if found.st_size > MAX_BYTES:
         return f"has {found.st_size} bytes, more than the {MAX_BYTES} allowed"
     return ""
+
+
+def write_whole(
+    path: Path, write: Callable[[BinaryIO], Any], *, replace: bool = True
+) -> None:
+    """Write a file so that nobody ever sees it half written.
+
+    With ``replace=False`` an existing file is left as it is. If the disk is full, the
+    error names the file, and an existing file stays.
+    """
+    # A name of its own, since another process or thread may write the same file.
+    # Unlike tempfile, open() gives it the usual permissions of new files.
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(unfinished, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace or not (_link(unfinished, path) or path.exists()):
+            os.replace(unfinished, path)
+    except OSError as error:
+        if error.filename is None:  # as for a full disk
+            error.filename = path.name
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_named(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file whole to the `path` that a user passed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. The message names the argument `path`.
+    """
+    try:
+        write_whole(Path(path), write)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Expected path to be a file that can be written, got {os.fspath(path)!r} "
+            f"({error.strerror}). A file that was there is as it was",
+        ) from error
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Give a file a second name unless it is taken; return False without hard links."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -14,32 +14,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# Known by their name alone: their code comes with a version of its package.
+# Only the name counts: the code comes with a version of its package.
 _NAMED = (types.ModuleType, np.ufunc)
 _PLAIN = (bool, int, float, complex, bytes, type(None))
-# Attributes of a class, and globals of a function, that are part of what it does.
-# Lists and dicts are not: they may be a log or a cache.
+# Attributes of a class and globals of a function that count as parts of it. Lists and
+# dicts do not: they may be a log or a cache.
 _CONSTANT = (*_PLAIN, str, tuple, frozenset, np.ndarray, types.FunctionType)
 
-# Attributes that are no part of a value: a distribution's is NumPy's global generator,
-# that of a metadata request the estimator that its owner was cloned from.
+# Attributes that do not count: of a distribution NumPy's global generator, of a
+# metadata request the estimator that its owner was cloned from.
 _NO_PART = {"scipy.stats.": "_random_state", "sklearn.utils.": "owner"}
 
 
 def fingerprint(value: Any) -> str:
     """Return a digest that is equal for equal values, in any process.
 
-    It is made of classes, parameters and contents, never of the identity of
-    objects: two tuples that are equal count as one, and so do a model and its
-    clone. A text that is the path of a file stands for the file, with its size
-    and time. A function counts with its code, its defaults, what it has closed
-    over, and the constants and functions of its module that it uses. A class
-    from outside of installed packages counts with its methods.
+    It is made from classes, parameters and contents, never from the identity of
+    objects: equal tuples have equal digests, and so have a model and its clone. A text
+    that is the path of a file stands for the file, with its size and time. A function
+    counts with its code, defaults and closure, and with the constants and functions of
+    its module that it uses. A class that is not from an installed package counts with
+    its methods.
 
     Raises
     ------
     TypeError
-        If an object, such as an open file, has no value that could be told.
+        If an object, such as an open file, has no value that could be compared.
     """
     digest = hashlib.sha256()
     for piece in _pieces(value, ()):
@@ -49,7 +49,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _pieces(value: Any, above: tuple[int, ...]) -> Iterator[bytes | memoryview]:
-    """Yield the bytes that stand for a value; `above` are ids of its owners."""
+    """Yield the bytes that stand for a value; `above` are the ids of its owners."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str | os.PathLike):
@@ -62,7 +62,7 @@ def _pieces(value: Any, above: tuple[int, ...]) -> Iterator[bytes | memoryview]:
     elif id(value) in above:
         yield f"owner {len(above) - above.index(id(value))}".encode()
     else:
-        # Every node says how many parts follow, so that no two trees look alike.
+        # Every node has the number of its parts, so that no two trees look alike.
         kind, parts = _parts(value)
         yield f"{kind} {len(parts)}".encode()
         for part in parts:
@@ -70,7 +70,7 @@ def _pieces(value: Any, above: tuple[int, ...]) -> Iterator[bytes | memoryview]:
 
 
 def _is_plain_array(value: Any) -> bool:
-    """Tell arrays that are the bytes they hold."""
+    """Whether an array is determined by its bytes."""
     return (
         type(value) in (np.ndarray, np.memmap)
         and not value.dtype.hasobject
@@ -89,7 +89,7 @@ def _text(value: str | os.PathLike) -> Iterator[bytes]:
 
 
 def _parts(value: Any) -> tuple[str, list]:
-    """Return what an object is, and the values that it is made of."""
+    """Return the kind of an object, and the values that it is made of."""
     for parts_of in (_parts_of_code, _parts_of_data):
         if (found := parts_of(value)) is not None:
             return found
@@ -207,7 +207,7 @@ def _globals_used(code: types.CodeType, function: types.FunctionType) -> dict[st
 
 
 def _parts_of_class(cls: type) -> list:
-    """Return what a class does, where no version of a package says it."""
+    """Return the parts of a class, none if a version of its package stands for them."""
     if _is_installed(cls.__module__):
         return []
     own = {
@@ -220,7 +220,7 @@ def _parts_of_class(cls: type) -> list:
 
 
 def _is_installed(module: str | None) -> bool:
-    """Tell modules of packages, which have a version, from a user's own."""
+    """Whether a module is part of a package, which has a version."""
     if module is None or module == "__main__":
         return False
     if module.partition(".")[0] in (*sys.stdlib_module_names, "tbsclassify"):

@@ -1,4 +1,4 @@
-"""What a Pipeline or a search ends in, and the metadata that its fit takes."""
+"""The last step of a Pipeline or a search, and the metadata that its fit takes."""
 
 from os import PathLike
 from typing import Any
@@ -11,12 +11,12 @@ from sklearn.utils.validation import has_fit_parameter
 
 from tbsclassify._sklearn_compat import BaseSearchCV
 
-# These hand arguments of their fit on, and learn what the estimator inside learns.
+# These pass arguments of fit on to the estimator inside, and learn what it learns.
 _HANDING_ON = (BaseSearchCV, CalibratedClassifierCV)
 
 
 def last_step(estimator: Any) -> Any:
-    """Return what an estimator ends in, however Pipelines and searches are nested.
+    """Return the last step of an estimator, through nested Pipelines and searches.
 
     A fitted search stands for its best estimator.
     """
@@ -30,16 +30,20 @@ def last_step(estimator: Any) -> Any:
 
 
 def last_step_prefix(estimator: Any) -> str:
-    """Return what stands before the names of the last step's parameters."""
+    """Return the prefix of the parameters of the last step."""
     return _end_of_pipeline(estimator)[0]
 
 
 def keep_training(estimator: Any, file: str | PathLike) -> bool:
-    """Have the network that an estimator is or ends in keep its training in a file.
+    """Make the network at the end of an estimator keep its training in a file.
 
-    Only where its scans would be the same if `fit` was called again: all steps before
-    it have a seed. Tells whether there is such a network. A file that the user has
-    named stays.
+    This needs scans that would be the same if `fit` were called again: all steps before
+    the network must have a seed. A file that the user has named stays.
+
+    Returns
+    -------
+    kept : bool
+        Whether the network now uses this file.
     """
     prefix, network = _end_of_pipeline(estimator)
     if (
@@ -56,19 +60,19 @@ def keep_training(estimator: Any, file: str | PathLike) -> bool:
 
 
 def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:
-    """Return those metadata that an estimator's `fit` takes, under its names.
+    """Return the metadata that the `fit` of an estimator takes, under its names.
 
-    Without metadata routing they go to the last step, or to that of the estimator
-    in a search, where it has such a parameter and was not told to do without by
-    ``set_fit_request(tbs=False)``. With routing, they go where they were requested,
-    and nowhere else. A search takes `groups` itself, for its splits.
+    Without metadata routing, they go to the last step, also of the estimator in a
+    search, if it has such a parameter and did not decline it by
+    ``set_fit_request(tbs=False)``. With routing, they go only where they were
+    requested. A search takes `groups` itself, for its splits.
 
     Parameters
     ----------
     estimator : estimator
         An estimator, a Pipeline or a search.
     **metadata : dict
-        Such as ``groups=groups``. What is None is left out.
+        Such as ``groups=groups``. None is left out.
     """
     metadata = {name: value for name, value in metadata.items() if value is not None}
     if get_config()["enable_metadata_routing"]:
@@ -87,9 +91,9 @@ def fit_metadata(estimator: Any, **metadata: Any) -> dict[str, Any]:
 
 
 def request_metadata(estimator: Any, *names: str) -> None:
-    """Have routing bring what `fit_metadata` finds without it.
+    """Request metadata, so that routing passes what `fit_metadata` passes without it.
 
-    What the user has requested, or declined, stays.
+    Requests that the user has made or declined stay.
     """
     for name in names:
         taker = _taker(estimator, name)[1]
@@ -100,7 +104,7 @@ def request_metadata(estimator: Any, *names: str) -> None:
 
 
 def decline_metadata(estimator: Any, name: str) -> None:
-    """Tell an estimator to do without metadata that its `fit` may take."""
+    """Make an estimator decline metadata that its `fit` may take."""
     if has_fit_parameter(estimator, name):
         with config_context(enable_metadata_routing=True):
             estimator.set_fit_request(**{name: False})
@@ -120,10 +124,10 @@ def _end_of_pipeline(estimator: Any) -> tuple[str, Any]:
 
 
 def _taker(estimator: Any, name: str) -> tuple[str, Any]:
-    """Return the estimator that metadata are for, and the prefix of their name.
+    """Return the estimator that takes metadata, and the prefix of their name.
 
-    A search takes `groups` itself. All else it hands on by the name that it has in
-    the Pipeline inside.
+    A search takes `groups` itself. It passes everything else on, by the name in the
+    Pipeline inside.
     """
     prefix, estimator = _end_of_pipeline(estimator)
     while (
@@ -137,7 +141,7 @@ def _taker(estimator: Any, name: str) -> tuple[str, Any]:
 
 
 def _request(estimator: Any, name: str) -> bool | str | None:
-    """Return what was requested of an estimator's `fit`, None where nothing was."""
+    """Return the request of the `fit` of an estimator, None if there is none."""
     routing = get_routing_for_object(estimator)
     of_itself = isinstance(routing, MetadataRequest)  # not of estimators inside
     return routing.fit.requests.get(name) if of_itself else None

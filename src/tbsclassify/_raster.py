@@ -34,7 +34,7 @@ def read_raster(
             f"is not a readable {', '.join(_FORMATS)} or DICOM file"
         ) from None
     except Exception as error:
-        # Pillow's decoders raise nearly anything on damaged files, and quote them.
+        # On damaged files, the decoders of Pillow raise any error, and quote the file.
         raise UnreadableScanError(
             f"is truncated or damaged ({type(error).__name__})"
         ) from None
@@ -68,7 +68,7 @@ def pixels_of_image(image: Image.Image) -> np.ndarray:
 
 
 def to_grey(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Make grey levels of (h, w) or (h, w, 3) pixels; `name` is for the warning."""
+    """Turn (h, w) or (h, w, 3) pixels into grey levels; `name` is for the warning."""
     if pixels.ndim == 2:
         return pixels
     channels = [pixels[..., i] for i in range(pixels.shape[2])]
@@ -89,10 +89,10 @@ def to_grey(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 def _check_image(image: Image.Image) -> None:
-    # They are not counted: Pillow takes hours where there are many.
+    # Frames are not counted: Pillow would take hours if there are many.
     if getattr(image, "is_animated", False):
         raise UnreadableScanError("holds several frames, expected one")
-    # Pillow leaves black what no strip of a TIFF holds.
+    # Pillow leaves pixels black that are in no strip of a TIFF.
     boxes = [tile[1] for tile in getattr(image, "tile", [])]
     held = sum((right - left) * (low - top) for left, top, right, low in boxes)
     if boxes and held < image.width * image.height:

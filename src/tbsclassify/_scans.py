@@ -1,4 +1,4 @@
-"""The forms that scans may come in, and what is checked of each scan."""
+"""The forms that scans may come in, and the checks of each scan."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from PIL import Image
 
 from tbsclassify._validation import check_number
 
-# Names under which tables hold scans that were meant to be called "image".
+# Names of columns with scans that should have been called "image".
 _OTHER_NAMES = {
     *("file", "files", "filename", "filepath", "imagefile", "imagename"),
     *("path", "paths", "image", "images", "imagepath", "img", "scan", "scans"),
@@ -21,8 +21,8 @@ _OTHER_NAMES = {
 def check_scan(scan: Any, index: int, *, channels: bool = False) -> np.ndarray:
     """Return one scan as an array of finite grey levels.
 
-    It has shape (height, width), or, where `channels` are allowed, (channels,
-    height, width), and the machine's byte order.
+    It has shape (height, width), or (channels, height, width) if `channels` are
+    allowed, and the byte order of the machine.
     """
     scan = as_numpy(scan)
     if not channels and scan.ndim == 3 and scan.shape[0] == 1:
@@ -52,7 +52,7 @@ def check_scan(scan: Any, index: int, *, channels: bool = False) -> np.ndarray:
 
 
 def check_one_depth(first: np.dtype, other: np.dtype, index: int) -> None:
-    """Refuse a scan whose grey levels have another scale than the first one's."""
+    """Refuse a scan with another depth than the first one."""
     if other != first:
         raise ValueError(
             f"X mixes scans of {first} and {other} (index {index}), whose grey levels "
@@ -79,7 +79,7 @@ def _limits(dtype: np.dtype) -> tuple[int, int]:
 
 
 def as_numpy(X: Any) -> np.ndarray:
-    """Return an array or a tensor of any device as a NumPy array."""
+    """Return an array, or a tensor on any device, as a NumPy array."""
     if hasattr(X, "detach"):
         X = X.detach().cpu()
         # NumPy has no bfloat16.
@@ -90,7 +90,7 @@ def as_numpy(X: Any) -> np.ndarray:
 def scans_of(X: Any) -> Any:
     """Take the scans out of any form that `X` may have, without reading files.
 
-    This is the one place that knows these forms.
+    Only this function knows the forms.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ def scans_of(X: Any) -> Any:
     Returns
     -------
     scans : list, or object
-        A list where scans come one by one: arrays, tensors, Pillow images or
-        paths. Tensors become arrays; all else (arrays and tables of numbers) is
+        A list if scans come one by one: arrays, tensors, Pillow images or paths.
+        Tensors become arrays. Anything else (arrays and tables of numbers) is
         returned as it is.
 
     Raises
@@ -146,12 +146,12 @@ def scans_of(X: Any) -> Any:
 
 
 def plain_name(name: Any) -> str:
-    """Return the name of a column without case, blanks and punctuation."""
+    """Return the name of a column in lower case, without blanks and punctuation."""
     return re.sub(r"[\W_]+", "", str(name)).lower()
 
 
 def check_table(table: Any) -> None:
-    """Refuse what is not a pandas table with scans in a column ``image``."""
+    """Refuse anything but a pandas table with scans in a column ``image``."""
     if not isinstance(table, pd.DataFrame):
         kind = type(table)
         raise TypeError(
@@ -160,7 +160,7 @@ def check_table(table: Any) -> None:
             "use transform, which takes other forms of scans."
         )
     if "image" not in table.columns:
-        scans_of(table)  # which knows other names that may have been meant
+        scans_of(table)  # raises an error for similar names
         raise ValueError(
             "Expected table to have its scans or their paths in a column 'image', got "
             f"columns {[*table.columns[:10]]}. Rename the column that holds them."
@@ -179,7 +179,7 @@ def mask_column(columns: Iterable[Any]) -> Any:
 
 
 def masks_in(table: Any, name: Any) -> list[Any]:
-    """Return the label maps in a column of a table, None where a scan has none."""
+    """Return the label maps in a column of a table, None for scans without one."""
     return [None if _is_missing(mask) else mask for mask in table[name].to_list()]
 
 
@@ -202,10 +202,17 @@ def numbers_in(table: Any, names: list[Any]) -> np.ndarray:
     return numbers.T
 
 
+def as_pandas(table: Any) -> pd.DataFrame:
+    """Return a table of pandas as it is, and one of polars as a table of pandas."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    return pd.DataFrame({name: table[name].to_list() for name in table.columns})
+
+
 def set_columns(table: pd.DataFrame, names: list[Any], values: np.ndarray) -> None:
     """Set columns of a table in place, one by one.
 
-    Together, pandas refuses them where other columns share a name.
+    Pandas cannot set them together if other columns share a name.
     """
     for name, column in zip(names, values.T, strict=True):
         table[name] = column
@@ -249,7 +256,7 @@ def _check_pixels(X: np.ndarray) -> np.ndarray:
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether (channels, height, width) is rather (height, width, channels)."""
+    """Whether a shape looks like (height, width, channels), channels last."""
     return shape[2] in (1, 2, 3, 4) and min(shape[:2]) > 4
 
 

@@ -1,4 +1,4 @@
-"""How labels, classes and columns of scores belong together, decided in one place."""
+"""How labels, classes and columns of scores belong together."""
 
 import warnings
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
     """
     labels = np.asarray(y)
     if labels.dtype.kind in "US" and isinstance(y, list | tuple):
-        # NumPy makes text of numbers and NaN beside text.
+        # NumPy turns numbers and NaN beside text into text.
         labels = np.array(y, dtype=object)
     labels = column_or_1d(labels)
     missing = np.flatnonzero(pd.isna(labels))
@@ -54,7 +54,7 @@ def _kind(label: Any) -> str:
 def check_classes(classes: ArrayLike | None, y_true: np.ndarray) -> np.ndarray:
     """Return the classes in the order of the columns of scores.
 
-    None stands for the labels that occur, sorted, as `classes_` of a classifier.
+    None stands for the sorted labels that occur, like `classes_` of a classifier.
     """
     if classes is None:
         return np.unique(y_true)
@@ -71,9 +71,9 @@ def check_classes(classes: ArrayLike | None, y_true: np.ndarray) -> np.ndarray:
 
 
 def class_index(label: Any, classes: ArrayLike, name: str) -> int:
-    """Return which of the classes a label is.
+    """Return the index of a label among the classes.
 
-    Labels are compared as Python does, so that True, 1 and 1.0 are one label.
+    Labels are compared as in Python, so True, 1 and 1.0 are one label.
     """
     known = np.asarray(classes).tolist()
     if label not in known:
@@ -88,9 +88,8 @@ def scores_of_class(
 ) -> np.ndarray:
     """Return the scores of one class.
 
-    The one place that decides which column of scores that is. Scores of one
-    dimension are those of the class asked for, which need not occur where all
-    labels are of another.
+    Only this function chooses the column of a class. One-dimensional scores belong to
+    the class asked for, which need not occur if all labels are of another class.
     """
     if y_score.ndim == 1 and len(classes) == 1:
         return y_score
@@ -101,7 +100,7 @@ def scores_of_class(
 def check_scores(
     y_true: Any, y_score: Any, classes: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return true labels, scores and classes that fit each other.
+    """Return true labels, scores and classes, checked against each other.
 
     Parameters
     ----------
@@ -110,8 +109,8 @@ def check_scores(
     y_score : array-like of shape (n_scans,) or (n_scans, n_classes)
         Scores of one class, or of each in the order of `classes`.
     classes : array-like of shape (n_classes,), default=None
-        Class of each column. None takes them from the names of a table's columns
-        or, where these are no classes, sorts those that occur in `y_true`.
+        Class of each column. None takes the names of the columns of a table or, if
+        these are no classes, the sorted classes that occur in `y_true`.
     """
     y_true = check_labels(y_true, "y_true")
     whole = np.asarray(y_score).dtype.kind in "biu"
@@ -146,9 +145,9 @@ def check_scores(
 
 
 def _classes_in_header(y_score: Any, y_true: np.ndarray) -> list | None:
-    """Return the classes that a table of scores names its columns after, if it does.
+    """Return the classes in the names of the columns of scores, if there are any.
 
-    Columns that were only numbered, as pandas does, are not named.
+    The default numbers of pandas are no names.
     """
     columns = getattr(y_score, "columns", None)
     if columns is None or isinstance(columns, pd.RangeIndex):
@@ -162,5 +161,5 @@ def _classes_in_header(y_score: Any, y_true: np.ndarray) -> list | None:
 
 
 def proba_columns(classes: Sequence | np.ndarray) -> list[str]:
-    """Return the name of the column of each class in a table of predictions."""
+    """Return the names of the columns of classes in a table of predictions."""
     return [f"proba_{label}" for label in np.asarray(classes).tolist()]

@@ -1,7 +1,7 @@
-"""What the library uses of scikit-learn that is not public, in one place.
+"""All private names of scikit-learn that the library uses.
 
 A release of scikit-learn may move any of these names, or change what they do.
-The tests of this module then fail and say which one, and only this file has to
+Then the tests of this module fail and say which one, and only this file has to
 change.
 """
 
@@ -42,5 +42,5 @@ __all__ = [
 
 
 def scorers_by_name(scorer: Any) -> dict[str, Any] | None:
-    """Return the scorers that a scorer of several measures holds, else None."""
+    """Return the scorers inside a scorer of several measures, None for others."""
     return scorer._scorers if isinstance(scorer, MultimetricScorer) else None

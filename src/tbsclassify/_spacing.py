@@ -12,30 +12,30 @@ from tbsclassify._scans import numbers_in, plain_name
 
 # Height and width of a pixel in mm.
 SPACING_COLUMNS = ("row_spacing", "column_spacing")
-# One column for both, without case, blanks and punctuation.
+# Names of one column for both, in lower case, without blanks and punctuation.
 _ONE_FOR_BOTH = ("spacing", "pixelspacing", "pixelsize")
 
 # Pixels of spine and hip scans in mm.
 PLAUSIBLE_SPACING = (0.2, 1.1)
 # A pixel may be this much longer on one side than on the other.
 _MAX_ANISOTROPY = 2.0
-# What lies outside is no millimetres, but centimetres or micrometres.
+# Sizes outside are not in millimetres, but in centimetres or micrometres.
 MILLIMETRES = (0.1, 10.0)
-# Sizes up to this factor apart are one: GE states the scanned area in whole mm.
+# Sizes up to this factor apart count as equal: GE rounds the scanned area to whole mm.
 _SAME_SPACING = 1.02
 
 
 def spacing_columns(columns: Iterable[Any]) -> tuple[Any, Any] | None:
     """Find the two columns of a table that hold pixel sizes, or None.
 
-    They are ``row_spacing`` and ``column_spacing``, or twice the one that is called
-    ``spacing``, ``pixel_spacing`` or ``pixel_size``. Case, blanks, punctuation and
-    ``mm`` at the end do not matter.
+    They are ``row_spacing`` and ``column_spacing``, or one column ``spacing``,
+    ``pixel_spacing`` or ``pixel_size`` for both. Case, blanks, punctuation and ``mm``
+    at the end do not matter.
 
     Raises
     ------
     ValueError
-        If there is only one of the two, or more than one for the same.
+        If there is only one of the two, or a name occurs twice.
     """
     found: dict[str, list[Any]] = {}
     for name in columns:
@@ -65,7 +65,7 @@ def spacing_columns(columns: Iterable[Any]) -> tuple[Any, Any] | None:
 def check_spacings(
     X: Any, spacings: ArrayLike | None = None, n_scans: int | None = None
 ) -> np.ndarray | None:
-    """Return the height and width of each scan's pixels, or None where nobody tells.
+    """Return height and width of the pixels of each scan, or None if there are none.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def check_spacings(
     spacings : array-like of shape (n_scans,) or (n_scans, 2), default=None
         Pixel sizes in mm, which take the place of those in a table.
     n_scans : int, default=None
-        Number of scans, which `spacings` are checked against.
+        Number of scans, for the check of `spacings`.
 
     Returns
     -------
@@ -103,14 +103,14 @@ def check_spacings(
             f"where not known, got {sizes[odd[0]].tolist()} at index {odd[0]}, one of "
             f"{odd.size}. Convert them."
         )
-    # One without the other is of no use.
+    # A height without a width is of no use.
     return np.where(np.isnan(sizes).any(axis=1, keepdims=True), np.nan, sizes)
 
 
 def are_plausible(
     spacings: np.ndarray, limits: tuple[float, float] = PLAUSIBLE_SPACING
 ) -> np.ndarray:
-    """Tell which of (n, 2) pixel sizes a densitometer may have; NaN are none."""
+    """Tell which pixel sizes (n, 2) are plausible for a densitometer; NaN is not."""
     low, high = limits
     tolerance = 1e-6
     least, greatest = spacings.min(axis=1), spacings.max(axis=1)
@@ -155,10 +155,10 @@ def warn_of_mixed_spacings(X: Any, spacings: np.ndarray | None = None) -> None:
 def remember_spacing(
     estimator: Any, X: Any, spacings: np.ndarray | None = None
 ) -> None:
-    """Note on an estimator how large the pixels of the scans are it is fitted on.
+    """Set `spacing_` of an estimator to the pixel size of the scans of its fit.
 
-    `spacing_` is their height and width in mm, or None where nobody tells, or sizes
-    are mixed. Arguments are those of `warn_of_mixed_spacings`.
+    It is their height and width in mm, or None if they are unknown or mixed. Arguments
+    are those of `warn_of_mixed_spacings`.
     """
     spacings = check_spacings(X) if spacings is None else spacings
     estimator.spacing_ = _one_size(spacings)
@@ -188,7 +188,7 @@ def warn_of_spacings(
 
 
 def _one_size(spacings: np.ndarray | None) -> np.ndarray | None:
-    """Return the median of known pixel sizes, of shape (n, 2), if they are alike."""
+    """Return the median of known pixel sizes, of shape (n, 2), if they are equal."""
     if spacings is None or np.isnan(spacings).all() or are_mixed(spacings):
         return None
     return np.nanmedian(spacings, axis=0)

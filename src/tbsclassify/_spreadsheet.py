@@ -1,12 +1,12 @@
-"""Keep spreadsheets from running what stands in a cell of a CSV file."""
+"""Keep spreadsheets from running cells of a CSV file as formulas."""
 
 import re
 from typing import Any
 
 import pandas as pd
 
-# What spreadsheets take for the beginning of a formula, the wide forms of Asian
-# keyboards among them; they pass over blanks.
+# What spreadsheets take for the beginning of a formula, after blanks, including the
+# wide forms of Asian keyboards.
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?\s*")
 
@@ -14,8 +14,8 @@ _NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?\s*")
 def plain_cell(value: Any) -> Any:
     """Return a cell that no spreadsheet takes for a formula.
 
-    Text that begins like one gets an apostrophe, which spreadsheets take as a sign of
-    text. Numbers, also those in text such as "-1.2", stay as they are.
+    Text that begins like a formula gets an apostrophe, which marks text in
+    spreadsheets. Numbers stay as they are, also as text such as "-1.2".
 
     Examples
     --------
@@ -27,11 +27,11 @@ def plain_cell(value: Any) -> Any:
 
 
 def is_formula(text: str) -> bool:
-    """Tell whether a spreadsheet takes text for a formula."""
+    """Whether a spreadsheet takes a text for a formula."""
     return bool(_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
 
 
 def plain_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy of a table for `DataFrame.to_csv`, names of columns included."""
+    """Return a copy of a table for `DataFrame.to_csv`, with safe names of columns."""
     plain = table.map(plain_cell)
     return plain.rename(index=plain_cell, columns=plain_cell)

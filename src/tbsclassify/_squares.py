@@ -85,8 +85,8 @@ default="bilinear"
     window = _padded_window(scan, first, last, fill)
     if np.all(np.equal(scale, 1)):
         return window
-    # Pillow interpolates 8-bit levels and floating-point numbers, not 16 bits. Along
-    # an axis whose scale is 1 it copies.
+    # Pillow interpolates 8-bit levels and floating-point numbers, not 16 bits. Along an
+    # axis whose scale is 1, it copies.
     source = window if window.dtype == np.uint8 else window.astype(np.float32)
     top, left = (square[:2] - first).tolist()
     bottom, right = (square[2:] - first).tolist()
@@ -101,7 +101,7 @@ default="bilinear"
 
 
 def square_at(center: ArrayLike, size: int, scale: ArrayLike) -> np.ndarray:
-    """Return what a crop shows as (top, left, bottom, right), in the scan's pixels."""
+    """Return the part that a crop shows, (top, left, bottom, right) in scan pixels."""
     sides = size / np.broadcast_to(np.asarray(scale, dtype=float), 2)
     corner = np.asarray(center, dtype=float) - sides / 2
     corner = np.where(np.equal(scale, 1), np.floor(corner + 0.5), corner)
@@ -109,7 +109,7 @@ def square_at(center: ArrayLike, size: int, scale: ArrayLike) -> np.ndarray:
 
 
 def check_sides(size: int, scale: ArrayLike) -> None:
-    """Refuse crops and windows so large that they fill the memory."""
+    """Refuse crops and windows that would fill the memory."""
     smallest = float(np.min(scale))
     if max(size, size / smallest) > _MAX_SIDE:
         raise ValueError(
@@ -123,7 +123,7 @@ def check_sides(size: int, scale: ArrayLike) -> None:
 def _padded_window(
     scan: np.ndarray, first: np.ndarray, last: np.ndarray, fill: float
 ) -> np.ndarray:
-    """Copy rows and columns `first` to `last`, filled outside the scan."""
+    """Copy rows and columns `first` to `last`, and fill outside the scan."""
     window = np.full(tuple(last - first), fill, dtype=scan.dtype)
     source, target = [], []
     for start, stop, length in zip(

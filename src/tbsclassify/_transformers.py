@@ -1,4 +1,4 @@
-"""What transformers of scans have in common."""
+"""The base of transformers of scans."""
 
 from typing import Any, Self
 
@@ -11,10 +11,10 @@ from tbsclassify._spacing import remember_spacing
 
 
 class StatelessScanTransformer(TransformerMixin, BaseEstimator):
-    """A transformer of scans and their L1-L4 boxes that learns nothing of them.
+    """A transformer of scans and their L1-L4 boxes that learns nothing from them.
 
-    A fit notes the size of their pixels (`spacing_`), to warn of others. Not to be
-    used directly. A subclass has `_check_parameters` and `transform`.
+    A fit only remembers the size of their pixels (`spacing_`), to warn of other sizes.
+    Not to be used directly. A subclass has `_check_parameters` and `transform`.
     """
 
     def _check_parameters(self) -> Any:
@@ -26,7 +26,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         raise NotImplementedError
 
     def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
-        """Check parameters, scans and boxes, and note the size of pixels.
+        """Check parameters, scans and boxes, and remember the size of pixels.
 
         Parameters
         ----------
@@ -50,7 +50,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
     def fit_transform(
         self, X: Any, y: Any = None, boxes: ArrayLike | None = None
     ) -> np.ndarray:
-        """Do what `transform` does, and note the size of pixels.
+        """Transform scans, and remember the size of their pixels.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         Returns
         -------
         transformed : ndarray
-            What `transform` returns.
+            The result of `transform`.
         """
         remember_spacing(self, X)
         return self.transform(X, boxes=boxes)

@@ -1,4 +1,4 @@
-"""Checks shared by all modules, each with an error someone can act on."""
+"""Checks shared by all modules."""
 
 import math
 import numbers
@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 
 
 def check_option(value: Any, name: str, options: Iterable[str]) -> str:
-    """Return `value` where it is one of `options`."""
+    """Return `value` if it is one of `options`, else raise an error."""
     if isinstance(value, str) and value in options:
         return value
     expected = ", ".join(repr(option) for option in options)
@@ -28,7 +28,7 @@ def check_number(
     integer: bool = False,
     inclusive: tuple[bool, bool] = (True, True),
 ) -> Any:
-    """Return `value` where it is a finite number from `low` to `high`."""
+    """Return `value` if it is a finite number from `low` to `high`, else raise."""
     is_number = isinstance(value, numbers.Integral if integer else numbers.Real)
     is_number = is_number and not isinstance(value, bool)
     if is_number and math.isfinite(value):
@@ -57,11 +57,11 @@ def check_bool(value: Any, name: str) -> None:
 
 
 def patient_ids(groups: Any, n_samples: int) -> np.ndarray:
-    """Return the patient of each scan in one form, whatever form it came in.
+    """Return the patient of each scan in one form.
 
-    Numbers stay as they are. Everything else becomes text without blanks around
-    it, in Unicode's composed form, so that ``"A1 "`` and ``"A1"`` are one
-    patient, and so are ``1`` and ``"1"`` in a column that holds both.
+    Numbers stay as they are. Everything else becomes text in Unicode's composed form,
+    without blanks around it. So ``"A1 "`` and ``"A1"`` are one patient, and so are
+    ``1`` and ``"1"`` in a column that holds both.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def patient_ids(groups: Any, n_samples: int) -> np.ndarray:
             "one text. Pass the column itself, such as scans.patient."
         )
     if isinstance(groups, list | tuple):
-        # Unlike NumPy, pandas does not make text of numbers and NaN beside text.
+        # Unlike NumPy, pandas does not turn numbers and NaN beside text into text.
         groups = pd.Series(list(groups)).to_numpy()
     groups = column_or_1d(np.asarray(groups))
     if len(groups) != n_samples:
@@ -102,7 +102,7 @@ def _patient_text(one: Any) -> str:
     if isinstance(one, float) and one.is_integer():
         one = int(one)  # 1.0 is the patient 1
     text = unicodedata.normalize("NFKC", str(one))
-    # Characters without a width, such as a byte order mark, come in by copying.
+    # Invisible characters, such as a byte order mark, may have been copied along.
     seen = (one for one in text if unicodedata.category(one) != "Cf")
     return " ".join("".join(seen).split())
 
@@ -114,7 +114,7 @@ def check_groups(groups: Any, n_samples: int) -> tuple[np.ndarray, int]:
 
 
 def check_folds(folds, n_samples):
-    """Return the fold that each scan was tested in, one for all where none is given."""
+    """Return the fold that each scan was tested in; None is one fold for all."""
     if folds is None:
         return np.zeros(n_samples, dtype=int)
     folds = column_or_1d(folds)
@@ -134,8 +134,8 @@ def check_confidence_level(level):
 def check_random_seed(random_state: Any) -> int:
     """Return an integer seed that leaves every global random state alone.
 
-    An int is used as it is, a ``RandomState`` or ``Generator`` is drawn from,
-    and None takes fresh entropy of the operating system.
+    An int is used as it is, a ``RandomState`` or ``Generator`` draws a seed, and None
+    takes fresh entropy from the operating system.
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0] >> 1)

@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
 from tbsclassify._boxes import box_columns, check_boxes
-from tbsclassify._scans import mask_column, numbers_in, scans_of
+from tbsclassify._scans import as_pandas, mask_column, numbers_in, scans_of
 from tbsclassify._scores import check_labels
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
@@ -512,8 +512,7 @@ def _resample_table(
     table: Any, rows: np.ndarray, images: np.ndarray, draws: AugmentationDraws
 ) -> pd.DataFrame:
     """Repeat rows of a table, with the images and with boxes that fit them."""
-    if not isinstance(table, pd.DataFrame):
-        table = pd.DataFrame({name: table[name].to_list() for name in table.columns})
+    table = as_pandas(table)
     n_copies = len(draws.angle)
     name = mask_column(table.columns)
     if n_copies and name is not None:
@@ -588,20 +587,7 @@ def _count_copies(
         raise ValueError(
             f"Expected n_copies to name classes in y, {list(counts)}, got {unknown}."
         )
-    copies, shares = dict.fromkeys(counts, 0), {}
-    for name, value in n_copies.items():
-        argument = f"n_copies[{name!r}]"
-        if isinstance(value, numbers.Integral):
-            copies[name] = check_number(value, argument, low=0, integer=True)
-        else:
-            if isinstance(value, numbers.Real) and value >= 1:
-                raise ValueError(
-                    f"Expected {argument} to be an integer, the copies to add, or a "
-                    f"share below 1 of the class at the end, got {value!r}."
-                )
-            shares[name] = check_number(
-                value, argument, low=0, high=1, inclusive=(False, False)
-            )
+    copies, shares = _copies_and_shares(n_copies, counts)
     if len(shares) == len(counts) or sum(shares.values()) >= 1:
         raise ValueError(
             "Expected n_copies to leave a share to one class at least, got "
@@ -619,3 +605,24 @@ def _count_copies(
                 "larger share, or copies of the others."
             )
     return copies
+
+
+def _copies_and_shares(
+    n_copies: Mapping[Any, float], counts: dict[Any, int]
+) -> tuple[dict[Any, int], dict[Any, float]]:
+    """Sort entries into copies to add, 0 for classes not named, and shares."""
+    copies, shares = dict.fromkeys(counts, 0), {}
+    for name, value in n_copies.items():
+        argument = f"n_copies[{name!r}]"
+        if isinstance(value, numbers.Integral):
+            copies[name] = check_number(value, argument, low=0, integer=True)
+            continue
+        if isinstance(value, numbers.Real) and value >= 1:
+            raise ValueError(
+                f"Expected {argument} to be an integer, the copies to add, or a "
+                f"share below 1 of the class at the end, got {value!r}."
+            )
+        shares[name] = check_number(
+            value, argument, low=0, high=1, inclusive=(False, False)
+        )
+    return copies, shares

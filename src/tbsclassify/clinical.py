@@ -1,4 +1,4 @@
-"""Age, BMI, BMD and sex: what can be told without the pixels of a scan."""
+"""The clinical baseline: age, BMI, BMD and sex, without the pixels of a scan."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -49,11 +49,11 @@ def make_clinical_baseline(
 
     Notes
     -----
-    A model of images has to beat this one before its score says that it reads
-    bone. TBS falls with age and BMI, which leave traces in a scan, and the
-    densitometer measures BMD on the very scan. On the phantoms of
-    `make_dxa_phantoms`, age, BMI and BMD tell degraded bone with an area under
-    the ROC curve near 0.80.
+    A model of images has to beat this baseline to show that it uses the bone
+    structure. TBS falls with age and BMI, which leave traces in a scan, and the
+    densitometer measures BMD on the same scan. On the phantoms of
+    `make_dxa_phantoms`, age, BMI and BMD detect degraded bone with an area under the
+    ROC curve near 0.80.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def make_clinical_features(columns: Sequence[str] | None = None) -> ColumnTransf
     )
 
 
-# Functions of the module, since a lambda cannot be pickled.
+# Functions, because a lambda cannot be pickled.
 def _numbers(X: Any, columns: Sequence[str] | None) -> list[str]:
     return [name for name in _chosen(X, columns) if not _is_category(X, name)]
 
@@ -172,7 +172,7 @@ def _chosen(X: Any, columns: Sequence[str] | None) -> list[str]:
 
 
 def _is_category(X: Any, name: str) -> bool:
-    """Tell by the name, where it is known, and else by the type."""
+    """Whether a column is a category, by its name if known, else by its type."""
     if plain_name(name) in CLINICAL_COLUMNS:
         return plain_name(name) in _CATEGORIES
     return not pd.api.types.is_numeric_dtype(pd.Series(X[name]))

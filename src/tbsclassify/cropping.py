@@ -42,9 +42,9 @@ from tbsclassify.images import iter_scans
 
 __all__ = ["LumbarCropper", "crop_square"]
 
-# A crop may lose this share of L1-L4, some rows of an endplate, without a word.
+# A crop may lose this share of L1-L4, some rows of an endplate, without a warning.
 _TOLERATED_LOSS = 0.05
-# Pixels this close to the wanted size have it: they are copied.
+# Pixels this close to the wanted size are copied.
 _SAME_SIZE = 0.001
 
 
@@ -54,13 +54,13 @@ class LumbarCropper(  # type: ignore[call-arg]
     """Crop each scan to a square centred on the vertebrae L1 to L4.
 
     By default pixels are copied, because stretching and interpolation alter the
-    trabecular texture that classifiers look at. Scans whose pixels differ in size
-    in mm are brought to one by `spacing`, since texture is measured in pixels.
+    trabecular texture that classifiers use. Texture is measured in pixels, so scans
+    whose pixels differ in size are resampled to one size in mm by `spacing`.
 
-    The box of a scan and the size of its pixels are taken from the arguments `boxes`
-    and `spacings` or, so that they travel with the scan through splits and searches,
-    from a DataFrame `X`. A scan without a box is cropped around its own centre, or
-    around what `LumbarLocalizer` finds.
+    The box of a scan and the size of its pixels come from the arguments `boxes` and
+    `spacings`, or from a DataFrame `X`, in which they stay with the scan in splits and
+    searches. A scan without a box is cropped around its own centre, or around the boxes
+    that `LumbarLocalizer` finds.
 
     Parameters
     ----------
@@ -85,16 +85,15 @@ default="bilinear"
     fill : int or float, default=0
         Grey level where a crop reaches beyond its scan.
     boxes : {"given", "auto"}, default="given"
-        With ``"auto"``, `LumbarLocalizer` as it is shipped finds L1-L4 in scans
-        without a box. A localizer that was fitted, and one whose boxes are looked
-        through, goes before: ``localizer.transform_table(table)``.
+        With ``"auto"``, the `LumbarLocalizer` of this library finds L1-L4 in scans
+        without a box. To use a fitted localizer, or to check its boxes, locate first:
+        ``localizer.transform_table(table)``.
     unsure : {"warn", "raise", "centre"}, default="warn"
-        With ``boxes="auto"``: what to do with a scan on which the localizer is
-        unsure. Crop it all the same and warn, raise, or crop it around its own
-        centre.
+        With ``boxes="auto"``: what to do with a scan on which the localizer is unsure.
+        Crop it anyway and warn, raise an error, or crop it around its own centre.
     min_confidence : float, default=0.5
-        Confidence of `LumbarLocalizer` in the level, and in the place, below which
-        it counts as unsure.
+        Confidence of `LumbarLocalizer` in the level or in the place below which it
+        counts as unsure.
 
     See Also
     --------
@@ -104,8 +103,8 @@ default="bilinear"
 
     Notes
     -----
-    `transform` works without `fit`, which notes the size of pixels (`spacing_`) so that
-    scans of another size are warned of later, unless `spacing` brings all to one.
+    `transform` works without `fit`. A fit remembers the size of pixels (`spacing_`), to
+    warn of scans of another size later, unless `spacing` brings all to one size.
 
     References
     ----------
@@ -160,7 +159,7 @@ default="bilinear"
         boxes: ArrayLike | None = None,
         spacings: ArrayLike | None = None,
     ) -> Self:
-        """Check parameters, scans and boxes, and note the size of pixels.
+        """Check parameters, scans and boxes, and remember the size of pixels.
 
         Parameters
         ----------
@@ -188,7 +187,7 @@ default="bilinear"
         boxes: ArrayLike | None = None,
         spacings: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Do what `transform` does, and note the size of pixels.
+        """Crop scans, and remember the size of their pixels.
 
         Parameters
         ----------
@@ -202,7 +201,7 @@ default="bilinear"
         Returns
         -------
         crops : ndarray of shape (n_scans, size, size)
-            What `transform` returns.
+            The result of `transform`.
         """
         self.fit(X, y, boxes=boxes, spacings=spacings)
         return self.transform(X, boxes=boxes, spacings=spacings)
@@ -256,10 +255,10 @@ default=None
         return self._crop(X, boxes, spacings).images
 
     def transform_table(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Crop the scans of a table, and move what it says of them along.
+        """Crop the scans of a table, with their boxes, pixel sizes and label maps.
 
-        Crops alone have no boxes, so texture features describe their middle. After
-        this they still describe the vertebrae.
+        Crops alone have no boxes, so texture features would describe their middle. With
+        this table they describe the vertebrae.
 
         Parameters
         ----------
@@ -271,9 +270,9 @@ default=None
         -------
         table : pandas.DataFrame
             The same rows and columns, with crops, boxes and label maps in pixels of
-            the crops, and the crops' pixel sizes. With ``boxes="auto"`` it has the
-            boxes that were found, too. Boxes are cut at the border of the crop, and
-            NaN where nothing is left. Maps take the nearest label.
+            the crops, and the pixel sizes of the crops. With ``boxes="auto"`` it also
+            has the boxes that were found. Boxes are cut at the border of the crop, and
+            NaN if nothing is left. Label maps take the nearest label.
 
         Raises
         ------
@@ -338,7 +337,7 @@ default=None
         box: ArrayLike | None = None,
         spacing: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Tell which square of a scan the crop shows.
+        """Return the square of a scan that the crop shows.
 
         Parameters
         ----------
@@ -374,10 +373,10 @@ default=None
         return square_at((region[:2] + region[2:]) / 2, self.size, scale)
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Accept scikit-learn's setting of containers, which crops do not heed.
+        """Accept the setting of output containers of scikit-learn, without an effect.
 
-        Crops are images and stay an array of shape (n_scans, size, size). The
-        method is there so that a Pipeline with a cropper can be set.
+        Crops are always an array of shape (n_scans, size, size). The method exists so
+        that `set_output` of a Pipeline with a cropper works.
 
         Parameters
         ----------
@@ -427,7 +426,7 @@ default=None
         return _Crops(crops, centers, scales, found)
 
     def _find_boxes(self, scans: Any, known: np.ndarray) -> np.ndarray:
-        """Return boxes of L1-L4 (n, 4, 4), found where none is known, NaN elsewhere."""
+        """Find boxes of L1-L4 (n, 4, 4) in scans without one; NaN in all others."""
         from tbsclassify.localization import LumbarLocalizer
 
         unknown = np.flatnonzero(np.isnan(known).any(axis=1))
@@ -473,7 +472,7 @@ default=None
     def _region(
         self, shape: tuple[int, ...], box: np.ndarray, spacing: np.ndarray
     ) -> tuple[np.ndarray, bool, np.ndarray]:
-        """Region that the crop is centred on, whether from a box, and both scales."""
+        """Return the region to centre on, whether it is a box, and both scales."""
         known = not np.isnan(box).any()
         region = box if known else np.array([0, 0, *shape], dtype=float)
         if self.spacing is not None:
@@ -490,7 +489,7 @@ default=None
     def _check_spacings(
         self, X: Any, spacings: ArrayLike | None, n_scans: int
     ) -> np.ndarray:
-        """Pixel size of each scan in mm, which must be known where it is used."""
+        """Return the pixel size of each scan in mm, which `spacing` needs to know."""
         known = check_spacings(X, spacings, n_scans)
         if known is None:
             known = np.full((n_scans, 2), np.nan)
@@ -557,9 +556,9 @@ default=None
 
 
 class _Crops(NamedTuple):
-    """Crops, and where they lie in their scans."""
+    """Crops, and their places in the scans."""
 
     images: np.ndarray  # (n, size, size)
     centers: np.ndarray  # (n, 2) in pixels of the scan
     scales: np.ndarray  # (n, 2) pixels of the crop for one of the scan
-    found: np.ndarray | None  # (n, 4, 4) what a localizer found, NaN elsewhere
+    found: np.ndarray | None  # (n, 4, 4) boxes from a localizer, NaN elsewhere

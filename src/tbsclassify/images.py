@@ -29,7 +29,7 @@ __all__ = ["UnreadableScanError", "read_scan", "unscanned_mask"]
 
 # A lumbar DXA export has about 0.1 to 0.6 million pixels, a plain chest film 8.
 _MAX_PIXELS = 64_000_000
-# Files read ahead of the one that is worked on.
+# Files that are read ahead.
 _N_AHEAD = 32
 
 
@@ -62,13 +62,13 @@ def read_scan(
     Parameters
     ----------
     path : str or path-like
-        A PNG, JPEG, BMP, TIFF or DICOM file; what it is shows in its content,
-        not in its name.
+        A PNG, JPEG, BMP, TIFF or DICOM file, recognised by its content, not by its
+        name.
     fill_unscanned : int, default=None
         Grey level painted over blocks that the densitometer did not scan, as
         found by `unscanned_mask`. None leaves them as they are.
     return_metadata : bool, default=False
-        Whether to return what the file says about the image, too.
+        Whether to return metadata of the file, too.
 
     Returns
     -------
@@ -82,8 +82,8 @@ def read_scan(
         ``pixel_spacing`` (height and width of a pixel in mm, or None),
         ``pixel_spacing_source`` (the DICOM element, ``ExposedArea`` on GE
         densitometers), ``modality``, ``manufacturer``, ``model``, ``region``
-        and ``burned_in_annotation`` (True, False, or None where it is not told).
-        Nothing of the patient is ever read from a DICOM header.
+        and ``burned_in_annotation`` (True, False, or None if unknown). Nothing about
+        the patient is ever read from a DICOM header.
 
     Raises
     ------
@@ -95,20 +95,20 @@ def read_scan(
     FileNotFoundError
         If there is no such file.
     OSError
-        If the file cannot be opened, such as a ``PermissionError``. As in all
-        errors, the folders of the file are not named.
+        If the file cannot be opened, such as a ``PermissionError``. As in all errors,
+        the folders of the file are not named.
 
     Warns
     -----
     UserWarning
-        If some pixels are coloured, as a burnt-in overlay is; if a DICOM header
-        says that text is burnt into the image (``BurnedInAnnotation``), or tells
-        another region than the AP spine or another modality than an X-ray.
+        If some pixels are coloured, as in a burnt-in overlay; if a DICOM header says
+        that text is burnt into the image (``BurnedInAnnotation``), or names another
+        region than the AP spine or another modality than an X-ray.
 
     See Also
     --------
     tbsclassify.datasets.load_scans : Reads a whole folder by its CSV table.
-    UnreadableScanError : What is wrong with a file.
+    UnreadableScanError : The error for a file that is no readable scan.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def read_scan(
 def read_with_metadata(
     path: str | os.PathLike[str], fill_unscanned: int | None = None
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Read a scan and what its file says, without a warning of what that is."""
+    """Read a scan and the metadata of its file, without warnings about them."""
     path = Path(path)
     name = printable_name(path)
     try:
@@ -151,7 +151,7 @@ def read_with_metadata(
 
 
 def faults_of_header(metadata: dict[str, Any]) -> list[str]:
-    """Say what a header tells that speaks against using a scan, with a next step."""
+    """Return faults in a header that speak against using a scan, with a next step."""
     faults = []
     if metadata["burned_in_annotation"]:
         faults.append(
@@ -178,17 +178,17 @@ def unscanned_mask(
 ) -> np.ndarray:
     """Find the blocks on a scan's border that the densitometer did not scan.
 
-    GE densitometers leave white steps along the border where the arm turned
-    back early. They are told from bright bone by their outline: regions of one
-    grey level that touch the border and are made of whole square blocks.
+    GE densitometers leave white steps along the border where the arm turned back
+    early. Unlike bright bone, they are regions of one grey level that touch the border
+    and are made of whole square blocks.
 
     Parameters
     ----------
     scan : ndarray of shape (height, width)
         Grey levels.
     value : int or float, default=None
-        Grey level of the unscanned blocks. None takes the brightest of the
-        scan, which is 252 in GE's exports.
+        Grey level of the unscanned blocks. None takes the brightest level of the
+        scan, which is 252 in exports of GE.
     block : int, default=8
         Side of the smallest block in pixels.
 
@@ -222,7 +222,7 @@ def unscanned_mask(
         inside = regions[window] == region
         if inside.sum() < block**2:
             continue
-        # The border must not be taken for the end of a block.
+        # The border of the scan is not the end of a block.
         at_border = [
             (block * (part.start == 0), block * (part.stop == length))
             for part, length in zip(window, scan.shape, strict=True)
@@ -238,9 +238,9 @@ def unscanned_mask(
 def iter_scans(
     X: Any, *, channels: bool = False, one_depth: bool = True
 ) -> Iterator[np.ndarray]:
-    """Yield the scans of `X` as checked arrays, reading paths.
+    """Yield the scans of `X` as checked arrays, and read paths.
 
-    Threads read a few files ahead, while the caller works on what it has got.
+    Threads read a few files ahead while the caller works.
 
     Parameters
     ----------
@@ -249,13 +249,13 @@ def iter_scans(
     channels : bool, default=False
         Whether scans may have channels, as (channels, height, width).
     one_depth : bool, default=True
-        Whether all scans must have the depth of the first.
+        Whether all scans must have the same depth.
 
     Raises
     ------
     ValueError
-        If a scan cannot be read, has another shape, holds NaN, or is of another
-        depth where that must not be.
+        If a scan cannot be read, has an invalid shape, holds NaN, or has another depth
+        although `one_depth` is True.
     """
     depth = None
     for i, scan in enumerate(_iter_read(scans_of(X))):
@@ -267,9 +267,9 @@ def iter_scans(
 
 
 def iter_batches(X: Any, batch_size: int) -> Iterator[Any]:
-    """Yield `X`, in any of its forms, in parts of `batch_size` scans.
+    """Yield `X`, in any of its forms, in batches.
 
-    Files are read as the parts are asked for. An `X` without rows is one part.
+    Files are read when their batch is needed. An `X` without rows is one batch.
     """
     rows = scans_of(X)
     if isinstance(rows, list):
@@ -286,15 +286,15 @@ def iter_batches(X: Any, batch_size: int) -> Iterator[Any]:
 
 
 def stack_scans(X: Any) -> Any:
-    """Return `X` as one array where it holds images or paths one by one.
+    """Return `X` as one array if it holds images or paths one by one.
 
-    These may be a sequence or a table's column ``image``. Anything else (arrays
-    and tables of numbers) comes back as it is.
+    They may be a sequence or the column ``image`` of a table. Anything else (arrays and
+    tables of numbers) is returned as it is.
 
     Raises
     ------
     ValueError
-        If there is no image, or the images are not all of one size and depth.
+        If there is no image, or if sizes or depths differ.
     """
     scans = scans_of(X)
     if not isinstance(scans, list):
@@ -316,7 +316,7 @@ def stack_scans(X: Any) -> Any:
 
 
 def _iter_read(scans: Iterable[Any]) -> Iterator[Any]:
-    """Yield scans in their order, the files among them read ahead by threads."""
+    """Yield scans in order; threads read the files among them ahead."""
     if not any(map(_is_path, scans)):
         yield from (_from_pillow(scan, i) for i, scan in enumerate(scans))
         return

@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from tbsclassify._validation import check_option
 
-# Borders of the partially degraded range in clinical use; both belong to it.
+# Borders of the partially degraded range in clinical use. Both belong to the range.
 TBS_THRESHOLDS = (1.200, 1.350)
-# No TBS outside this range has been reported of a patient.
+# No TBS outside this range has been reported for a patient.
 TBS_RANGE = (0.5, 2.0)
 
 _CLASS_NAMES = {
@@ -24,10 +24,9 @@ _CLASS_NAMES = {
 class TBSLabeler(TransformerMixin, BaseEstimator):
     """Turn trabecular bone scores into classes ordered by severity.
 
-    A transformer of the *target*: it takes the TBS values that come with the
-    scans and gives the ``y`` of a classifier. In the binary scheme the positive
-    class is 1, degraded, so that ``scoring="f1"`` means what the literature
-    reports.
+    A transformer of the *target*: it turns the TBS values that come with the scans
+    into the ``y`` of a classifier. In the binary scheme the positive class is 1,
+    degraded, so ``scoring="f1"`` means what the literature reports.
 
     Parameters
     ----------
@@ -201,7 +200,7 @@ def check_tbs(tbs: ArrayLike, n_scans: int | None = None) -> np.ndarray:
         )
     dtype = str(getattr(tbs, "dtype", "")).lower().rpartition(".")[2]
     if dtype in ("float16", "float32"):
-        # As they are printed: 1.35 in single precision lies above 1.35.
+        # By their printed digits, since 1.35 in single precision lies above 1.35.
         values = values.astype(dtype).astype(str).astype(np.float64)
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if bad.size:

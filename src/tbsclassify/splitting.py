@@ -37,7 +37,7 @@ def train_validation_test_split(
     y : array-like of shape (n_scans,)
         Class of each scan.
     groups : array-like of shape (n_scans,), default=None
-        Patient of each scan. None takes each scan for a patient of its own.
+        Patient of each scan. With None, each scan is a patient of its own.
     sizes : tuple of three ints or three floats
         Numbers of scans for training, validation and test, which add up to the
         number of scans; or their shares, which add up to 1.
@@ -63,11 +63,11 @@ def train_validation_test_split(
 
     Notes
     -----
-    Every scan is in one part. With one scan a patient the sizes are met exactly,
-    and each part has its share of each of two classes to within one scan, as
-    long as that share is a scan or more. Patients with several scans are kept
-    whole: a size is then missed by less than the number of scans of the largest
-    patient. It is met exactly where enough patients have a single scan.
+    Every scan is in one part. With one scan for each patient the sizes are met
+    exactly, and each part has its share of each of two classes to within one scan, if
+    that share is one scan or more. Patients with several scans are kept whole: a size
+    is then missed by less than the number of scans of the largest patient. It is met
+    exactly if enough patients have a single scan.
 
     Patients are assigned class by class. The rarest class comes first, within a
     class the patient with the most scans, otherwise the order is random. Each
@@ -125,15 +125,15 @@ def paper_split(
     y : array-like of shape (n_scans,)
         Class of each scan.
     groups : array-like of shape (n_scans,), default=None
-        Patient of each scan. None takes each scan for a patient of its own.
+        Patient of each scan. With None, each scan is a patient of its own.
     random_state : int, RandomState or None, default=None
         Seed of the split.
 
     Returns
     -------
     train, validation, test : ndarray of int
-        Indices of the scans of each part: 1127, 161 and 181 of 1469 scans, the
-        same shares of other numbers.
+        Indices of the scans of each part: 1127, 161 and 181 of 1469 scans, and the
+        same shares of other numbers of scans.
 
     See Also
     --------
@@ -173,16 +173,16 @@ def list_folds(
     classifier: bool = True,
     split_params: dict[str, Any] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """List the splits of a cross-validation, each patient on one side of each.
+    """List the splits of a cross-validation, with each patient on one side of each.
 
-    This is the one place where `cv` becomes splits. Make an iterator a list first
-    where `cv` is listed more than once.
+    Only this function turns `cv` into splits. Turn an iterator into a list first if it
+    is used more than once.
 
     Parameters
     ----------
     cv : int, splitter, iterable of (train, test) or None
-        An int is a number of folds, None five. With `groups` they are split by
-        patient, for a classifier stratified by class.
+        An int is a number of folds, None means five. With `groups` they are split by
+        patient, and for a classifier stratified by class.
     X, y : array-like
         Scans and their classes or values.
     groups : array-like of shape (n_scans,), default=None
@@ -192,7 +192,7 @@ def list_folds(
     classifier : bool, default=True
         Whether `y` holds classes. Folds of an int `cv` are then stratified.
     split_params : dict, default=None
-        What a splitter gets in place of `groups`.
+        Arguments of the `split` of a splitter, in place of `groups`.
 
     Returns
     -------
@@ -202,8 +202,8 @@ def list_folds(
     Raises
     ------
     ValueError
-        If there is no split, a split is empty on one side or names rows that are
-        not there, or a patient (without `groups`, a scan) is on both sides.
+        If there is no split, a split has an empty side or names missing rows, or a
+        patient (without `groups`, a scan) is on both sides.
     """
     n_scans = num_samples(X)
     patient, _ = check_groups(groups, n_scans)
@@ -322,9 +322,9 @@ def _check_patients_suffice(scans, classes, groups):
 
 
 def deal_patients(scans, sizes, rng, part=None):
-    """Assign each patient to a part; returns the parts by number.
+    """Assign each patient to a part, and return the numbers of the parts.
 
-    Where `part` is given, its entries from 0 on are patients that have a part already.
+    Entries of `part` that are not negative are the parts of patients that have one.
     """
     n_scans = scans.sum(axis=1)
     share = np.outer(sizes, scans.sum(axis=0)) / scans.sum()

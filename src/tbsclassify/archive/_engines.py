@@ -1,4 +1,4 @@
-"""Two ways through an archive: in this process, or on a Ray cluster."""
+"""Two engines for archives: this process, or a Ray cluster."""
 
 import os
 import warnings
@@ -18,25 +18,27 @@ class Batch(NamedTuple):
     paths: list[str]
     cells: list[str]  # their names in the output
     table: pd.DataFrame
-    reasons: dict[int, str]  # why a row of the table is of no use, by its position
+    reasons: dict[int, str]  # why a row of the table is of no use, by position
 
 
 class Scorer(Protocol):
-    """What knows something of scans, each by itself."""
+    """An object that scores scans, each by itself."""
 
-    networks: Sequence[Any]  # what takes a GPU where there is one
+    @property
+    def networks(self) -> Sequence[Any]:
+        """Estimators that use a GPU if there is one."""
 
     def columns(self, table: pd.DataFrame | None) -> list[str]:
-        """Return the names of what scans get, in their order."""
+        """Return the names of the columns, in order."""
 
     def score(
         self, readings: list[Reading], table: pd.DataFrame
     ) -> list[dict[str, Any]]:
-        """Return this for each scan, or an ``error``."""
+        """Return the columns of each scan, or an ``error``."""
 
 
 class Scored(NamedTuple):
-    """What came out for the files of a batch."""
+    """The results of a batch."""
 
     lines: list[str]
     n_failed: int
@@ -44,7 +46,7 @@ class Scored(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What turns a batch into lines."""
+    """Turns batches into lines of the table."""
 
     scorer: Scorer
     columns: list[str]
@@ -75,9 +77,9 @@ class Work(NamedTuple):
     def score_all(
         self, batches: Iterator[Batch], n_threads: int | None = None
     ) -> Iterator[Scored]:
-        """Score batches in their order, reading ahead.
+        """Score batches in order, and read ahead.
 
-        Warnings, of the threads that read, too, come with the batches.
+        Warnings, including those of threads that read, come with the batches.
         """
         scans = read_ahead(batches, lambda batch: batch.paths, n_threads)
         with warnings.catch_warnings(record=True) as caught:
@@ -90,20 +92,13 @@ class Work(NamedTuple):
                 yield scored._replace(warnings=told)
 
 
-def score_here(
-    work: Work, batches: Iterator[Batch], n_threads: int | None
-) -> Iterator[Scored]:
-    """Score in this process; `n_threads` read."""
-    return work.score_all(batches, n_threads)
-
-
 def score_on_ray(
     work: Work, batches: Iterator[Batch], n_threads: int | None
 ) -> Iterator[Scored]:
-    """Score on the Ray that is running, or on one that is started for it."""
+    """Score on the running Ray, or on one that is started for it."""
     from tbsclassify.archive._ray import score_on_cluster
 
     return score_on_cluster(work, batches)
 
 
-ENGINES: dict[str, Any] = {"local": score_here, "ray": score_on_ray}
+ENGINES: dict[str, Any] = {"local": Work.score_all, "ray": score_on_ray}

@@ -17,28 +17,29 @@ from tbsclassify._spacing import SPACING_COLUMNS, are_plausible, spacing_columns
 from tbsclassify.archive._names import cell_of
 from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 
-# Of other files in a folder, those are taken that begin as DICOM files do.
+# Other files in a folder are scans if they begin like DICOM files.
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima")
 _TABLES = (".csv", ".tsv", ".txt")
+_PLAIN_CONFIDENCES = tuple(map(plain_name, CONFIDENCES))
 
 
 class Listing(NamedTuple):
-    """The files of an archive in their order, and what a table says of them."""
+    """The files of an archive in order, with the rows of a table about them."""
 
     paths: list[str]
     cells: list[str]  # their names in the output
     table: pd.DataFrame | None  # a row a file, boxes and pixel sizes as numbers
-    reasons: dict[int, str]  # why the row of a table is of no use
+    reasons: dict[int, str]  # why a row of the table is of no use
 
     def rows(self, positions: list[int]) -> pd.DataFrame:
-        """Return what the table says of some of the files."""
+        """Return the rows of the table about some of the files."""
         if self.table is None:
             return pd.DataFrame(index=range(len(positions)))
         return self.table.iloc[positions].reset_index(drop=True)
 
 
 def list_files(files: Any, image_dir: Any, file_column: str) -> Listing:
-    """List files in an order that is the same each time, each of them once.
+    """List all files once, always in the same order.
 
     Raises
     ------
@@ -88,7 +89,7 @@ def _expand(files: Iterable[Any]) -> Iterator[str]:
                 f"{type(entry).__name__} at index {i}."
             )
         path = os.fsdecode(entry)
-        # A file may have the brackets of a pattern in its name.
+        # A file name may contain the brackets of a pattern.
         if os.path.isdir(path):
             yield from _in_folder(path)
         elif os.path.lexists(path):
@@ -109,11 +110,11 @@ def _expand(files: Iterable[Any]) -> Iterator[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """Return the files that match, one that links lead to again but once.
+    """Return the files that match, without those that links lead to again.
 
-    Tables are left out: scores of an earlier call may lie beside the scans.
+    Tables are left out, since scores of an earlier call may lie beside the scans.
     """
-    folders: dict[str, str] = {}  # where each truly is
+    folders: dict[str, str] = {}  # with links resolved
     shortest: dict[tuple[str, str], str] = {}
     found = glob.iglob(pattern, recursive=True)
     for path in sorted(found, key=lambda one: (one.count(os.sep), one)):
@@ -129,7 +130,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _in_folder(folder: str) -> Iterator[str]:
-    """Yield the scans below a folder; folders that are links are not entered."""
+    """Yield the scans below a folder, without entering folders that are links."""
     closed: list[OSError] = []
     for root, folders, names in os.walk(folder, onerror=closed.append):
         folders[:] = sorted(one for one in folders if not one.startswith("."))
@@ -180,15 +181,8 @@ def _of_table(table: Any, image_dir: Any, file_column: str) -> Listing:
             f"already, or no name, in {len(twice)} row(s), {twice[:10]}. Drop them."
         )
     reasons = {} if "" not in names else {names.index(""): "no file name"}
-    numbers = [name for side in box_columns(frame.columns).values() for name in side]
     sizes = spacing_columns(frame.columns)
-    numbers += [*(sizes or ())]
-    numbers += [one for one in frame.columns if plain_name(one) in _PLAIN_CONFIDENCES]
-    for name in dict.fromkeys(numbers):
-        values, unreadable = parse_numbers(frame[name])
-        for row in np.flatnonzero(unreadable).tolist():
-            reasons[row] = f"{name} {not_a_number(frame[name].iloc[row])}"
-        frame[name] = values
+    reasons |= _parse_columns(frame, sizes)
     if sizes is not None:
         spacing = frame[list(sizes)].to_numpy(dtype=float)
         spacing[~are_plausible(spacing)] = np.nan
@@ -199,4 +193,23 @@ def _of_table(table: Any, image_dir: Any, file_column: str) -> Listing:
     return Listing(paths, list(map(cell_of, names)), frame, reasons)
 
 
-_PLAIN_CONFIDENCES = tuple(map(plain_name, CONFIDENCES))
+def _parse_columns(
+    frame: pd.DataFrame, sizes: tuple[Any, Any] | None
+) -> dict[int, str]:
+    """Turn boxes, pixel sizes and confidences into numbers, in place.
+
+    Returns
+    -------
+    reasons : dict of int to str
+        What is wrong with rows in which an entry is no number.
+    """
+    names = [name for side in box_columns(frame.columns).values() for name in side]
+    names += [*(sizes or ())]
+    names += [one for one in frame.columns if plain_name(one) in _PLAIN_CONFIDENCES]
+    reasons: dict[int, str] = {}
+    for name in dict.fromkeys(names):
+        values, unreadable = parse_numbers(frame[name])
+        for row in np.flatnonzero(unreadable).tolist():
+            reasons[row] = f"{name} {not_a_number(frame[name].iloc[row])}"
+        frame[name] = values
+    return reasons

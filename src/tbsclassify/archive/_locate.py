@@ -69,9 +69,9 @@ def locate_archive(
     n_jobs: int | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> ArchiveResult:
-    """Find L1 to L4 in an archive of scans, and what speaks against each scan.
+    """Find L1 to L4 in an archive of scans, and check each scan.
 
-    The table can be corrected by hand, and then be the table of `load_scans` or
+    The table can be corrected by hand, and then be passed to `load_scans` or
     `predict_archive`, which take boxes and pixel sizes from it.
 
     Parameters
@@ -79,7 +79,7 @@ def locate_archive(
     files, out, image_dir, file_column, batch_size, engine, resume, n_jobs, progress
         As in `predict_archive`. Boxes that a table has are kept and checked.
     localizer : LumbarLocalizer, default=None
-        Finds the boxes; None takes the one that is shipped.
+        Finds the boxes. None takes the default one of the library.
 
     Returns
     -------

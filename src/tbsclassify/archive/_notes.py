@@ -1,4 +1,4 @@
-"""Warnings of a long run, each kind of them told once."""
+"""Collect the warnings of a long run, and give each kind once."""
 
 import re
 import warnings
@@ -8,16 +8,16 @@ from tbsclassify.archive._names import neutral
 
 
 class Notes:
-    """Warnings of a long run, told once for all scans."""
+    """Warnings of a long run, given once for all scans."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
         self._count: Counter[str] = Counter()
 
     def take(self, messages: list[str]) -> None:
-        """Note the text of warnings."""
+        """Collect the texts of warnings."""
         for text in messages:
-            # One that differs by numbers or the name of a file only is the same.
+            # Warnings that differ only by numbers or the name of a file are the same.
             kind = re.sub(r"\d+", "", re.sub(r"^[^:]*: ", "", text))
             self._first.setdefault(kind, text)
             self._count[kind] += 1

@@ -1,4 +1,4 @@
-"""The table that grows while an archive is scored, and goes on after a kill."""
+"""The table of an archive, which grows and can be resumed after a kill."""
 
 import csv
 import io
@@ -16,15 +16,15 @@ _OTHER_WRITER = (
     "has changed meanwhile: another run, or an editor. Nothing was added to it. Let "
     "one run at a time write a table; this one goes on when called again."
 )
-# All other columns are numbers.
+# All other columns hold numbers.
 _TEXTS = ("file", "class", "model", "error", "reasons")
 
 
 class Output:
-    """A CSV file with a line for each scan, whole lines only.
+    """A CSV file of whole lines, one for each scan.
 
-    Parquet files cannot grow: for those, lines are gathered in a CSV file beside them
-    (``scores.parquet.part``), which becomes the Parquet file at the end.
+    Parquet files cannot grow. Their lines are collected in a CSV file beside them
+    (``scores.parquet.part``), which is converted at the end.
 
     Parameters
     ----------
@@ -33,28 +33,28 @@ class Output:
     columns : list of str
         Names of all columns, ``file`` first.
     model : str
-        Fingerprint of the model, which stands in each line.
+        Fingerprint of the model, written in each line.
     """
 
     def __init__(self, path: Path, columns: list[str], model: str):
         self.path, self.columns, self.model = path, columns, model
         self.is_parquet = path.suffix.lower() == ".parquet"
         self.lines = path.with_name(f"{path.name}.part") if self.is_parquet else path
-        self._size = 0  # of the lines, as far as this run knows
+        self._size = 0  # of the file after the last line of this run
 
     def open(self, files: list[str], *, resume: bool) -> dict[str, bool]:
-        """Make the file ready, and return which scans it has already.
+        """Prepare the file, and return the scans that it already has.
 
         Returns
         -------
         done : dict of str to bool
-            The scans in its lines, and whether they have a reason in place of numbers.
+            The scans in its lines, and whether they have an error in place of numbers.
 
         Raises
         ------
         ValueError
-            If it is another model's, has other columns, or lines of scans that are
-            not among `files`.
+            If it is of another model, has other columns, or has lines of scans that
+            are not among `files`.
         """
         if not resume:
             self.lines.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ class Output:
         with open(self.lines, "ab+") as file:
             file.seek(0)
             if not header.startswith(file.read(len(header))):
-                return self._read_done(files)  # which tells what it is
+                return self._read_done(files)  # raises the right error
             _drop_torn_line(file)
             if file.tell() == 0:
                 _write(file, header.decode())
@@ -85,7 +85,7 @@ class Output:
         return self._read_done(files)
 
     def append(self, lines: list[str]) -> None:
-        """Write whole lines, and do not return before they are on the disk.
+        """Write whole lines to disk before returning.
 
         Raises
         ------
@@ -99,13 +99,13 @@ class Output:
             try:
                 _write(file, "".join(lines))
             except OSError as error:
-                os.truncate(self.lines, before)  # for a full disk tears a line
+                os.truncate(self.lines, before)  # a full disk may tear a line
                 error.filename = str(self.lines)
                 raise
             self._size = file.tell()
 
     def finish(self) -> None:
-        """Make the Parquet file of the lines, if it is one that is wanted."""
+        """Convert the lines into the Parquet file, if `path` is one."""
         if not self.is_parquet:
             return
         import pyarrow as pa
@@ -128,7 +128,7 @@ class Output:
         self.lines.unlink()
 
     def _unpack(self) -> None:
-        """Make lines of a Parquet file, so that more can follow."""
+        """Convert a Parquet file into lines, so that more can follow."""
         from pyarrow import lib, parquet
 
         try:
@@ -145,7 +145,7 @@ class Output:
         os.replace(unfinished, self.lines)
 
     def _read_done(self, expected: set[str]) -> dict[str, bool]:
-        """Return the scans in the lines, after seeing that they are this run's."""
+        """Return the scans in the lines, after checking that they are of this run."""
         done: dict[str, bool] = {}
         with open(self.lines, encoding="utf-8", newline="") as file:
             try:
@@ -204,7 +204,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a number with six digits, and nothing for NaN."""
+    """Return a number with six digits, or an empty text for NaN."""
     if value is None:
         return ""
     value = value.item() if hasattr(value, "item") else value
@@ -220,7 +220,7 @@ def _write(file: Any, text: str) -> None:
 
 
 def _drop_torn_line(file: Any) -> None:
-    """Cut off what follows the last whole line, and stand at the end."""
+    """Cut off what follows the last whole line, and seek to the end."""
     end = file.seek(0, os.SEEK_END)
     position = end
     while position > 0:

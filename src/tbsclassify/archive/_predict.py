@@ -24,9 +24,9 @@ def predict_archive(
 ) -> ArchiveResult:
     r"""Score an archive of scans, of any size, into one table.
 
-    Files are read ahead, scored and written batch by batch, in bounded memory. After
-    a kill, the same call goes on where the table ends. A file that is of no use gets
-    a line with the reason, and stops nothing.
+    Files are read ahead, scored and written batch by batch, in bounded memory. After a
+    kill, the same call continues where the table ends. A file that cannot be scored
+    gets a line with the reason, and does not stop the run.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def predict_archive(
         that ``RAY_ADDRESS`` names), else over the cores of this machine. The files
         must have the same names on all machines. The table is the same.
     resume : bool, default=True
-        Whether to keep the lines that `out` has: files in it are not scored again,
-        and new ones are added. With False, `out` is replaced.
+        Whether to keep the lines in `out`: their files are not scored again, and new
+        files are added. With False, `out` is replaced.
     n_jobs : int, default=None
         Threads that read files, with the local engine; None takes one a core.
     progress : callable, default=None
@@ -106,16 +106,16 @@ def predict_archive(
     found by a cropper with ``boxes="auto"`` or a localizer; ``L1_top`` to ``L4_right``
     where boxes of the four were found or given; ``row_spacing`` and
     ``column_spacing``, the pixel size in mm from the table or a DICOM header;
-    ``model``, the first digits of a fingerprint of the fitted model; and ``error``,
-    the reason why there is no score. Numbers have six digits.
+    ``model``, the first digits of a fingerprint of the fitted model; and ``error``, the
+    reason why there is no score. Numbers have six digits.
 
-    Nothing else of a file's header is read or written. Names are written such that
-    they are one line and no formula of a spreadsheet: see `path_of`. Other texts that
-    begin as a formula does get an apostrophe.
+    Nothing else in the header of a file is read or written. Names are written on one
+    line that no spreadsheet takes for a formula; see `path_of`. Other texts that begin
+    like a formula get an apostrophe.
 
-    On one kind of processor, the same scan gets the same line, whatever the batch
-    size, the engine, the number of threads, interruptions and the other files are. A
-    model that is not of this library must score each row on its own for that.
+    On one kind of processor, the same scan always gets the same line, whatever the
+    batch size, the engine, the number of threads, interruptions and the other files. A
+    model from outside this library must score each row on its own for that.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Read scans ahead, each with its pixel size or with the reason why there is none."""
+"""Read scans ahead, each with its pixel size or the reason why it cannot be read."""
 
 import os
 from collections import deque
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Reading(NamedTuple):
-    """What reading one file gave."""
+    """The result of reading one file."""
 
     image: np.ndarray | None
     spacing: tuple[float, float]  # height and width of a pixel in mm, or NaN
@@ -25,9 +25,9 @@ class Reading(NamedTuple):
 
 
 def read_file(path: str) -> Reading:
-    """Read one file; whatever is wrong with it is a reason, not an exception.
+    """Read one file. A fault is returned as a reason, not raised.
 
-    Of a DICOM header, only the pixel size is kept.
+    Only the pixel size is kept of a DICOM header.
     """
     unknown = (np.nan, np.nan)
     try:
@@ -43,7 +43,7 @@ def read_file(path: str) -> Reading:
     except MemoryError:
         raise
     except Exception as error:
-        # Its text may hold what stands in the file.
+        # The text of the error may quote the file.
         return Reading(None, unknown, f"cannot be read ({type(error).__name__})")
     spacing = facts["pixel_spacing"] or unknown
     if not are_plausible(np.array([spacing], dtype=float))[0]:
@@ -56,9 +56,9 @@ def read_ahead(
     paths_of: Callable[[T], list[str]],
     n_threads: int | None = None,
 ) -> Iterator[tuple[T, list[Reading]]]:
-    """Yield batches with their scans, while threads read the two batches that follow.
+    """Yield batches with their scans, while threads read the next two batches.
 
-    No more than three batches of scans are held at a time.
+    At most three batches of scans are in memory at a time.
     """
     with ThreadPoolExecutor(n_threads or joblib.cpu_count()) as pool:
         pending: deque[tuple[T, list[Any]]] = deque()

@@ -1,4 +1,4 @@
-"""Take an archive through an engine into a table."""
+"""Run an engine over an archive, and write the table."""
 
 import os
 import time
@@ -16,22 +16,22 @@ from tbsclassify.archive._output import Output
 
 @dataclass(frozen=True)
 class ArchiveResult:
-    """What was done with the files of an archive.
+    """Counts of the files of an archive, and the path of the table.
 
     Attributes
     ----------
     n_files : int
         Files of the archive.
     n_scored : int
-        Files that went well in this call.
+        Files that were scored in this call.
     n_failed : int
-        Files that got a reason in place of numbers in this call.
+        Files that got an error in place of numbers in this call.
     n_skipped : int
-        Files that the table had already.
+        Files that were already in the table.
     n_failed_before : int
-        Those of them that have a reason in place of numbers.
+        The skipped files that have an error in place of numbers.
     seconds : float
-        Time from the first file on.
+        Time since the first file.
     out : Path
         The table.
 
@@ -63,7 +63,7 @@ def run_archive(
     n_jobs: int | None,
     progress: Callable[[int, int], Any] | None,
 ) -> ArchiveResult:
-    """Score files that have no line yet; `name` tells one scorer from another."""
+    """Score files that have no line yet; `name` identifies the scorer."""
     check_number(batch_size, "batch_size", low=1, integer=True)
     check_option(engine, "engine", ENGINES)
     check_bool(resume, "resume")

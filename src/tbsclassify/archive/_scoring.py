@@ -1,4 +1,4 @@
-"""Score scans with a fitted model so that no scan depends on its neighbours."""
+"""Score scans with a fitted model, independently of their neighbours."""
 
 import copy
 import inspect
@@ -26,15 +26,15 @@ from tbsclassify.cropping import LumbarCropper
 from tbsclassify.localization import LumbarLocalizer
 from tbsclassify.persistence._portable import estimators_in
 
-# Scans that the model sees at once, always as many: the last digits of a network's
-# outputs depend on their number, and on nothing else of the other scans.
+# The fixed number of scans that the model sees at once. The last digits of the outputs
+# of a network depend on this number, but not on the other scans themselves.
 _TOGETHER = 16
 
 Row = dict[str, Any]
 
 
 class ModelScorer:
-    """A fitted model, taken apart so that each step runs once.
+    """A fitted model, split into steps that run once each.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class ModelScorer:
         self._locating: LumbarCropper | None = None
         cropper = self._steps[0] if self._steps else None
         if isinstance(cropper, LumbarCropper) and cropper.boxes == "auto":
-            # Boxes are looked for here, so that the confidences can be told.
+            # Boxes are located here, to get the confidences.
             self._locating = cropper
             given = copy.copy(cropper).set_params(boxes="given")
             self._steps = [given, *self._steps[1:]]
@@ -81,7 +81,7 @@ class ModelScorer:
         self._worked = False
 
     def columns(self, table: pd.DataFrame | None) -> list[str]:
-        """Return the names of the numbers that scans get, in their order."""
+        """Return the names of the columns, in order."""
         names = ["class"] if self.classes else []
         names += [f"probability_{one}" for one in self.classes if self._has_proba]
         names += ["tbs"] * self._has_tbs + ["tbs_std"] * self._has_std
@@ -94,27 +94,27 @@ class ModelScorer:
 
     @property
     def finds_boxes(self) -> bool:
-        """Whether the model looks for L1-L4 in scans without boxes."""
+        """Whether the model locates L1-L4 in scans without boxes."""
         return self._locating is not None or any(map(_locates, self._steps))
 
     def score(self, readings: list[Reading], table: pd.DataFrame) -> list[Row]:
-        """Score scans that were read, each with what a table says of it.
+        """Score scans, each with its row of a table.
 
         Parameters
         ----------
         readings : list of Reading
             The scans.
         table : DataFrame
-            As many rows, with boxes and pixel sizes where they are known.
+            A row for each scan, with boxes and pixel sizes where they are known.
 
         Returns
         -------
         rows : list of dict
-            Numbers by the name of their column, and ``error``.
+            Numbers by name of the column, and ``error``.
         """
         table = with_scans(table, readings)
         rows: list[Row] = [{"error": reading.error} for reading in readings]
-        # One by one, pandas would take longer than a cheap model.
+        # Reading them row by row from pandas would take longer than a fast model.
         spacings = table[list(SPACING_COLUMNS)].to_numpy(dtype=float).tolist()
         by_depth: dict[str, list[int]] = {}
         for i, reading in enumerate(readings):
@@ -130,7 +130,7 @@ class ModelScorer:
         return rows
 
     def _score_all(self, table: pd.DataFrame) -> list[Row]:
-        """Score scans of one depth, those that the model refuses with its reason."""
+        """Score scans of one depth; refused ones get the reason as ``error``."""
         table, located, rows = self._locate(table)
         fine = [i for i, row in enumerate(rows) if not row]
         try:
@@ -145,9 +145,9 @@ class ModelScorer:
     def _one_by_one(
         self, table: pd.DataFrame, located: np.ndarray, error: Exception
     ) -> list[Row]:
-        """Find out which scans a model refuses, and score the others."""
+        """Find the scans that a model refuses, and score the others."""
         rows: list[Row] = [{} for _ in range(len(table))]
-        # Most fail before the network, where a scan alone costs little.
+        # Most fail before the network, where single scans are cheap.
         for i in range(len(table)):
             try:
                 self._transform(table.iloc[[i]])
@@ -168,17 +168,17 @@ class ModelScorer:
         for i, score in zip(fine, scores, strict=True):
             rows[i] = score
         if not self._worked and not isinstance(error, ValueError | OSError):
-            # No scan has been scored yet, and this is no complaint about scans.
+            # No scan has been scored yet, and this error is not about scans.
             raise error
         return rows
 
     def _transform(self, X: Any) -> tuple[Any, dict[str, np.ndarray]]:
-        """Pass scans through all steps but the last, noting boxes and confidences."""
+        """Run all steps but the last, and collect boxes and confidences."""
         noted = _confidences_in(X) | _boxes_in(X)
         for step in self._steps:
             X = step.transform(X)
             noted |= _confidences_in(X)
-            if _locates(step):  # boxes behind other steps may be those of crops
+            if _locates(step):  # boxes after other steps may be those of crops
                 noted |= _boxes_in(X)
         return X, noted
 
@@ -218,16 +218,16 @@ class ModelScorer:
     def _locate(
         self, table: pd.DataFrame
     ) -> tuple[pd.DataFrame, np.ndarray, list[Row]]:
-        """Look for boxes as the model's cropper would.
+        """Locate boxes as the cropper of the model would.
 
         Returns
         -------
         table : DataFrame
             With boxes where they were found.
         confidences : ndarray of shape (n_scans, 2)
-            In level and place; NaN where nothing was looked for.
+            In level and place; NaN where boxes were given.
         rows : list of dict
-            An ``error`` where the cropper refuses what is found.
+            An ``error`` where the cropper would refuse the boxes.
         """
         rows: list[Row] = [{} for _ in range(len(table))]
         confidences = np.full((len(table), 2), np.nan)
@@ -260,7 +260,7 @@ class ModelScorer:
 
 
 def _taken_apart(model: Any) -> tuple[list[Any], Any]:
-    """Return the steps before the last one of nested Pipelines, and the last one."""
+    """Split nested Pipelines into the steps before the last one, and the last one."""
     steps: list[Any] = []
     while True:
         if hasattr(model, "best_estimator_"):
@@ -274,7 +274,7 @@ def _taken_apart(model: Any) -> tuple[list[Any], Any]:
 
 
 def _locates(step: Any) -> bool:
-    """Tell a step that puts boxes and confidences into a table."""
+    """Whether a step adds boxes and confidences to a table."""
     function = getattr(step, "func", None)  # of a FunctionTransformer
     return isinstance(getattr(function, "__self__", None), LumbarLocalizer)
 
@@ -284,7 +284,7 @@ def _gives_std(predict: Any) -> bool:
 
 
 def with_scans(table: pd.DataFrame, readings: list[Reading]) -> pd.DataFrame:
-    """Put scans into a table, and pixel sizes of files where it knows none."""
+    """Add scans to a table, and pixel sizes of files where it has none."""
     table = table.copy()
     images = np.empty(len(readings), dtype=object)
     for i, reading in enumerate(readings):
@@ -315,7 +315,7 @@ def _boxes_in(X: Any) -> dict[str, np.ndarray]:
 
 
 def raise_if_general(error: Exception) -> None:
-    """Raise what no single scan is to blame for."""
+    """Raise an error that is not the fault of a single scan."""
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
         raise error
     if isinstance(error, RuntimeError) and "CUDA" in str(error):
@@ -323,6 +323,7 @@ def raise_if_general(error: Exception) -> None:
 
 
 def in_words(error: Exception) -> str:
-    # The model was given this scan alone, whose row is this.
+    """Return the text of an error about one scan, on one line."""
+    # The model got this scan alone, so its index says nothing.
     text = re.sub(r" of 1 of 1 scans, index \[0\]", "", neutral(str(error)))[:300]
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

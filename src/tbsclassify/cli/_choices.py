@@ -1,4 +1,4 @@
-"""Scans and models that the arguments of a command name."""
+"""Scans and models that are named by the arguments of a command."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +66,7 @@ def _known_models(
 
 
 def choose_models(names: str, *settings: Any) -> Any:
-    """Return models by name, or the name of a group of them."""
+    """Return models by name, for a group or names separated by commas."""
     known = _known_models(*settings)
     groups = {
         "all": [name for name in known if name != "clinical"],
@@ -85,11 +85,12 @@ def choose_models(names: str, *settings: Any) -> Any:
 
 
 def choose_model(name: str, *settings: Any) -> Any:
+    """Return the model of this name."""
     return choose_models(name, *settings)[name]
 
 
 def seed_all(model: Any, seed: int) -> None:
-    """Seed all that draws random numbers and has no seed."""
+    """Set all parameters `random_state` that are None."""
     seeds = {
         key: seed
         for key, value in model.get_params().items()
@@ -98,15 +99,8 @@ def seed_all(model: Any, seed: int) -> None:
     model.set_params(**seeds)
 
 
-def taught(model: Any, tbs: Any) -> dict[str, Any]:
-    """Return TBS values for a model that learns them."""
-    from tbsclassify._pipelines import fit_metadata
-
-    return {"tbs": tbs} if fit_metadata(model, tbs=tbs) else {}
-
-
 def space_of(name: str, model: Any) -> dict[str, Any]:
-    """Return what is searched of a model."""
+    """Return the search space of a model."""
     from ray import tune
 
     from tbsclassify._pipelines import last_step, last_step_prefix

@@ -14,14 +14,13 @@ from tbsclassify.cli._choices import (
     load,
     seed_all,
     space_of,
-    taught,
 )
 from tbsclassify.cli._scores import (
     check_folder_of,
     check_scores_file,
-    cross_validated,
-    evaluated,
-    shown,
+    cross_validate_model,
+    evaluate_model,
+    format_rows,
     write_rows,
 )
 
@@ -77,7 +76,7 @@ def train(
     model = choose_model(name, weights, spacing, auto_boxes, max_epochs, device)
     scores = None
     if folds:
-        scores = cross_validated(name, model, scans, y, folds, seed)
+        scores = cross_validate_model(name, model, scans, y, folds, seed)
     say("training on all scans")
     seed_all(model, seed)
     metadata = fit_metadata(model, groups=scans.patient, tbs=scans.tbs)
@@ -140,9 +139,9 @@ def evaluate(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    rows = evaluated(fitted, scans, y, threshold, seed)
+    rows = evaluate_model(fitted, scans, y, threshold, seed)
     for title, row in rows.items():
-        print(shown({title: row}))
+        print(format_rows({title: row}))
     if out is not None:
         write_rows(rows, out)
 
@@ -249,6 +248,7 @@ def tune(
     * `tbsclassify tune scans.csv images --model texture --out best.tbs`
     """
     from tbsclassify import RayTuneSearchCV
+    from tbsclassify._pipelines import fit_metadata
     from tbsclassify.persistence import save_model
 
     check_folder_of(out)
@@ -270,7 +270,9 @@ def tune(
         checkpoint_dir=checkpoint_dir,
         random_state=seed,
     )
-    search.fit(scans.frame, y, groups=scans.patient, **taught(model, scans.tbs))
+    learns_tbs = bool(fit_metadata(model, tbs=scans.tbs))
+    tbs = scans.tbs if learns_tbs else None
+    search.fit(scans.frame, y, groups=scans.patient, tbs=tbs)
     for parameter, value in search.best_params_.items():
         print(f"{parameter} = {value:.4g}")
     print(f"{search.scoring} = {search.best_score_:.3f} (mean over {folds} folds)")

@@ -6,10 +6,10 @@ from typing import Any
 from tbsclassify.cli._app import say
 
 
-def cross_validated(
+def cross_validate_model(
     name: str, model: Any, scans: Any, y: Any, folds: int, seed: int
 ) -> dict[str, float]:
-    """Print scores with intervals, and return them."""
+    """Cross-validate a model, print its scores with intervals and return them."""
     import sys
 
     import numpy as np
@@ -37,15 +37,15 @@ def cross_validated(
     if row["error"]:
         raise ValueError(row["error"])
     print(f"{folds}-fold cross-validation on {len(y)} scans of {n_patients} patients")
-    print(shown({name: row.drop("error")}))
+    print(format_rows({name: row.drop("error")}))
     numbers = row.drop("error").astype(float)
     return {str(key): value for key, value in numbers.dropna().to_dict().items()}
 
 
-def evaluated(
+def evaluate_model(
     model: Any, scans: Any, y: Any, threshold: float, seed: int
 ) -> dict[str, Any]:
-    """Return the measures of a fitted model, and those of its values."""
+    """Return the measures of a fitted model, for its classes and its TBS values."""
     from sklearn.pipeline import Pipeline
 
     from tbsclassify import classification_row
@@ -69,8 +69,8 @@ def evaluated(
     return rows
 
 
-def shown(rows: dict[str, Any]) -> str:
-    """Return measures with their intervals, a measure a line."""
+def format_rows(rows: dict[str, Any]) -> str:
+    """Format measures with their intervals, one measure in each line."""
     from tbsclassify import format_table
 
     return format_table(rows, decimals=3).T.to_string()
@@ -89,7 +89,7 @@ def write_rows(rows: dict[str, Any], out: Path) -> None:
 
 
 def check_scores_file(out: Path | None) -> None:
-    """Refuse, before any work is done, a file that scores cannot be written to."""
+    """Refuse a file that scores cannot be written to, before any work is done."""
     if out is None:
         return
     if out.suffix.lower() not in (".csv", ".json"):
@@ -100,7 +100,7 @@ def check_scores_file(out: Path | None) -> None:
 
 
 def check_folder_of(out: Path) -> None:
-    """Refuse, before any work is done, a file whose folder is not there."""
+    """Refuse a file whose folder does not exist, before any work is done."""
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(
             f"Expected out to be in a folder that is there, got {str(out)!r}. Make the "

@@ -1,4 +1,4 @@
-"""What is checked of a comparison before its first fit."""
+"""Checks of a comparison before its first fit."""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def _has_probabilities(model: Any) -> bool:
 def check_positive(
     classes: np.ndarray, pos_label: Any, threshold: float | str
 ) -> int | str | bool:
-    """Return the positive class as it stands among the classes."""
+    """Return the positive class in the type of the classes."""
     if len(classes) < 2:
         raise ValueError(
             f"Expected y to hold two classes or more, got {classes.tolist()} only."
@@ -79,7 +79,7 @@ def check_positive(
 
 
 def list_checks(check: str | Sequence[str] | None) -> list[str]:
-    """Return the names of the checks that are asked for."""
+    """Return the names of the requested checks."""
     if check is None:
         return []
     named = check if isinstance(check, list | tuple) else [check]

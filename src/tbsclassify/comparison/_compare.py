@@ -55,45 +55,42 @@ def compare_models(
     Parameters
     ----------
     models : dict of str to estimator, "paper", "radiomics" or "all"
-        Unfitted classifiers with `predict_proba`, by name. ``"paper"`` takes
-        `paper_models`, ``"radiomics"`` `radiomics_models` and ``"all"``
-        `all_models`. Where X is a table with any of the columns age, bmi, bmd
-        and sex, they also have ``"clinical"``,
-        `make_clinical_baseline`, which sees no image. Where the estimator or the
-        last step of a Pipeline takes `groups` in fit, it gets them, so that its
-        own validation set is split off by patient, too; unless it was told not
-        to by ``set_fit_request(groups=False)``. Every parameter `random_state`
-        that is None gets a seed derived from this function's; others are left
-        alone.
+        Unfitted classifiers with `predict_proba`, by name. ``"paper"`` means
+        `paper_models`, ``"radiomics"`` `radiomics_models` and ``"all"`` `all_models`.
+        If X is a table with any of the columns age, bmi, bmd and sex, these also have
+        ``"clinical"``, `make_clinical_baseline`, which sees no image. An estimator, or
+        the last step of a Pipeline, whose `fit` takes `groups` gets them, so that its
+        own validation set is also split off by patient, unless it has declined them by
+        ``set_fit_request(groups=False)``. Every parameter `random_state` that is None
+        gets a seed derived from that of this function; others are left alone.
     X : array, sequence or DataFrame
         Scans, in a form that all models take. Networks that need crops come in
         a Pipeline with `LumbarCropper`.
     y : array-like of shape (n_scans,)
         Class of each scan: int, bool or str, or a column of pandas.
     groups : array-like of shape (n_scans,), default=None
-        Patient of each scan. None takes each scan for a patient of its own.
+        Patient of each scan. With None, each scan is a patient of its own.
     tbs : array-like of shape (n_scans,), default=None
-        TBS value of each scan. Every model whose fit takes `tbs` gets the values
-        of its training scans: the estimator, the last step of a Pipeline, or the
-        same inside a search or `CalibratedClassifierCV`; unless it was told not
-        to by ``set_fit_request(tbs=False)``, as `paper_models` are. All other
-        models learn the classes. Values of test scans reach no model. See Notes.
+        TBS value of each scan. Every model whose fit takes `tbs` gets the values of its
+        training scans: the estimator, the last step of a Pipeline, or the same inside a
+        search or `CalibratedClassifierCV`, unless it has declined them by
+        ``set_fit_request(tbs=False)``, as `paper_models` have. All other models learn
+        the classes. No model gets values of test scans. See Notes.
     cv : int, splitter or iterable of (train, test), default=5
         An int is the number of folds, stratified by class and split by patient.
         A fixed test set is ``cv=[(train, test)]``, two arrays of indices.
     n_repeats : int, default=1
         How often to cross-validate, with other folds each time; for an int `cv`.
     threshold : float or {"f1", "balanced_accuracy"}, default=0.5
-        Probability above which a scan is called positive where there are two
-        classes. With the name of a measure, every fit has its own threshold,
-        the one at which that measure is best on out-of-fold predictions of the
-        training set. This takes five more fits, split by patient. Test scans
-        are not used.
+        Probability above which a scan counts as positive, for two classes. With the
+        name of a measure, every fit has its own threshold, at which that measure is
+        best on out-of-fold predictions of the training set. This takes five more fits,
+        split by patient. Test scans are not used.
     pos_label : int, str or bool, default=1
         The class that counts as positive, where there are two.
     check : {"permuted", "duplicates"}, a sequence of these or None, default=None
-        ``"permuted"`` is a negative control: all models are fitted a second time
-        on labels shuffled across patients, where none should find anything.
+        ``"permuted"`` is a negative control: all models are fitted a second time on
+        labels shuffled across patients, in which none should find anything.
         ``"duplicates"`` looks for test rows that nearly repeat a training row of
         another patient; it fits nothing. See Notes.
     n_bootstrap : int, default=2000
@@ -109,11 +106,10 @@ def compare_models(
         configuration. On a GPU leave it at one.
     checkpoint_dir : str or path-like, default=None
         Folder in which every finished fit is written at once, and the training of
-        this library's networks after their epochs. Called again with the same
-        arguments, a run that was stopped continues, in the midst of a training,
-        too; fits that failed are tried again. Seconds of such a fit are those of its
-        epochs. Workers on other machines must see the folder. Needs a
-        `random_state`.
+        this library's networks after their epochs. If a run was stopped, the same call
+        continues it, also in the middle of a training; failed fits are tried again.
+        The seconds of a continued fit are those of its epochs. Workers on other
+        machines must see the folder. Needs a `random_state`.
     verbose : int, default=0
         1 shows fits done and the time left in a line on stderr. A backend that
         returns all fits together, such as Ray's, shows it at the end only.
@@ -162,8 +158,8 @@ def compare_models(
     The intervals are those of the test scans given the fitted models. How much
     results change with another training set is not in them.
 
-    To see what the values bring, put one model in twice, and tell one of the two
-    not to take them. scikit-learn lets you do so where metadata routing is on::
+    To see how much the values help, compare a model with a copy that declines them.
+    scikit-learn lets you do so if metadata routing is enabled::
 
         with sklearn.config_context(enable_metadata_routing=True):
             classes_only = TBSAdHocClassifier().set_fit_request(tbs=False)
@@ -318,7 +314,7 @@ def compare_models(
 def _open_checkpoint(
     folder: str | PathLike | None, random_state: Any, **identity: Any
 ) -> Checkpoint | None:
-    """Open the folder of finished fits, if it holds this run or none."""
+    """Open the folder of finished fits, which must hold this run or none."""
     if folder is None:
         return None
     if random_state is None:

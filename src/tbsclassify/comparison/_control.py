@@ -1,4 +1,4 @@
-"""A negative control: whether models find labels that were shuffled."""
+"""A negative control: whether models find shuffled labels."""
 
 import warnings
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from scipy.stats import rankdata
 from tbsclassify._scores import class_index
 from tbsclassify.comparison._fits import Split, Target, Trial, derive_seed
 
-# Shuffles that show how far from 0.5 chance takes a ROC AUC.
+# Shuffles that show how far chance moves a ROC AUC from 0.5.
 _N_SHUFFLES = 1000
-# Labels of the same fit, of the fit before, and of all before that.
+# Labels of the same fit, of the fit before, and of all earlier fits.
 _N_KINDS = 3
 
 
 def permute_patients(
     patient: np.ndarray, seed: int | np.random.Generator
 ) -> np.ndarray:
-    """Return for each scan one of another patient, whose label it is to get.
+    """Return for each scan one of another patient, whose label it gets.
 
-    Where the other has fewer scans, they start again; where more, the last ones are
+    If the other patient has fewer scans, they are repeated; if more, the last ones are
     left out.
     """
     by_patient = np.argsort(patient, kind="stable")
@@ -43,7 +43,7 @@ def shuffle_for_each(
     Raises
     ------
     ValueError
-        If no test set holds two classes, so that nothing could be found.
+        If no test set holds two classes, so that there is nothing to find.
     """
     targets = [
         target.taken(

@@ -12,15 +12,15 @@ from sklearn.metrics import euclidean_distances
 from sklearn.utils import gen_batches
 
 from tbsclassify._boxes import check_scans_and_boxes, hull
-from tbsclassify._scans import scans_of
+from tbsclassify._scans import as_pandas, scans_of
 from tbsclassify.comparison._fits import Split
 from tbsclassify.images import iter_scans
 
-# The distance to the nearest patient is compared with that to the tenth nearest;
-# what chance makes of it is read from the tenth to the fortieth.
+# The distance to the nearest patient is compared with that to the tenth nearest. What
+# chance gives is estimated from the tenth to the fortieth.
 _NEAR, _FAR = 10, 40
 _FEWEST_PATIENTS = 12
-# Where a table has columns of as many values, those of fewer are left out.
+# If some columns of a table have this many values, columns with fewer are left out.
 _MANY_VALUES = 10
 _MOST_COLUMNS = 1024
 _SIDE = 16  # of a thumbnail, in pixels
@@ -80,7 +80,7 @@ def _warn(found: pd.DataFrame, n_tested: int, level: float) -> None:
 
 
 def describe_rows(X: Any) -> np.ndarray:
-    """Return numbers that say what each row looks like, of shape (n_rows, n_numbers).
+    """Return numbers that describe each row, of shape (n_rows, n_numbers).
 
     Of scans these are small thumbnails, read one scan at a time; of a table with a
     column ``image``, those of the images; of any other table, its columns.
@@ -90,7 +90,7 @@ def describe_rows(X: Any) -> np.ndarray:
         return _numbers(scans)
     scans, boxes = check_scans_and_boxes(X, None)
     corners = hull(boxes)
-    whole = np.isnan(corners).any()  # or what is known of L1-L4 in every scan
+    whole = np.isnan(corners).any()  # else L1-L4, known in every scan
     read = iter_scans(scans, channels=True, one_depth=False)
     return np.stack(
         [
@@ -119,9 +119,7 @@ def _numbers(X: Any) -> np.ndarray:
     if issparse(X):
         X = X.toarray()
     named = hasattr(X, "columns")
-    if not isinstance(X, pd.DataFrame):
-        X = {name: X[name].to_list() for name in X.columns} if named else np.asarray(X)
-        X = pd.DataFrame(X)
+    X = as_pandas(X) if named else pd.DataFrame(np.asarray(X))
     X = X.infer_objects()
     columns = [_in_order(column) for _, column in X.items()]
     if named:
@@ -142,11 +140,11 @@ def _is_id(column: np.ndarray) -> bool:
 
 
 def place_rows(numbers: np.ndarray, seed: int) -> np.ndarray:
-    """Give rows places in a space in which each number has a normal distribution.
+    """Map rows into a space in which each number has a normal distribution.
 
-    A skewed or heavy tail then counts no more than the rest. Ties are broken at
-    random, which spreads what was rounded over the width of its rounding; equal
-    ages are no repeat. The seed and the rows decide, not their order.
+    So skewed or heavy tails count no more than the rest. Ties are broken at random,
+    which spreads rounded values over the width of the rounding: equal ages are no
+    repeat. The result depends on the seed and the rows, not on their order.
     """
     n_rows, n_columns = numbers.shape
     if n_columns > _MOST_COLUMNS:
@@ -168,7 +166,7 @@ def place_rows(numbers: np.ndarray, seed: int) -> np.ndarray:
 def nearest_patients(
     places: np.ndarray, split: Split, patient: np.ndarray
 ) -> pd.DataFrame:
-    """Return the nearest training row of each test row, and how odd that is.
+    """Return the nearest training row of each test row, and a p-value.
 
     `ratio` is its distance over that of the tenth nearest patient, `p_value` how
     often chance gives as small a ratio.
@@ -199,7 +197,7 @@ def nearest_patients(
 
 
 def p_values(distance: np.ndarray, near: int) -> np.ndarray:
-    """Return how often chance makes the first distance as small as it is.
+    """Return how often chance gives a first distance as small as this.
 
     `distance` has the distances of each row to its nearest neighbours, ascending.
     Where the neighbours are independent and their number within a distance grows

@@ -1,4 +1,4 @@
-"""The fits of a comparison: which model is fitted on which scans, and one fit."""
+"""The fits of a comparison: their plan, and how one is run."""
 
 import hashlib
 import time
@@ -48,13 +48,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What there is to learn of each scan: its class and, if known, its value."""
+    """The targets of all scans: classes and, if known, TBS values."""
 
     y: np.ndarray
     tbs: np.ndarray | None = None
 
     def taken(self, scans: np.ndarray) -> "Target":
-        """Return class and value of these scans, one beside the other."""
+        """Return the targets of some scans."""
         return Target(self.y[scans], None if self.tbs is None else self.tbs[scans])
 
 
@@ -62,7 +62,7 @@ class Target:
 class Trial:
     """One model, fitted on one training set and tested on one test set."""
 
-    name: str  # of the file that it is kept in
+    name: str  # of the file of its outcome
     permuted: bool
     model: str
     split: Split
@@ -99,7 +99,7 @@ def plan_trials(
 ) -> list[Trial]:
     """List the trials of all models, on the same splits for each.
 
-    `targets` are those of all scans, for each split.
+    `targets` has the targets of all scans for each split.
     """
     kind = "permuted-" if permuted else ""
     return [
@@ -117,7 +117,7 @@ def plan_trials(
 
 
 def _file_name(model: str) -> str:
-    """Return a name for files that the model's name alone decides, not its place."""
+    """Return a file name that depends only on the name of the model."""
     return hashlib.sha256(model.encode()).hexdigest()[:12]
 
 
@@ -137,7 +137,7 @@ def run_trial(
     Returns
     -------
     trial : Trial
-        The trial, since trials end in any order.
+        The trial, because trials end in any order.
     outcome : dict of str to array
         ``proba`` of the test scans, ``threshold``, ``fit_seconds``,
         ``n_parameters``, ``n_trainable_parameters``, ``best_epoch`` and, with
@@ -147,14 +147,16 @@ def run_trial(
     try:
         seeded = _seeded(model, trial.seed)
         if get_config()["enable_metadata_routing"]:
-            # A comparison is then the same with metadata routing and without.
+            # So that a comparison is the same with metadata routing and without.
             request_metadata(seeded, "groups", "tbs")
         place = (
-            None if checkpoint is None else partial(checkpoint.in_training, trial.name)
+            None
+            if checkpoint is None
+            else partial(checkpoint.training_file, trial.name)
         )
         learner = _Learner(seeded, X, trial.target, groups, classes, place)
         if trial.permuted:
-            threshold = 0.5  # the control reads the ROC AUC alone
+            threshold = 0.5  # the control uses only the ROC AUC
         elif isinstance(threshold, str):
             threshold = learner.best_threshold(train, threshold, pos_label, trial.seed)
         start = time.perf_counter()
@@ -175,7 +177,7 @@ def run_trial(
 
 
 def _seeded(model: Any, seed: int) -> Any:
-    """Clone a model and seed what has no seed of its own."""
+    """Clone a model, and set all parameters `random_state` that are None."""
     model = clone(model)
     unseeded = sorted(
         name
@@ -204,7 +206,7 @@ class _Learner:
         self.groups = groups
 
     def fit(self, rows: np.ndarray, name: str = "fit") -> Any:
-        """Fit a clone on these scans; by `name` a fit that was stopped goes on."""
+        """Fit a clone on some scans; `name` identifies a fit to be resumed."""
         model = clone(self.model)
         if self.place is not None:
             keep_training(model, self.place(name))
@@ -215,7 +217,7 @@ class _Learner:
         return model.fit(X, target.y, **options)
 
     def probabilities(self, fitted: Any, rows: np.ndarray) -> np.ndarray:
-        """Return probabilities of all classes; 0 for those the fit did not see."""
+        """Return probabilities of all classes, 0 for classes not in the fit."""
         found = fitted.predict_proba(safe_indexing(self.X, rows))
         proba = np.zeros((len(rows), len(self.classes)))
         columns = [
@@ -245,7 +247,7 @@ def best_threshold(positive: np.ndarray, score: np.ndarray, measure: str) -> flo
     """Return the score between two scans at which a measure is highest."""
     order = np.argsort(score, kind="stable")
     score, positive = score[order], positive[order]
-    last = np.flatnonzero(np.diff(score) > 0)  # that is not called positive
+    last = np.flatnonzero(np.diff(score) > 0)  # the last scan below each threshold
     if not last.size:
         return 0.5
     n_positive, n_negative = positive.sum(), (~positive).sum()
@@ -260,7 +262,7 @@ def best_threshold(positive: np.ndarray, score: np.ndarray, measure: str) -> flo
 
 
 def _seconds_in_epochs(fitted: Any) -> float:
-    """Return the time of all epochs, also of those before a fit was resumed."""
+    """Return the time of all epochs, including those before a fit was resumed."""
     history = getattr(last_step(fitted), "history_", None)
     if not isinstance(history, pd.DataFrame) or "seconds" not in history:
         return 0.0
@@ -268,7 +270,7 @@ def _seconds_in_epochs(fitted: Any) -> float:
 
 
 def _training_record(fitted: Any) -> dict[str, Any]:
-    """Return sizes and training curves of the network in a model, if it has one."""
+    """Return sizes and training curves of the network in a model, if there is one."""
     fitted = last_step(fitted)
     record = {
         "n_parameters": np.nan,

@@ -1,4 +1,4 @@
-"""What came out of a comparison, and what can be read from it."""
+"""The result of a comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _HISTORY = "history_"
 
 @dataclass(repr=False, eq=False)
 class ComparisonResult:
-    """What `compare_models` found.
+    """The result of `compare_models`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class ComparisonResult:
         in the first row of `multiclass_table` for more than two classes, with
         intervals; ``seconds_per_10_epochs`` and ``fit_seconds``, means over the
         fits; ``n_parameters`` and ``n_trainable_parameters`` of the network, NaN
-        where there is none; and ``error``, empty where all went well.
+        for other models; and ``error``, empty if there was none.
     predictions : pandas.DataFrame
         A row for each scan each time it was tested: ``model``, ``repeat``,
         ``fold``, ``scan`` (its index), ``patient``, ``y_true``, ``proba_...``
@@ -296,7 +296,7 @@ def collect(
     pos_label: Any,
     bootstrap: dict[str, Any],
 ) -> ComparisonResult:
-    """Make a result of the outcome of each trial on the labels as they are."""
+    """Make a result from the outcomes of all trials on the original labels."""
     outcomes = {one: found for one, found in outcomes.items() if not one.permuted}
     fits, predictions = _fits(outcomes), _predictions(outcomes, groups, classes)
     return ComparisonResult(
@@ -344,7 +344,7 @@ def _histories(outcomes: Mapping[Trial, dict]) -> dict[tuple, pd.DataFrame]:
 def _predictions(
     outcomes: Mapping[Trial, dict], groups: np.ndarray | None, classes: np.ndarray
 ) -> pd.DataFrame:
-    """Return the table of what the models that did not fail predicted."""
+    """Return the table of predictions of all models that did not fail."""
     columns = proba_columns(classes)
     failed = {trial.model for trial, found in outcomes.items() if "error" in found}
     parts = []
@@ -373,9 +373,9 @@ def _fold(predictions: pd.DataFrame) -> pd.Series:
 def _tested(
     predictions: pd.DataFrame, classes: np.ndarray, pos_label: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-    """Return labels, probabilities and thresholds of a model's test scans, and more.
+    """Return labels, probabilities and thresholds of test scans, and arguments.
 
-    The last are the arguments of `metrics` that the comparison knows.
+    The last are arguments of the functions in `metrics`.
     """
     return (
         predictions["y_true"].to_numpy(),

@@ -1,4 +1,4 @@
-"""All fits of a comparison, one after the other or at the same time."""
+"""Run all fits of a comparison, one after another or in parallel."""
 
 import sys
 import time
@@ -26,12 +26,12 @@ def run_all(
     n_jobs: int | None,
     verbose: int,
 ) -> dict[Trial, dict[str, Any]]:
-    """Return the outcome of each trial, run now or kept from before."""
+    """Return the outcome of each trial, run now or read from a checkpoint."""
     outcomes: dict[Trial, Any] = dict.fromkeys(trials)
     if checkpoint is not None:
         outcomes = {trial: checkpoint.read(trial.name) for trial in trials}
     pending = [trial for trial in trials if outcomes[trial] is None]
-    # Ray's backend cannot give one result after the other.
+    # The backend of Ray cannot return results one by one.
     one_by_one = get_active_backend()[0].supports_return_generator
     run = Parallel(
         n_jobs=n_jobs,
@@ -54,7 +54,7 @@ def run_all(
     by_name = {trial.name: trial for trial in pending}
     start = time.monotonic()
     for done, (trial, outcome) in enumerate(finished, start=1):
-        outcomes[by_name[trial.name]] = outcome  # a process gives back a copy
+        outcomes[by_name[trial.name]] = outcome  # processes return a copy of the trial
         if verbose:
             _show_progress(done, len(pending), time.monotonic() - start)
     return outcomes

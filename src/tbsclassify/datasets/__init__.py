@@ -1,4 +1,4 @@
-"""Scans to work on: a user's own by `load_scans`, or phantoms."""
+"""Scans: those of a user by `load_scans`, or phantoms."""
 
 from tbsclassify.datasets._load import load_scans
 from tbsclassify.datasets._phantoms import make_dxa_phantoms

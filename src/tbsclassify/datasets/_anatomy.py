@@ -60,7 +60,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pose:
-    """How the patient lies in one scan."""
+    """The position of the patient in one scan."""
 
     shift: tuple[float, float]  # of the origin, x and y (mm)
     rotation: float  # of the image plane (radians)
@@ -78,7 +78,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Curve:
-    """Sideways course of the spine's axis: a sine, steep in scoliosis."""
+    """The sideways course of the axis of the spine: a sine, steep in scoliosis."""
 
     amplitude: float  # mm
     wavelength: float  # mm
@@ -119,13 +119,13 @@ class Vertebra:
         return x + self.centre[0], y + self.centre[1]
 
     def half_width(self, v: np.ndarray, side: int) -> np.ndarray:
-        """Distance of the right (`side` 1) or left (-1) wall from the axis."""
+        """Return the distance of the right (`side` 1) or left (-1) wall."""
         t = np.clip(2 * v / self.height, -1, 1)
         waist = self.width / 2 * (1 - _WAIST * (1 - t**2))
         return waist + self._wobble(t, 0 if side < 0 else 1)
 
     def half_height(self, u: np.ndarray, side: int) -> np.ndarray:
-        """Distance of the lower (`side` 1) or upper (-1) endplate from the centre."""
+        """Return the distance of the lower (`side` 1) or upper (-1) endplate."""
         t = np.clip(2 * u / self.width, -1, 1)
         concave = self.height / 2 - _CONCAVITY * (1 - t**2)
         return concave + self._wobble(t, 2 if side < 0 else 3)
@@ -216,7 +216,7 @@ def draw_spine(rng: np.random.Generator, patient: Patients) -> Spine:
 
 
 def draw_pose(rng: np.random.Generator, spine: Spine) -> Pose:
-    """Draw how a patient is put under the scanner, with L1-L4 in the field."""
+    """Draw the position of a patient under the scanner, with L1-L4 in the field."""
     pose = Pose(
         shift=(0.0, 0.0),
         rotation=float(np.radians(2.2) * rng.standard_normal()),
@@ -232,7 +232,7 @@ def draw_pose(rng: np.random.Generator, spine: Spine) -> Pose:
 
 
 def body_boxes(spine: Spine, pose: Pose, grid: Grid) -> np.ndarray:
-    """Boxes of the bodies, (7, 4): top, left, bottom, right in pixels.
+    """Return boxes of the bodies, (7, 4): top, left, bottom, right in pixels.
 
     Axis-aligned hulls of the outlines, cut at the border of the image; NaN for
     a body outside of it.

@@ -1,10 +1,10 @@
-"""What differs from patient to patient and scan to scan in a clinic.
+"""Differences between patients and between scans in a clinic.
 
 Variation of the plain phantom: of its anatomy, which the scans of a patient
 share, and of the frame and display of each scan. Ranges called *measured* are
-those of 80 public anteroposterior scans (224 x 224 pixels, outlines of L1-L4
-known), rounded and widened; nothing was fitted. The others are guesses, wide on
-purpose: what learns on these scans should not rely on any one look.
+those of 80 public anteroposterior scans (224 x 224 pixels, with known outlines of
+L1-L4), rounded and widened; nothing was fitted. The others are guesses, wide on
+purpose: a model that learns from these scans should not rely on one look.
 """
 
 from __future__ import annotations
@@ -183,23 +183,17 @@ def _vary_bodies(
         parts[OSTEOPHYTES, 3:5] *= (1.4, spurs)
         parts[[*PEDICLES, *MARROW, *TRANSVERSE], 1] += rise * h
         parts[SPINOUS, 1] += fall * h
-        roots = (rise - 0.14) * h  # height of the pedicles
+        pedicles = (rise - 0.14) * h
         arch = [
-            (0, roots, 5.5, 3.6, -window, 26),
-            (-0.46 * w, roots, 3.5, 5.5, root, 15),
-            (0.46 * w, roots, 3.5, 5.5, root, 15),
+            (0, pedicles, 5.5, 3.6, -window, 26),
+            (-0.46 * w, pedicles, 3.5, 5.5, root, 15),
+            (0.46 * w, pedicles, 3.5, 5.5, root, 15),
         ]
         if level == len(vertebrae) - 1:
             arch += [
                 (side * 0.15 * w, 0.6 * h, 3.5, 2.5, -sacral, 26) for side in (-1, 1)
             ]
-        # Bone and bowel of no name break up discs that would be clean windows.
-        clutter = rng.uniform(
-            (-0.55 * w, -0.85 * h, 2.5, 1.8, -untidy, 0),
-            (0.55 * w, 0.85 * h, 6.0, 4.0, untidy, 30),
-            size=(_N_CLUTTER, 6),
-        )
-        parts = np.vstack([parts, arch, clutter])
+        parts = np.vstack([parts, arch, _draw_clutter(rng, w, h, untidy)])
         parts[:, 4] *= gain * np.exp(0.2 * rng.standard_normal(len(parts)))
         if level < LUMBAR.start:
             parts[:, 4] *= thoracic
@@ -207,6 +201,17 @@ def _vary_bodies(
             replace(body, width=w, height=h, parts=parts, endplate=float(endplate))
         )
     return bodies
+
+
+def _draw_clutter(
+    rng: np.random.Generator, w: float, h: float, untidy: float
+) -> np.ndarray:
+    """Draw nameless spots of bone and bowel, which break up discs."""
+    return rng.uniform(
+        (-0.55 * w, -0.85 * h, 2.5, 1.8, -untidy, 0),
+        (0.55 * w, 0.85 * h, 6.0, 4.0, untidy, 30),
+        size=(_N_CLUTTER, 6),
+    )
 
 
 def _vary_discs(

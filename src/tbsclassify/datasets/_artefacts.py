@@ -1,4 +1,4 @@
-"""What is on a scan besides the patient's bone and tissue.
+"""Artefacts: things on a scan besides bone and tissue.
 
 Metal lies in the beam and goes through the scanner like bone; streaks belong to
 the scan lines; borders and painted-out lines are put on the exported image. How
@@ -70,10 +70,10 @@ def add_marks(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _paint_out_lines(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Smear thin lines across the spine, as where an overlay was painted out.
+    """Smear thin lines across the spine, as if an overlay had been painted out.
 
-    They lie anywhere: at the borders of vertebrae, as on real scans, they would
-    give the boxes away.
+    They lie anywhere. At the borders of vertebrae, as on real scans, they would reveal
+    the boxes.
     """
     height, width = image.shape
     thickness = max(1, round(0.008 * height))

@@ -1,4 +1,4 @@
-"""From a patient's numbers to their scans: every step in its order.
+"""From the numbers of a patient to the scans, step by step.
 
 Each step takes random numbers from a stream of its own, so that a patient's
 plain and varied scans share all that does not depend on the appearance.
@@ -46,7 +46,7 @@ _VARIED_SPACING = 0.6  # mm
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every worker must know to draw a patient's scans."""
+    """The settings that workers need to draw scans."""
 
     seed: int
     scans_per_patient: int
@@ -59,7 +59,7 @@ class Recipe:
 
 
 class Scan(NamedTuple):
-    """One scan, as a worker hands it back."""
+    """One scan, as a worker returns it."""
 
     image: np.ndarray
     mask: np.ndarray | None
@@ -67,7 +67,7 @@ class Scan(NamedTuple):
 
 
 class _Body(NamedTuple):
-    """What all scans of a patient show."""
+    """The parts that all scans of a patient show."""
 
     patient: Patients
     spine: Spine
@@ -104,7 +104,7 @@ def _draw_body(recipe: Recipe, number: int, patient: Patients) -> _Body:
 
 
 def _draw_scan(recipe: Recipe, number: int, k: int, body: _Body) -> Scan:
-    """Draw one scan of a patient: a pose, and what the scanner makes of it."""
+    """Draw one scan of a patient: a pose, and its image by the scanner."""
     patient, spine, textures, tissue, reasons = body
     rng = stream(recipe.seed, number, SCAN, k)
     looks = stream(recipe.seed, number, APPEARANCE, k)

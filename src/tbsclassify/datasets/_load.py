@@ -35,13 +35,13 @@ from tbsclassify.datasets._table import (
 from tbsclassify.images import faults_of_header, read_with_metadata
 from tbsclassify.labels import TBS_RANGE
 
-# Names that other programs give to the sides of boxes.
+# Column names for the sides of boxes in other programs.
 _FOREIGN_BOX = re.compile(
     r"l[1-4]([xy][012]?|[xy](min|max)|(min|max)[xy]|row|col(umn)?|w(idth)?|h(eight)?)"
     r"|(top|left|bottom|right)l[1-4]"
 )
 
-# What is a name even where there is no such file.
+# Texts that are file names even if there is no such file.
 _FILE_NAME = re.compile(
     r"[^,;|\t\n\"']+\.(png|jpe?g|bmp|tiff?|dcm|dicom)", re.IGNORECASE
 )
@@ -228,7 +228,7 @@ def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) ->
 
 
 def _resolve_paths(files: pd.Series, folder: Path, bad: _Bad) -> list[str | None]:
-    """Return the path of each file, None where the table names none."""
+    """Return the path of each file, None if the table names none."""
     paths: list[str | None] = []
     for row, file in enumerate(files.to_list()):
         if pd.isna(file) or not str(file).strip():
@@ -240,15 +240,15 @@ def _resolve_paths(files: pd.Series, folder: Path, bad: _Bad) -> list[str | None
         else:
             path = folder / str(file).strip()
             if "\\" in path.name and not path.exists():
-                # As Windows writes the folders above a file.
+                # Windows separates folders by backslashes.
                 path = folder / str(file).strip().replace("\\", "/")
-            # "./0.png" is "0.png"
+            # "./0.png" and "0.png" are one path.
             paths.append(os.path.normpath(path))
     return paths
 
 
 def _read_patients(column: pd.Series, bad: _Bad) -> np.ndarray:
-    """Return the id of each patient in one form, None where it is missing."""
+    """Return the id of each patient in one form, None if it is missing."""
     entries = column.to_list()
     missing = np.array([pd.isna(one) or not str(one).split() for one in entries])
     for row in np.flatnonzero(missing).tolist():
@@ -279,12 +279,12 @@ def _read_tbs(column: pd.Series, bad: _Bad) -> np.ndarray:
 def _check_one_row_a_scan(
     paths: list[str | None], patients: np.ndarray, tbs: np.ndarray | None, bad: _Bad
 ) -> None:
-    """Mark files that are listed twice; refuse those of one patient, other TBS."""
+    """Mark files that are listed twice; refuse one patient with two TBS values."""
     first_row: dict[str, int] = {}
     for row, path in enumerate(paths):
         if path is None:
             continue
-        # Links and other spellings lead to the same file.
+        # Links and other spellings may lead to the same file.
         first = first_row.setdefault(os.path.realpath(path), row)
         if first == row:
             continue
@@ -304,7 +304,7 @@ def _check_one_row_a_scan(
 def _read_images(
     paths: list[str | None], fill_unscanned: int | None, n_jobs: int | None, bad: _Bad
 ) -> tuple[list[np.ndarray | None], list[dict[str, Any]]]:
-    """Return images, None where there is none, and what their files say of them."""
+    """Return images, None for those that failed, and the metadata of their files."""
     results = Parallel(n_jobs=n_jobs, prefer="threads")(
         delayed(_read_or_reason)(path, fill_unscanned) for path in paths
     )
@@ -331,16 +331,21 @@ def _read_or_reason(
         return reason.removeprefix(printable_name(path)).strip(" :.")
 
 
+def _read_numbers(column: pd.Series, bad: _Bad) -> np.ndarray:
+    """Return a column as numbers, and mark rows in which it has something else."""
+    values, unreadable = parse_numbers(column)
+    for row in np.flatnonzero(unreadable).tolist():
+        bad[row].append(f"{column.name} {not_a_number(column.iloc[row])}")
+    return values
+
+
 def _read_boxes(
     frame: pd.DataFrame, images: list[np.ndarray | None], bad: _Bad
 ) -> np.ndarray | None:
     """Return boxes, after turning their columns in `frame` into numbers."""
     names = [name for sides in box_columns(frame.columns).values() for name in sides]
     for name in names:
-        values, unreadable = parse_numbers(frame[name])
-        for row in np.flatnonzero(unreadable).tolist():
-            bad[row].append(f"{name} {not_a_number(frame[name].iloc[row])}")
-        frame[name] = values
+        frame[name] = _read_numbers(frame[name], bad)
     foreign = [
         name for name in frame.columns if _FOREIGN_BOX.fullmatch(plain_name(name))
     ]
@@ -375,18 +380,13 @@ def _read_spacing(
     facts: list[dict[str, Any]],
     bad: _Bad,
 ) -> np.ndarray:
-    """Return pixel sizes of the table and, where it has none, of the files."""
+    """Return the pixel sizes of the table or, where it has none, of the files."""
     unknown = (np.nan, np.nan)
     of_files = [metadata.get("pixel_spacing") or unknown for metadata in facts]
     spacing = np.array(of_files, dtype=float)
     if names is None:
         return spacing
-    sides = []
-    for name in dict.fromkeys(names):
-        values, unreadable = parse_numbers(frame[name])
-        for row in np.flatnonzero(unreadable).tolist():
-            bad[row].append(f"{name} {not_a_number(frame[name].iloc[row])}")
-        sides.append(values)
+    sides = [_read_numbers(frame[name], bad) for name in dict.fromkeys(names)]
     of_table = np.broadcast_to(np.stack(sides, axis=1), spacing.shape)
     given = ~np.isnan(of_table)
     complete = given.all(axis=1)
@@ -442,7 +442,7 @@ def _report(
 
 
 def _shown_file(path: str | None) -> str:
-    """Return the name of a file, but for what may be another entry of the table."""
+    """Return the name of a file, unless it may be another entry of the table."""
     if path is None:
         return "no file"
     if os.path.exists(path) or _FILE_NAME.fullmatch(os.path.basename(path)):
@@ -451,7 +451,7 @@ def _shown_file(path: str | None) -> str:
 
 
 def _warn_of_case(patients: np.ndarray, rows: np.ndarray) -> None:
-    """Warn of ids that are one but for case, without naming them."""
+    """Warn of ids that differ only by case, without naming them."""
     spellings: dict[str, dict[str, int]] = defaultdict(dict)
     for row in rows.tolist():
         one = str(patients[row])
@@ -468,7 +468,7 @@ def _warn_of_case(patients: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _warn_of_headers(facts: list[dict[str, Any]], rows: np.ndarray) -> None:
-    """Warn of what DICOM headers tell against scans, one warning a fault."""
+    """Warn of faults in DICOM headers, with one warning for each fault."""
     by_fault: dict[str, list[int]] = defaultdict(list)
     for metadata, row in zip(facts, rows.tolist(), strict=True):
         for fault in faults_of_header(metadata):

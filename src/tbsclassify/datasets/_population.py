@@ -58,7 +58,7 @@ class Patients:
 
 
 def stream(seed: int, patient: int, *purpose: int) -> np.random.Generator:
-    """Random numbers of one patient for one purpose, whatever else is drawn."""
+    """Return a generator for one patient and purpose, independent of all others."""
     sequence = np.random.SeedSequence([seed, patient], spawn_key=purpose)
     return np.random.Generator(np.random.SFC64(sequence))
 

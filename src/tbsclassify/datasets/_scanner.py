@@ -28,7 +28,7 @@ _SITE_GAMMA = (1.00, 0.90, 1.10)
 
 @dataclass(frozen=True)
 class Settings:
-    """How the scanner was set for one scan."""
+    """The settings of the scanner for one scan."""
 
     psf_sd: float  # mm
     noise_sd: float  # g/cm2 in soft tissue on the exported image

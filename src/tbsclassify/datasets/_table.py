@@ -1,4 +1,4 @@
-"""Read the table that describes a folder of scans, whoever's program wrote it."""
+"""Read the table that describes a folder of scans, from many programs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tbsclassify._files import UnreadableScanError, printable_name, read_whole
+from tbsclassify._scans import as_pandas
 
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and xls
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
@@ -38,20 +39,17 @@ def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
         Columns of a file that are not turned into numbers: ids such as 007 keep
         their zeros.
     """
-    if isinstance(table, pd.DataFrame):
-        frame = table.copy()
-        _check_unique(frame.columns)
-    elif isinstance(table, str | os.PathLike):
+    if isinstance(table, str | os.PathLike):
         frame = _read_csv(Path(table), text_columns)
     elif hasattr(table, "columns"):
         _check_unique(table.columns)
-        frame = pd.DataFrame({name: table[name].to_list() for name in table.columns})
+        frame = as_pandas(table)
     else:
         raise TypeError(
             "Expected table to be the path of a CSV file or a DataFrame, got "
             f"{type(table).__name__}."
         )
-    # Spreadsheets export rows below the table that somebody once touched.
+    # Spreadsheets export empty rows below the table that were once edited.
     filled = np.flatnonzero(frame.notna().any(axis=1))
     frame = frame.iloc[: filled[-1] + 1 if filled.size else 0]
     if frame.empty:
@@ -60,7 +58,7 @@ def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
 
 
 def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return entries as floats, and which of them are present but no numbers."""
+    """Return entries as floats, and a mask of those that are no numbers."""
     if str(column.dtype).lower() in ("float16", "float32"):
         column = column.astype(str)  # 1.35, which as a double would be 1.35000002
     values = np.full(len(column), np.nan)
@@ -78,7 +76,7 @@ def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 def not_a_number(entry: Any) -> str:
     """Say that an entry is no number, and how to write a decimal comma.
 
-    Other text is not repeated: where columns have shifted, it may be a name.
+    Other text is not repeated: if columns have shifted, it may be a name.
     """
     text = str(entry).strip()
     if not _DECIMAL_COMMA.fullmatch(text) or len(text) > _LONGEST_NUMBER:
@@ -87,10 +85,10 @@ def not_a_number(entry: Any) -> str:
 
 
 def shown_names(names: Iterable[Any], expected: Iterable[str]) -> str:
-    """List the names of columns, or say that they are not shown, after "it has".
+    """List the names of columns after "it has", or say that they are not shown.
 
     Without a header, the first line is that of a patient. A header has one of the
-    names expected, no numbers, and nothing that separates entries.
+    expected names, no numbers and no separators.
     """
     names = list(names)
     wanted = {name.casefold() for name in expected}
@@ -106,53 +104,9 @@ def shown_names(names: Iterable[Any], expected: Iterable[str]) -> str:
 
 def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
     name = printable_name(path)
+    separator, text = _find_separator(_decode(_read_bytes(path, name), name))
     try:
-        data = read_whole(path)
-    except (FileNotFoundError, UnreadableScanError) as error:
-        is_missing = isinstance(error, FileNotFoundError)
-        what = str(error) if is_missing else f"{name} {error}."
-        raise (FileNotFoundError if is_missing else ValueError)(
-            f"Expected table to be a CSV file, but {what} The table comes first, then "
-            "the folder of the scans."
-        ) from None
-    if data.startswith(_EXCEL):
-        raise ValueError(
-            f"Expected {name} to be a CSV file, got an Excel workbook. Save it as "
-            '"CSV UTF-8", or pass the DataFrame that pandas.read_excel makes of it.'
-        )
-    text = _decode(data, name)
-    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
-    first_line, _, rest = text.partition("\n")
-    if told := re.match(r'"?sep=(.?)', first_line, re.IGNORECASE):
-        # Written for Excel, which takes it for no row.
-        separator, text = told[1] or "\t", rest
-    else:
-        unquoted = re.sub(r'"[^"]*"', "", first_line)
-        separator = max(",;\t|", key=unquoted.count)
-    rows = csv.reader(io.StringIO(text), delimiter=separator)
-    try:
-        header = next(rows, [])
-        if len(header) > _MOST_COLUMNS:
-            raise ValueError(
-                f"Expected {name} to have at most {_MOST_COLUMNS} columns, got "
-                f"{len(header)}."
-            )
-        columns = [_plain(column) for column in header]
-        if not any(columns):
-            raise ValueError(
-                f"Expected the first line of {name} to name the columns, got an empty "
-                "line or file."
-            )
-        # Those without a name get one.
-        _check_unique(column or i for i, column in enumerate(columns))
-        for number, row in enumerate(rows):
-            # Pandas would take the first entries for an index, and shift all others.
-            if any(entry.strip() for entry in row[len(columns) :]):
-                raise ValueError(
-                    f"Expected {len(columns)} entries in row {number} of {name}, got "
-                    f"{len(row)}. Where numbers have decimal commas, separate entries "
-                    "by semicolons."
-                )
+        columns = _check_rows(text, separator, name)
         frame = pd.read_csv(
             io.StringIO(text),
             sep=separator,
@@ -172,20 +126,76 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
         ) from None
     frame.columns = frame.columns.astype(str).map(_plain)
     if separator != ",":
-        # Pandas leaves a column as text where one of its entries is no number.
-        for name in frame.columns.difference(text_columns):
-            if not pd.api.types.is_numeric_dtype(frame[name]):
-                frame[name] = frame[name].map(_with_point, na_action="ignore")
+        # Pandas leaves a column as text if one of its entries is no number.
+        for column in frame.columns.difference(text_columns):
+            if not pd.api.types.is_numeric_dtype(frame[column]):
+                frame[column] = frame[column].map(_with_point, na_action="ignore")
     return frame
 
 
+def _read_bytes(path: Path, name: str) -> bytes:
+    try:
+        data = read_whole(path)
+    except (FileNotFoundError, UnreadableScanError) as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        what = str(error) if is_missing else f"{name} {error}."
+        raise (FileNotFoundError if is_missing else ValueError)(
+            f"Expected table to be a CSV file, but {what} The table comes first, then "
+            "the folder of the scans."
+        ) from None
+    if data.startswith(_EXCEL):
+        raise ValueError(
+            f"Expected {name} to be a CSV file, got an Excel workbook. Save it as "
+            '"CSV UTF-8", or pass the DataFrame that pandas.read_excel makes of it.'
+        )
+    return data
+
+
+def _find_separator(text: str) -> tuple[str, str]:
+    """Return the separator of a table, and its text without a line that names it."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+    first_line, _, rest = text.partition("\n")
+    if told := re.match(r'"?sep=(.?)', first_line, re.IGNORECASE):
+        return told[1] or "\t", rest  # a line for Excel, which is no row
+    unquoted = re.sub(r'"[^"]*"', "", first_line)
+    return max(",;\t|", key=unquoted.count), text
+
+
+def _check_rows(text: str, separator: str, name: str) -> list[str]:
+    """Return the names of the columns, after checking them and the lengths of rows."""
+    rows = csv.reader(io.StringIO(text), delimiter=separator)
+    header = next(rows, [])
+    if len(header) > _MOST_COLUMNS:
+        raise ValueError(
+            f"Expected {name} to have at most {_MOST_COLUMNS} columns, got "
+            f"{len(header)}."
+        )
+    columns = [_plain(column) for column in header]
+    if not any(columns):
+        raise ValueError(
+            f"Expected the first line of {name} to name the columns, got an empty "
+            "line or file."
+        )
+    # Those without a name get one.
+    _check_unique(column or i for i, column in enumerate(columns))
+    for number, row in enumerate(rows):
+        # Pandas would take the first entries for an index, and shift all others.
+        if any(entry.strip() for entry in row[len(columns) :]):
+            raise ValueError(
+                f"Expected {len(columns)} entries in row {number} of {name}, got "
+                f"{len(row)}. Where numbers have decimal commas, separate entries "
+                "by semicolons."
+            )
+    return columns
+
+
 def _plain(name: str) -> str:
-    """Return the name of a column without what nobody sees."""
+    """Return the name of a column without invisible characters."""
     return "".join(one for one in name if one.isprintable()).strip()
 
 
 def _is_entry(text: str) -> bool:
-    """Whether text is rather entries of a table than the name of a column."""
+    """Whether a text looks like entries of a table, not like the name of a column."""
     if re.search(r"[,;|\t\n]", text):
         return True
     try:
@@ -219,7 +229,7 @@ def _decode(data: bytes, name: str) -> str:
 
 
 def _check_unique(names: Iterable[Any]) -> None:
-    """Refuse a name that is there twice; it is not shown, see `shown_names`."""
+    """Refuse a name that occurs twice. It is not shown; see `shown_names`."""
     columns: dict[Any, list[int]] = {}
     for i, name in enumerate(names):
         columns.setdefault(name, []).append(i)

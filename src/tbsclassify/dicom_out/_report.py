@@ -116,20 +116,17 @@ def write_report(
     >>> report.StudyInstanceUID == pydicom.dcmread(source).StudyInstanceUID
     True
     """
-    read = read_source(source)
-    save(
-        make_report(
-            read,
-            fingerprint=fingerprint,
-            classes=classes,
-            probabilities=probabilities,
-            label=label,
-            tbs=tbs,
-            tbs_std=tbs_std,
-            model_name=model_name,
-        )[1],
-        path,
+    _, content = make_report(
+        read_source(source),
+        fingerprint=fingerprint,
+        classes=classes,
+        probabilities=probabilities,
+        label=label,
+        tbs=tbs,
+        tbs_std=tbs_std,
+        model_name=model_name,
     )
+    save(content, path)
 
 
 def make_report(
@@ -149,14 +146,47 @@ def make_report(
     """
     highdicom = import_highdicom()
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
-    from pydicom.sr.codedict import codes
 
     fingerprint = check_fingerprint(fingerprint)
     names, shares, chosen = _check_classes(source, classes, probabilities, label)
-    values = [(f"probability_{one}", f"Probability of {one}") for one in names]
+    numbers = _numbers(names, shares, tbs, tbs_std)
+    if not names and not numbers:
+        raise ValueError(
+            "Expected classes or tbs to report, got neither. Pass classes with "
+            "probabilities or label, or tbs, or both."
+        )
+    about = [f"sha256 of the model: {fingerprint}"]
+    if model_name is not None:
+        about.append(f"model: {source.text(model_name, 'model_name', 64)}")
+    made_of = ("report", *about, *names, chosen, *numbers.items())
+    tracking_uid = source.uid("tracking", *made_of)
+    group = _measurement_group(source, tracking_uid, about, numbers, chosen)
+    uid = source.uid(*made_of)
+    report = highdicom.sr.ComprehensiveSR(
+        evidence=[source.stand_in],
+        content=_report_content(group, fingerprint),
+        series_instance_uid=source.uid("series", *made_of),
+        series_number=1,
+        sop_instance_uid=uid,
+        instance_number=1,
+        is_complete=True,
+        series_description="Predicted TBS class, research use only",
+        coding_schemes=[
+            CodingSchemeIdentificationItem(_SCHEME, name="Codes of tbsclassify")
+        ],
+        **SOFTWARE,
+    )
+    return uid, finish(report, source)
+
+
+def _numbers(
+    names: list[str], shares: list[float], tbs: float | None, tbs_std: float | None
+) -> dict[tuple[str, str], float]:
+    """Return the numbers of a report by their codes, value and meaning."""
     numbers: dict[tuple[str, str], float] = {}
     if shares:
-        numbers |= dict(zip(values, shares, strict=True))
+        coded = [(f"probability_{one}", f"Probability of {one}") for one in names]
+        numbers |= dict(zip(coded, shares, strict=True))
     if tbs is not None:
         check_number(tbs, "tbs")
         numbers["predicted_tbs", "Predicted trabecular bone score"] = tbs
@@ -166,25 +196,23 @@ def make_report(
             raise ValueError(
                 f"Expected tbs with tbs_std, got tbs_std={tbs_std!r} alone. Pass both."
             )
-        named = "predicted_tbs_std", "Standard deviation of predicted TBS"
-        numbers[named] = tbs_std
-    if not names and not numbers:
-        raise ValueError(
-            "Expected classes or tbs to report, got neither. Pass classes with "
-            "probabilities or label, or tbs, or both."
-        )
-    about = [f"sha256 of the model: {fingerprint}"]
-    if model_name is not None:
-        about.append(f"model: {source.text(model_name, 'model_name', 64)}")
+        coded_std = "predicted_tbs_std", "Standard deviation of predicted TBS"
+        numbers[coded_std] = tbs_std
     # UIDs depend on what is written, not on the type it came in.
-    numbers = {name: round(float(one), 6) for name, one in numbers.items()}
-    made_of = ("report", *about, *names, chosen, *numbers.items())
+    return {name: round(float(one), 6) for name, one in numbers.items()}
 
-    sr = highdicom.sr
-    algorithm = sr.AlgorithmIdentification(
-        "tbsclassify", SOFTWARE["software_versions"], parameters=[*about, RESEARCH_USE]
-    )
-    lumbar_spine = sr.FindingSite(anatomic_location=codes.SCT.LumbarSpine)
+
+def _measurement_group(
+    source: Source,
+    tracking_uid: str,
+    about: list[str],
+    numbers: dict[tuple[str, str], float],
+    chosen: str | None,
+) -> Any:
+    """Return the measurements of one image, with the predicted class."""
+    sr = import_highdicom().sr
+    from pydicom.sr.codedict import codes
+
     evaluations = []
     if chosen is not None:
         evaluations.append(
@@ -195,10 +223,14 @@ def make_report(
         )
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            identifier="tbsclassify", uid=source.uid("tracking", *made_of)
+            identifier="tbsclassify", uid=tracking_uid
         ),
-        algorithm_id=algorithm,
-        finding_sites=[lumbar_spine],
+        algorithm_id=sr.AlgorithmIdentification(
+            "tbsclassify",
+            SOFTWARE["software_versions"],
+            parameters=[*about, RESEARCH_USE],
+        ),
+        finding_sites=[sr.FindingSite(anatomic_location=codes.SCT.LumbarSpine)],
         measurements=[
             sr.Measurement(_code(*name), one, codes.UCUM.NoUnits)
             for name, one in numbers.items()
@@ -217,13 +249,21 @@ def make_report(
             relationship_type=sr.RelationshipTypeValues.CONTAINS,
         )
     )
+    return group
+
+
+def _report_content(group: Any, fingerprint: str) -> Any:
+    """Return the content of a report, observed by a model, with one group."""
+    sr = import_highdicom().sr
+    from pydicom.sr.codedict import codes
+
     observer = sr.DeviceObserverIdentifyingAttributes(
         uid=_uid_of_model(fingerprint),
         name="tbsclassify",
         manufacturer_name=SOFTWARE["manufacturer"],
         model_name=SOFTWARE["manufacturer_model_name"],
     )
-    content = sr.MeasurementReport(
+    report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(
             observer_device_context=sr.ObserverContext(
                 observer_type=codes.DCM.Device,
@@ -233,22 +273,7 @@ def make_report(
         procedure_reported=codes.SCT.DualEnergyXRayAbsorptiometry,
         imaging_measurements=[group],
     )
-    uid = source.uid(*made_of)
-    report = sr.ComprehensiveSR(
-        evidence=[source.stand_in],
-        content=content[0],
-        series_instance_uid=source.uid("series", *made_of),
-        series_number=1,
-        sop_instance_uid=uid,
-        instance_number=1,
-        is_complete=True,
-        series_description="Predicted TBS class, research use only",
-        coding_schemes=[
-            CodingSchemeIdentificationItem(_SCHEME, name="Codes of tbsclassify")
-        ],
-        **SOFTWARE,
-    )
-    return uid, finish(report, source)
+    return report[0]
 
 
 def _check_classes(

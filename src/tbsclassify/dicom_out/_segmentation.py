@@ -92,7 +92,8 @@ def write_segmentation(
     >>> segments.pixel_array.sum(axis=(1, 2)).tolist()
     [720, 720, 720, 720]
     """
-    save(make_segmentation(read_source(source), boxes, origin=origin)[1], path)
+    _, content = make_segmentation(read_source(source), boxes, origin=origin)
+    save(content, path)
 
 
 def make_segmentation(
@@ -103,67 +104,18 @@ def make_segmentation(
     Arguments are those of `write_segmentation`.
     """
     highdicom = import_highdicom()
-    from pydicom.sr.codedict import codes
-
     check_option(origin, "origin", _ORIGINS)
-    given = np.asarray(boxes, dtype=float)
-    if given.shape != (len(LEVELS), 4):
-        raise ValueError(
-            "Expected boxes to have shape (4, 4), top, left, bottom and right of L1 to "
-            f"L4, got {given.shape}. Pass NaN for a vertebra that is not known."
-        )
-    corners = check_boxes(given[np.newaxis], 1)[0]
-    known = np.flatnonzero(~np.isnan(corners).any(axis=1))
-    if not known.size:
-        raise ValueError(
-            "Expected boxes to hold a vertebra, got NaN only. Write no segmentation of "
-            "this scan."
-        )
-    masks = np.zeros((1, *source.shape, len(known)), dtype=np.uint8)
-    for k, level in enumerate(known):
-        # A pixel belongs to the box that its centre is in.
-        top, left, bottom, right = np.ceil(corners[level] - 0.5).clip(0).astype(int)
-        masks[0, top:bottom, left:right, k] = 1
-        if not masks[..., k].any():
-            raise ValueError(
-                f"Expected the box of {LEVELS[level]} to lie in a scan of "
-                f"{source.shape[0]} x {source.shape[1]} pixels, got "
-                f"{corners[level].tolist()}. Boxes count pixels of the file, not of a "
-                "crop."
-            )
+    corners = _check_corners(boxes)
+    known = np.flatnonzero(~np.isnan(corners).any(axis=1)).tolist()
+    masks = _draw_masks(corners, known, source.shape)
     made_of = ("segmentation", origin, corners.tolist())
-    algorithm = None
-    if origin != "given":
-        algorithm = highdicom.AlgorithmIdentificationSequence(
-            name="tbsclassify LumbarLocalizer",
-            family=codes.cid7162.ArtificialIntelligence,
-            version=SOFTWARE["software_versions"],
-            source=SOFTWARE["manufacturer"],
-        )
-    bones = codes.SCT
-    vertebrae = (
-        *(bones.BoneStructureOfL1, bones.BoneStructureOfL2),
-        *(bones.BoneStructureOfL3, bones.BoneStructureOfL4),
-    )
-    segments = [
-        highdicom.seg.SegmentDescription(
-            segment_number=k,
-            segment_label=LEVELS[level],
-            segmented_property_category=bones.AnatomicalStructure,
-            segmented_property_type=vertebrae[level],
-            algorithm_type=_ORIGINS[origin],
-            algorithm_identification=algorithm,
-            tracking_uid=source.uid("tracking", level, *made_of),
-            tracking_id=f"tbsclassify {LEVELS[level]}",
-        )
-        for k, level in enumerate(known.tolist(), start=1)
-    ]
+    tracking_uids = [source.uid("tracking", level, *made_of) for level in known]
     uid = source.uid(*made_of)
     segmentation = highdicom.seg.Segmentation(
         source_images=[source.stand_in],
         pixel_array=masks,
         segmentation_type="BINARY",
-        segment_descriptions=segments,
+        segment_descriptions=_describe_segments(known, tracking_uids, origin),
         series_instance_uid=source.uid("series", *made_of),
         series_number=2,
         sop_instance_uid=uid,
@@ -177,6 +129,77 @@ def make_segmentation(
     segmentation.PatientOrientation = source.stand_in.PatientOrientation
     _name_dimensions(segmentation, source.uid("dimensions", *made_of))
     return uid, finish(segmentation, source)
+
+
+def _check_corners(boxes: ArrayLike) -> np.ndarray:
+    """Return the boxes of L1 to L4, shape (4, 4), of which one at least is known."""
+    given = np.asarray(boxes, dtype=float)
+    if given.shape != (len(LEVELS), 4):
+        raise ValueError(
+            "Expected boxes to have shape (4, 4), top, left, bottom and right of L1 to "
+            f"L4, got {given.shape}. Pass NaN for a vertebra that is not known."
+        )
+    corners = check_boxes(given[np.newaxis], 1)[0]
+    if np.isnan(corners).any(axis=1).all():
+        raise ValueError(
+            "Expected boxes to hold a vertebra, got NaN only. Write no segmentation of "
+            "this scan."
+        )
+    return corners
+
+
+def _draw_masks(
+    corners: np.ndarray, known: list[int], shape: tuple[int, int]
+) -> np.ndarray:
+    """Return the pixels of each known vertebra, shape (1, height, width, n_known)."""
+    masks = np.zeros((1, *shape, len(known)), dtype=np.uint8)
+    for k, level in enumerate(known):
+        # A pixel belongs to the box that its centre is in.
+        top, left, bottom, right = np.ceil(corners[level] - 0.5).clip(0).astype(int)
+        masks[0, top:bottom, left:right, k] = 1
+        if not masks[..., k].any():
+            raise ValueError(
+                f"Expected the box of {LEVELS[level]} to lie in a scan of "
+                f"{shape[0]} x {shape[1]} pixels, got {corners[level].tolist()}. Boxes "
+                "count pixels of the file, not of a crop."
+            )
+    return masks
+
+
+def _describe_segments(
+    known: list[int], tracking_uids: list[str], origin: str
+) -> list[Any]:
+    highdicom = import_highdicom()
+    from pydicom.sr.codedict import codes
+
+    algorithm = None
+    if origin != "given":
+        algorithm = highdicom.AlgorithmIdentificationSequence(
+            name="tbsclassify LumbarLocalizer",
+            family=codes.cid7162.ArtificialIntelligence,
+            version=SOFTWARE["software_versions"],
+            source=SOFTWARE["manufacturer"],
+        )
+    bones = codes.SCT
+    vertebrae = (
+        *(bones.BoneStructureOfL1, bones.BoneStructureOfL2),
+        *(bones.BoneStructureOfL3, bones.BoneStructureOfL4),
+    )
+    return [
+        highdicom.seg.SegmentDescription(
+            segment_number=k,
+            segment_label=LEVELS[level],
+            segmented_property_category=bones.AnatomicalStructure,
+            segmented_property_type=vertebrae[level],
+            algorithm_type=_ORIGINS[origin],
+            algorithm_identification=algorithm,
+            tracking_uid=tracking_uid,
+            tracking_id=f"tbsclassify {LEVELS[level]}",
+        )
+        for k, (level, tracking_uid) in enumerate(
+            zip(known, tracking_uids, strict=True), start=1
+        )
+    ]
 
 
 def _name_dimensions(segmentation: Any, uid: str) -> None:

@@ -12,10 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tbsclassify._checkpoint import write_named
 from tbsclassify._compressed import inflate
-from tbsclassify._dicom import _ONE_AT_A_TIME, _quiet_pydicom
-from tbsclassify._files import UnreadableScanError, read_whole
+from tbsclassify._dicom import PYDICOM_LOCK, quiet_pydicom
+from tbsclassify._files import UnreadableScanError, read_whole, write_named
 
 RESEARCH_USE = "Research use only, not for diagnosis or treatment."
 # What objects of this library say of the software that made them.
@@ -49,14 +48,14 @@ _OPTIONAL = (
     "TimezoneOffsetFromUTC",
 )
 _IMAGE = ("Rows", "Columns", "NumberOfFrames", "PatientOrientation")
-# Goes into every image made of a lossy one, if it has this form.
+# Objects made from a lossy image must say so; values of other forms are left out.
 _LOSSY = {
     "LossyImageCompression": rb"01",
     "LossyImageCompressionRatio": rb"\d{1,5}(\.\d{1,8})?",
     "LossyImageCompressionMethod": rb"ISO_\d{5}(_\d)?",
 }
-# Some devices write these in forms that the standard forbids, and then they are left
-# empty or out. Names and ids are taken over whatever they are.
+# Some devices write these in forms that the standard forbids. Then they are left empty
+# or out. Names and ids are always taken over.
 _DATE = rb"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 _FORMS = {
     "PatientBirthDate": _DATE,
@@ -69,8 +68,9 @@ _FORMS = {
 # A header may claim more than memory holds.
 _MAX_PIXELS = 2**26
 _ASCII = ("", "ISO_IR 6", "ISO 2022 IR 6")
-# Stand for the UIDs of the source until highdicom is done. It does not know all
-# classes of images, and asks a position of some; of a secondary capture it does not.
+# These take the place of the UIDs of the source until highdicom is done. It does not
+# know all classes of images, and asks for a position of some, but not of a secondary
+# capture.
 _STAND_INS = {
     "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
     "StudyInstanceUID": "2.25.1",
@@ -100,7 +100,7 @@ class Source(NamedTuple):
     shape: tuple[int, int]
 
     def uid(self, *parts: Any) -> str:
-        """Return the one UID of what these parts make of this image."""
+        """Return the UID of an object made from these parts and this image."""
         from pydicom.uid import generate_uid
 
         made_of = [self.uids["SOPInstanceUID"], SOFTWARE["software_versions"], *parts]
@@ -171,24 +171,8 @@ def read_source(source: str | os.PathLike) -> Source:
     FileNotFoundError
         If there is no such file.
     """
-    import pydicom
-    from pydicom.charset import python_encoding
-    from pydicom.uid import RE_VALID_UID
-
-    names = [*_UIDS, *_TYPE_2, *_OPTIONAL, *_IMAGE, *_LOSSY]
     try:
-        data = read_whole(Path(source))
-        # A character set that is none is quoted in a warning and in the log.
-        unchecked = pydicom.config.disable_value_validation()
-        with _ONE_AT_A_TIME, unchecked, _quiet_pydicom():
-            dataset = pydicom.dcmread(
-                io.BytesIO(inflate(data)),
-                stop_before_pixels=True,
-                specific_tags=names,
-                force=True,
-            )
-        raw = {name: _value(dataset, name) for name in names}
-        order: Any = "little" if dataset.original_encoding[1] else "big"
+        raw, order = _read_elements(read_whole(Path(source)))
         rows, columns = (int.from_bytes(raw[one], order) for one in ("Rows", "Columns"))
         uids = {name: raw[name].decode("ascii") for name in _UIDS}
         frames = int(raw["NumberOfFrames"] or 1)
@@ -203,6 +187,37 @@ def read_source(source: str | os.PathLike) -> Source:
             "Expected source to be a DICOM image, got one with a header that cannot be "
             f"read ({type(error).__name__}). Export it again."
         ) from None
+    _check_uids(uids)
+    if not 0 < rows * columns <= _MAX_PIXELS or frames != 1:
+        raise UnreadableScanError(
+            f"Expected source to hold one image of at most {_MAX_PIXELS} pixels, got "
+            "none, a larger one or several frames. Pass the image that was scored."
+        )
+    shape = rows, columns
+    return Source(_make_stand_in(raw, shape), _identity(raw), uids, shape)
+
+
+def _read_elements(data: bytes) -> tuple[dict[str, bytes], Any]:
+    """Return the elements of a file as bytes, and its byte order."""
+    import pydicom
+
+    names = [*_UIDS, *_TYPE_2, *_OPTIONAL, *_IMAGE, *_LOSSY]
+    # An invalid character set would be quoted in a warning and in the log.
+    unchecked = pydicom.config.disable_value_validation()
+    with PYDICOM_LOCK, unchecked, quiet_pydicom():
+        dataset = pydicom.dcmread(
+            io.BytesIO(inflate(data)),
+            stop_before_pixels=True,
+            specific_tags=names,
+            force=True,
+        )
+    raw = {name: _value(dataset, name) for name in names}
+    return raw, "little" if dataset.original_encoding[1] else "big"
+
+
+def _check_uids(uids: dict[str, str]) -> None:
+    from pydicom.uid import RE_VALID_UID
+
     if not uids["SOPClassUID"]:
         raise UnreadableScanError(
             "Expected source to be a DICOM image, which results can be filed with, got "
@@ -216,18 +231,19 @@ def read_source(source: str | os.PathLike) -> Source:
                 "none or one that DICOM forbids. Export it again from the densitometer "
                 "or the archive."
             )
-    if not 0 < rows * columns <= _MAX_PIXELS or frames != 1:
-        raise UnreadableScanError(
-            f"Expected source to hold one image of at most {_MAX_PIXELS} pixels, got "
-            "none, a larger one or several frames. Pass the image that was scored."
-        )
+
+
+def _make_stand_in(raw: dict[str, bytes], shape: tuple[int, int]) -> Any:
+    """Return the image for highdicom, without a patient."""
+    import pydicom
+
     stand_in = pydicom.Dataset()
     for name in _TYPE_2:
         setattr(stand_in, name, None)
     for name, uid in _STAND_INS.items():
         setattr(stand_in, name, uid)
-    stand_in.Modality = "OT"  # goes nowhere
-    stand_in.Rows, stand_in.Columns = rows, columns
+    stand_in.Modality = "OT"  # is not written
+    stand_in.Rows, stand_in.Columns = shape
     stand_in.PatientOrientation = None
     if re.fullmatch(rb"[AFHLPR]{1,3}\\[AFHLPR]{1,3}", raw["PatientOrientation"]):
         orientation = raw["PatientOrientation"].decode("ascii")
@@ -235,6 +251,13 @@ def read_source(source: str | os.PathLike) -> Source:
     for name, form in _LOSSY.items():
         if re.fullmatch(form, raw[name]):
             setattr(stand_in, name, raw[name].decode("ascii"))
+    return stand_in
+
+
+def _identity(raw: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the elements of patient and study, empty where they are not valid."""
+    from pydicom.charset import python_encoding
+
     identity = {name: raw[name] for name in (*_TYPE_2, *_OPTIONAL)}
     for name, form in _FORMS.items():
         if not re.fullmatch(form, identity[name]):
@@ -246,24 +269,24 @@ def read_source(source: str | os.PathLike) -> Source:
     terms = identity["SpecificCharacterSet"].decode("ascii", "replace").split("\\")
     if not set(terms) <= set(python_encoding):
         identity["SpecificCharacterSet"] = b""
-    return Source(stand_in, identity, uids, (rows, columns))
+    return identity
 
 
 def _value(dataset: Any, name: str) -> bytes:
-    """Return the bytes of an element, without padding, as nobody has read them yet."""
+    """Return the bytes of an element without padding, before pydicom decodes them."""
     if name not in dataset:
         return b""
     element = dataset.get_item(name)
     value = element.value
-    if not isinstance(value, bytes):  # pydicom has read it already
+    if not isinstance(value, bytes):  # pydicom has decoded it already
         text = "\\".join([value] if isinstance(value, str) else value)
         value = text.encode("ascii", "replace")
-    # Of numbers, zeros are a part.
+    # Numbers may end in zeros.
     return value if name in ("Rows", "Columns") else value.strip(b" \0")
 
 
 def finish(dataset: Any, source: Source) -> bytes:
-    """Return an object of highdicom's as a file, with the source's patient in it."""
+    """Return an object of highdicom as a file, with the patient of the source."""
     from pydicom.charset import convert_encodings, default_encoding
     from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.dataelem import RawDataElement
@@ -283,7 +306,7 @@ def finish(dataset: Any, source: Source) -> bytes:
         dataset[tag] = RawDataElement(
             tag, kind, len(padded), padded, 0, False, True, True
         )
-    # Only so does pydicom write bytes as they are, and not what it reads in them.
+    # Otherwise pydicom would decode the bytes and write them anew.
     terms = dataset.get("SpecificCharacterSet")
     encodings = convert_encodings(terms) if terms else default_encoding
     dataset.set_original_encoding(False, True, encodings)

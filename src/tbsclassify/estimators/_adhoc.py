@@ -127,13 +127,13 @@ class AdHocEstimator(BaseTBSEstimator):
 class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     """A small convolutional network trained on the scans alone.
 
-    Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling. What
-    follows is a linear head on statistics of their maps, or fully connected layers
+    Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling are
+    followed by a linear head on statistics of their maps, or by fully connected layers
     (the paper's approach 3 [1]_). The output is one sigmoid for two classes, and
     softmax for more. `from_paper` makes the paper's four networks, with its training.
 
-    With ``fit(..., tbs=...)`` the network learns the TBS value, and the classes
-    follow from it. Where TBS is known, this is the better way.
+    With ``fit(..., tbs=...)`` the network learns the TBS value, and the classes follow
+    from it. If TBS is known, this is the better way.
 
     Parameters
     ----------
@@ -142,14 +142,14 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
     fc : sequence of int, default=()
-        Sizes of the hidden fully connected layers behind flattened maps. The output
+        Sizes of the hidden fully connected layers after flattened maps. The output
         layer follows the number of classes and is not listed.
     pooling : {"statistics", "flatten"}, default=None
         "statistics" describes the maps of every block by mean and standard deviation,
-        which do not depend on where something is, with a linear head on them. It
-        starts from the closed form on random filters, and then all is trained.
-        "flatten" hands every value of the last maps to the fully connected layers.
-        None is "flatten" where `fc` names some, else "statistics".
+        which do not depend on positions, with a linear head on them. The head starts
+        from the closed form on random filters, and then everything is trained.
+        "flatten" passes every value of the last maps to the fully connected layers.
+        None means "flatten" if `fc` has layers, else "statistics".
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.0003
@@ -167,7 +167,7 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         Epochs to train for, at most.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
-        `patience` epochs, and restore the weights of the best.
+        `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
         Share of the scans set aside to stop early by, and to measure
         `residual_std_` on where TBS is learned. It is met as closely as whole
@@ -178,28 +178,28 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
         learned.
     loss : {"cross-entropy", "ordinal"}, default="cross-entropy"
-        What training in epochs minimises where classes are learned, not TBS.
-        "ordinal" is class distance weighted cross-entropy [2]_, to which a wrong class
-        matters the more the further it is from the right one in `classes_`. With
-        two classes it is cross-entropy.
+        Loss of training in epochs on classes; not used where TBS is learned. "ordinal"
+        is class distance weighted cross-entropy [2]_, in which a wrong class costs more
+        the further it is from the right one in `classes_`. With two classes it equals
+        cross-entropy.
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
     augmentation : RandomAugmentation, default=None
-        Random changes made to the scans of each training batch, new ones in every
-        epoch. Neither the validation set nor scans to predict are ever changed.
+        Random changes to the scans of each training batch, new ones in every epoch.
+        The validation set and scans to predict are never changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied
-        first, so that the ones passed are never changed. One that raises
-        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        Callbacks of the training, in addition to early stopping. They are copied, so
+        the ones passed are never changed. A callback ends the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
         see classes as numbers, in the order of `classes_`, and TBS standardised.
     checkpoint : str or path-like, default=None
         File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call goes on from the last epoch in the
-        file, and once the training is over returns what came of it. See Notes.
+        crash, a kill or an error, the same call continues from the last epoch in the
+        file. Once the training is over, the same call returns its result. See Notes.
     device : str, default="auto"
-        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
-        where there is one.
+        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
+        there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
@@ -223,22 +223,21 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: the one with the lowest
-        validation loss with early stopping, else the last.
+        Epoch, counted from 1, whose weights are kept: with early stopping the one with
+        the lowest validation loss, else the last.
     residual_std_ : float
         Standard deviation of TBS around the predicted value, in TBS units, on
-        patients that were not trained on. Where TBS was learned.
+        patients that were not trained on. Only if TBS was learned.
     tbs_mean_, tbs_scale_ : float
-        TBS that the network's outputs 0 and, together, 1 stand for. Where TBS was
-        learned.
+        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
+        plus the scale. Only if TBS was learned.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Mean and standard deviation of the training scans' grey levels. The network
         gets grey levels shifted by the first and divided by the second.
@@ -264,17 +263,17 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     the initial weights: we use ReLU and PyTorch's defaults. Its validation set is
     augmented, ours is not.
 
-    The file of `checkpoint` is written at the end of an epoch, whole, unless writing
-    would then have taken more than a twentieth of the time: a kill costs at most the
-    epochs of twenty times as long as a write takes. The last epoch is always written,
-    and then the file stays, until you delete it. On one CPU a training that goes on
-    ends with the same weights, bit for bit, as one that was never ended. With
-    ``random_state=None`` it goes on with the seed in the file. A file of another
-    training, by parameters (`device` and `verbose` aside), data or versions, is refused
-    with what differs, and so is a damaged file. Callbacks are kept by their attributes;
-    one with an attribute that changes in training and is no number, text, tensor, list
-    or dict of these, nor has ``state_dict``, is refused at the end of an epoch. What
-    callbacks do outside, such as writing files, is not taken back.
+    The file of `checkpoint` is written whole at the end of an epoch, unless writing
+    would take more than a twentieth of the time: a kill costs at most epochs of twenty
+    times as long as a write takes. The last epoch is always written, and then the file
+    stays until you delete it. On one CPU, a resumed training ends with the same
+    weights, bit for bit, as an uninterrupted one. With ``random_state=None`` it uses
+    the seed in the file. A file of another training, by parameters (`device` and
+    `verbose` aside), data or versions, is refused with an error that names the
+    difference, and so is a damaged file. Callbacks are kept by their attributes. A
+    callback is refused at the end of an epoch if an attribute changes in training that
+    is no number, text, tensor, list or dict of these and has no ``state_dict``. Effects
+    of callbacks outside, such as written files, are not undone.
 
     References
     ----------
@@ -400,14 +399,14 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
     fc : sequence of int, default=()
-        Sizes of the hidden fully connected layers behind flattened maps. The output
+        Sizes of the hidden fully connected layers after flattened maps. The output
         layer is not listed.
     pooling : {"statistics", "flatten"}, default=None
         "statistics" describes the maps of every block by mean and standard deviation,
-        which do not depend on where something is, with a linear head on them. It
-        starts from the closed form on random filters, and then all is trained.
-        "flatten" hands every value of the last maps to the fully connected layers.
-        None is "flatten" where `fc` names some, else "statistics".
+        which do not depend on positions, with a linear head on them. The head starts
+        from the closed form on random filters, and then everything is trained.
+        "flatten" passes every value of the last maps to the fully connected layers.
+        None means "flatten" if `fc` has layers, else "statistics".
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.0003
@@ -425,28 +424,28 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
         Epochs to train for, at most.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
-        `patience` epochs, and restore the weights of the best.
+        `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
         Share of the scans set aside to stop early by, and to measure
         `residual_std_` on. It is met as closely as whole patients allow.
     patience : int, default=15
         Epochs without improvement before training stops.
     augmentation : RandomAugmentation, default=None
-        Random changes made to the scans of each training batch, new ones in every
-        epoch. Neither the validation set nor scans to predict are ever changed.
+        Random changes to the scans of each training batch, new ones in every epoch.
+        The validation set and scans to predict are never changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied
-        first, so that the ones passed are never changed. One that raises
-        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        Callbacks of the training, in addition to early stopping. They are copied, so
+        the ones passed are never changed. A callback ends the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
         see TBS standardised.
     checkpoint : str or path-like, default=None
         File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call goes on from the last epoch in the
-        file, and once the training is over returns what came of it. See the notes
+        crash, a kill or an error, the same call continues from the last epoch in the
+        file. Once the training is over, the same call returns its result. See the notes
         of `TBSAdHocClassifier`.
     device : str, default="auto"
-        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
-        where there is one.
+        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
+        there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
@@ -468,21 +467,21 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: the one with the lowest
-        validation loss with early stopping, else the last.
+        Epoch, counted from 1, whose weights are kept: with early stopping the one with
+        the lowest validation loss, else the last.
     residual_std_ : float
         Standard deviation of TBS around the predicted value, in TBS units, on
         patients that were not trained on.
     tbs_mean_, tbs_scale_ : float
-        TBS that the network's outputs 0 and, together, 1 stand for.
+        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
+        plus the scale.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Mean and standard deviation of the training scans' grey levels. The network
         gets grey levels shifted by the first and divided by the second.

@@ -1,10 +1,11 @@
-"""What the classifiers and regressors around PyTorch networks have in common."""
+"""The base of the classifiers and regressors around PyTorch networks."""
 
 import math
 import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,8 @@ from tbsclassify._validation import (
 )
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators._batches import ImageData, as_tensor
-from tbsclassify.estimators._closed_form import (
-    LinearHead,
-    calibrate,
-    code_classes,
-    fit_ridge,
-)
+from tbsclassify.estimators._closed_form import fit_head
+from tbsclassify.estimators._history import history_table
 from tbsclassify.estimators._inputs import (
     check_images,
     intensity_statistics,
@@ -47,25 +44,29 @@ from tbsclassify.estimators._state import same_or_cpu
 from tbsclassify.estimators._validation_split import validation_split
 from tbsclassify.images import iter_batches
 
-# Pixels predicted at once, on a CPU and on a GPU: 83 crops of 224 x 224, of which one
-# map of VGG-16 takes 1.1 GB.
+# Pixels predicted at once, on a CPU and on a GPU: 83 crops of 224 x 224, for which one
+# feature map of VGG-16 takes 1.1 GB.
 _PIXELS_PER_BATCH = (2**20, 2**22)
-# Parameters that change nothing in what is learned; the seed is known by itself.
+# Parameters that do not change what is learned. The seed is compared by itself.
 _NO_PART_OF_TRAINING = ("checkpoint", "device", "random_state", "verbose")
-# TBS is given to three digits: no prediction is known to be closer.
+# Attributes that a failed fit does not leave behind.
+_OF_A_FIT = (
+    *("net_", "history_", "n_epochs_", "best_epoch_", "alpha_"),
+    *("tbs_mean_", "tbs_scale_", "residual_std_"),
+)
+# TBS is reported to three digits, so no smaller error can be known.
 _LEAST_STD = 0.001
 
 
 class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
     """Training, prediction and checks common to all estimators.
 
-    Not to be used directly. A subclass says what network it trains
-    (`_make_module`), what its parameters may be (`_check_architecture`) and how
-    grey levels are normalised (`_fit_normalization`).
+    Not to be used directly. A subclass makes the network (`_make_module`), checks
+    its parameters (`_check_architecture`) and may normalise grey levels in its own way
+    (`_fit_normalization`).
 
-    The network learns classes or TBS values. Values are standardised for it, and
-    `residual_std_` tells how far they are from its predictions for patients that it
-    was not trained on.
+    The network learns classes or standardised TBS values. `residual_std_` is the
+    spread of the values around its predictions, on patients not trained on.
     """
 
     image_shape_: tuple[int, ...]
@@ -75,7 +76,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
     best_epoch_: int
     residual_std_: float
     spacing_: np.ndarray | None
-    # Of classifiers: what is minimised where classes are learned.
+    # Of classifiers that learn classes: the name of the loss.
     loss: str
     # Whether a training step draws random numbers, as dropout does.
     _draws_in_training = True
@@ -122,7 +123,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def _check_architecture(self):
-        """Check the parameters that name the network."""
+        """Check the parameters of the network."""
 
     @property
     def _head_only(self) -> bool:
@@ -136,7 +137,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
 
     @property
     def _trains_in_epochs(self) -> bool:
-        """Whether there are epochs, rather than a solution in closed form alone."""
+        """Whether there are epochs, not only a solution in closed form."""
         return True
 
     @abstractmethod
@@ -144,13 +145,13 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         """Return a picklable function that builds the network."""
 
     def _count_outputs(self, n_classes):
-        """Count the logits of a network that tells classes apart."""
+        """Count the outputs of a network that learns classes."""
         return 1 if n_classes == 2 else n_classes
 
     def _train(self, images, codes, n_classes, weight, groups, tbs=None):
-        """Train the network to give classes or, where they are there, TBS values.
+        """Train the network on TBS values if there are any, else on class codes.
 
-        Scans to validate on are set aside with an equal share of each of `codes`.
+        The validation set has the same share of each class as the training set.
         """
         seed = check_random_seed(self.random_state)
         file = self._open_file(images, codes, n_classes, weight, groups, tbs, seed)
@@ -163,16 +164,11 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         )
         parts = [part for part in (train, valid) if part is not None]
         weights = [with_mean_one(weight[part]) for part in parts]
-        # A scan without weight has no say in how scans and values are normalised.
+        # Scans of zero weight do not count in the normalisation.
         used = np.arange(len(codes))[train]
         used = used[weight[used] > 0]
         self._fit_normalization(images[i] for i in used)
-        target = codes
-        if tbs is not None:
-            # The spread of few values that are all equal is 0.
-            self.tbs_mean_, spread = float(tbs[used].mean()), float(tbs[used].std())
-            self.tbs_scale_ = spread if spread > 0 else 1.0
-            target = (tbs - self.tbs_mean_) / self.tbs_scale_
+        target = codes if tbs is None else self._standardize_tbs(tbs, used)
         device = resolve_device(self.device)
         callbacks = make_callbacks(self, len(codes[train]))
         net = self._make_net(n_classes, callbacks, device, tbs is not None)
@@ -185,14 +181,29 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         solve = None
         if self._starts_in_closed_form:
             patient, _ = check_groups(groups, len(codes))
-            solve = self._make_solver(patient[train], n_classes, split_seed)
+            solve = partial(
+                fit_head,
+                patient=patient[train],
+                n_classes=n_classes,
+                alpha=getattr(self, "alpha", None),
+                seed=split_seed,
+            )
+        self._fit_net(net, data, solve=solve, file=file)
+
+    def _standardize_tbs(self, tbs, used):
+        """Standardise TBS values by the mean and spread of the `used` scans."""
+        self.tbs_mean_, spread = float(tbs[used].mean()), float(tbs[used].std())
+        self.tbs_scale_ = spread if spread > 0 else 1.0  # 0 if all are equal
+        return (tbs - self.tbs_mean_) / self.tbs_scale_
+
+    def _fit_net(self, net, data, **options):
+        """Train a net and keep the fit; forget it if the training fails."""
         try:
             net.train(
                 *data,
-                solve=solve,
                 epochs=self._trains_in_epochs,
                 on_epoch=self._make_on_epoch(),
-                file=file,
+                **options,
             )
             self._keep_fit(net)
             net.release()
@@ -201,10 +212,10 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             raise
 
     def _open_file(self, images, codes, n_classes, weight, groups, tbs, seed):
-        """Return the file that the training is kept in, if there is to be one."""
+        """Return the checkpoint file of the training, if there is one."""
         if self.checkpoint is None or not self._trains_in_epochs:
             return None
-        # By names that an error can use.
+        # By name, so that an error can say what differs.
         identity = {
             name: value
             for name, value in self.get_params(deep=False).items()
@@ -225,48 +236,28 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             seed_is_given=self.random_state is not None,
         )
 
-    def _make_solver(self, patient, n_classes, seed):
-        """Return the function that finds a head for features in closed form."""
-
-        def solve(features: np.ndarray, data: ImageData) -> LinearHead:
-            target, weight = data.y, data.weight.cpu().numpy().astype(np.float64)
-            learns_tbs = target.dtype.kind == "f"
-            ridge = fit_ridge(
-                features,
-                target[:, np.newaxis].astype(np.float64)
-                if learns_tbs
-                else code_classes(target, n_classes),
-                weight,
-                patient,
-                alpha=getattr(self, "alpha", None),
-                seed=seed,
-            )
-            return ridge if learns_tbs else calibrate(ridge, target, weight)
-
-        return solve
-
     @property
     def device_(self) -> str:
         """Device that the fitted network is on, such as ``"cpu"`` or ``"cuda:0"``."""
         return str(next(self.net_.module_.parameters()).device)
 
     def resolve_max_epochs(self) -> int:
-        """Tell how many epochs a fit trains for at most, fitted or not.
+        """Return the maximum number of epochs of a fit.
 
         Returns
         -------
         max_epochs : int
-            The parameter `max_epochs`, or what None stands for.
+            The parameter `max_epochs`, or the value that None stands for.
         """
         return self.max_epochs
 
     def resolve_lr(self) -> float:
-        """Tell the learning rate of a fit, fitted or not.
+        """Return the learning rate of a fit.
 
         Returns
         -------
         lr : float
-            The parameter `lr`, or what None stands for.
+            The parameter `lr`, or the value that None stands for.
         """
         return self.lr
 
@@ -274,13 +265,13 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
     def monitored(self, report: Callable[[int, int], Any]) -> Iterator[None]:
         """Call a function after each epoch of every fit in a block.
 
-        At that moment the classifier stands as if its training had ended with that
-        epoch: it predicts, and has `net_`, `history_`, `n_epochs_` and `best_epoch_`.
-        Its weights are those of that epoch, even where early stopping is going to
-        restore others. The training goes on bit for bit as it would without.
+        Inside the function, the classifier is fitted as if its training had ended with
+        that epoch: it predicts, and has `net_`, `history_`, `n_epochs_` and
+        `best_epoch_`. Its weights are those of that epoch, even if early stopping will
+        restore others. The training itself does not change, bit for bit.
 
-        With ``mode="head"`` scans that are predicted again, after another epoch, pass
-        through the frozen layers only once.
+        With ``mode="head"``, scans that are predicted after several epochs pass through
+        the frozen layers only once.
 
         Parameters
         ----------
@@ -311,15 +302,15 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
                 self._report = outer
 
     def __sklearn_is_fitted__(self) -> bool:
-        # Classes and image shape are noted before the training, which may fail.
+        # Other attributes are set before the training, which may fail.
         return hasattr(self, "net_")
 
     def __getstate__(self):
-        # A copy made while this classifier is followed is not followed itself.
+        # A copy made inside `monitored` is not monitored itself.
         state = {k: v for k, v in super().__getstate__().items() if k != "_report"}
         if "net_" in state:
             state["net_"] = state["net_"].state()
-            del state["history_"]  # a table of what the net's state has
+            del state["history_"]  # made again from the state of the net
         return state
 
     def __setstate__(self, state):
@@ -333,10 +324,10 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         learns_tbs = hasattr(self, "tbs_mean_")
         n_classes = len(getattr(self, "classes_", ()))
         self.net_ = self._make_net(n_classes, [], device, learns_tbs).restore(state)
-        self.history_ = self.net_.history_table()
+        self.history_ = history_table(self.net_)
 
     def _move_to(self, device):
-        """Bring the fitted network to another device, to predict there."""
+        """Move the fitted network to another device, to predict there."""
         device = resolve_device(device)
         if hasattr(self, "net_") and device != self.device_:
             self._restore_net(self.net_.state(), device)
@@ -353,13 +344,13 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         return on_epoch
 
     def _keep_fit(self, net):
-        """Set the attributes of a fitted classifier that come from its net."""
+        """Set the fitted attributes that come from the net."""
         if net.alpha_ is not None:
             self.alpha_ = net.alpha_
-        self.history_ = net.history_table()
+        self.history_ = history_table(net)
         self.n_epochs_ = len(net.history)
-        # One that the user passed may restore an epoch, too; ours is the last. A closed
-        # form takes no notice of callbacks.
+        # A callback of the user may restore an epoch, too; ours is the last one. A
+        # closed form ignores callbacks.
         restored = [
             callback.best_epoch_
             for _, callback in net.callbacks_
@@ -374,8 +365,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             self.residual_std_ = max(std, _LEAST_STD)
 
     def _forget_fit(self):
-        names = "net_ history_ n_epochs_ best_epoch_ alpha_ tbs_mean_ tbs_scale_"
-        for name in [*names.split(), "residual_std_"]:
+        for name in _OF_A_FIT:
             if hasattr(self, name):
                 delattr(self, name)
 
@@ -395,7 +385,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         return self._as_tbs(self._outputs(X))
 
     def _as_tbs(self, outputs):
-        """Turn the outputs of a network that has learned TBS into TBS units."""
+        """Convert the outputs of a network that has learned TBS into TBS units."""
         return self.tbs_mean_ + self.tbs_scale_ * outputs[:, 0].double().numpy()
 
     def _with_std(self, tbs, return_std):
@@ -423,7 +413,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         self._check_architecture()
 
     def _split(self, codes, groups, seed, *, learns_tbs):
-        """Choose the scans to train on, and those to stop early or to measure by."""
+        """Choose the scans to train on, and those to validate on, if any."""
         if not self._trains_in_epochs or not (self.early_stopping or learns_tbs):
             return slice(None), None
         return validation_split(
@@ -435,7 +425,7 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         )
 
     def _fit_normalization(self, images):
-        """Choose the grey levels that become 0 and 1 at the network's input."""
+        """Choose the shift and the factor of grey levels at the input."""
         self.intensity_mean_, self.intensity_std_ = intensity_statistics(images)
 
     def _make_net(self, n_classes, callbacks, device, learns_tbs):

@@ -1,4 +1,4 @@
-"""Scans as tensors, and the batches sliced from them."""
+"""Scans as tensors, and batches sliced from them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from skorch.dataset import Dataset
 
-# More than this stays off the GPU, and is brought there batch by batch.
+# A larger data set stays off the GPU, and is moved there batch by batch.
 _RESIDENT_BYTES = 2**32
 
 
@@ -15,12 +15,12 @@ class ImageData(Dataset):
     """Images, targets and weights as tensors from which batches are sliced.
 
     Images keep their dtype: a uint8 data set takes a quarter of the memory of
-    float32, and a batch is converted when it enters the network. The features that a
-    frozen backbone computes from the images may take their place; the kind is then
-    "features". Targets are class codes, or standardised values.
+    float32, and batches are converted in the network. The features of a frozen
+    backbone may take the place of the images; the kind is then "features". Targets are
+    class codes or standardised values.
 
-    It is a skorch data set whose `X` is the data set itself: this is what a callback
-    can hand to the net to predict, and `y` what it compares the prediction with.
+    It is a skorch data set whose `X` is the data set itself. A callback can let the net
+    predict `X`, and compare the result with `y`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ImageData(Dataset):
 
     def __getitem__(self, index):
         images = self.images
-        if images.dtype == torch.uint16:  # which not every PyTorch can index
+        if images.dtype == torch.uint16:  # not every PyTorch can index it
             images = images.view(torch.int16)[index].view(torch.uint16)
         else:
             images = images[index]
@@ -65,10 +65,10 @@ class ImageData(Dataset):
 
 
 class _Unlocked:
-    """Show the memory of a read-only array as one that may be written to."""
+    """Present the memory of a read-only array as writable."""
 
     def __init__(self, array):
-        self._array = array  # whose memory lives as long as this object
+        self._array = array  # keeps the memory alive
         address = array.__array_interface__["data"][0]
         self.__array_interface__ = array.__array_interface__ | {
             "data": (address, False)
@@ -78,9 +78,9 @@ class _Unlocked:
 def as_tensor(images: np.ndarray) -> torch.Tensor:
     """Return an array as a tensor that shares its memory.
 
-    PyTorch warns of read-only arrays, such as memory-mapped ones. Nothing here
-    writes to a data set, so the tensor is made of a writable view. To silence the
-    warning would change the filters of all threads.
+    PyTorch warns of read-only arrays, such as memory-mapped ones. Nothing here writes
+    to a data set, so the tensor is made from a writable view. Silencing the warning
+    would change the filters of all threads.
     """
     if not images.flags.writeable:
         images = np.asarray(_Unlocked(images))
@@ -88,10 +88,10 @@ def as_tensor(images: np.ndarray) -> torch.Tensor:
 
 
 class Batches:
-    """Iterate over whole batches, each one slice of the data set.
+    """Iterate over batches, each one slice of the data set.
 
-    A last batch of one image joins the batch before it, since batch
-    normalisation cannot be trained on one.
+    A last batch of one image joins the batch before it, because batch normalisation
+    cannot be trained on one image.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Scikit-learn classifiers around PyTorch networks for scans of the spine."""
+"""The base of classifiers around PyTorch networks."""
 
 from typing import Any, Self
 
@@ -26,13 +26,13 @@ def _has_learned_tbs(classifier):
 
 
 class BaseTBSClassifier(ClassifierMixin, BaseTBSEstimator):
-    """Classes, their probabilities, and TBS as their teacher.
+    """The fit and the predictions of a classifier, which may learn TBS values.
 
     Not to be used directly.
     """
 
     classes_: np.ndarray
-    # The ranges of TBS that the classes stand for, where TBS was the teacher.
+    # The ranges of TBS that the classes stand for, if TBS was learned.
     _ranges: Any
 
     def fit(
@@ -57,20 +57,20 @@ height, width), or sequence
         y : array-like of shape (n_scans,)
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. No patient is then both trained and validated on,
-            be it to stop early, to measure `residual_std_`, or to choose the
-            strength of a closed form. Inside a Pipeline pass them as
-            ``classifier_name__groups`` or by metadata routing: a search or
-            ``cross_validate`` hands its own ``groups`` to the splitter only.
+            Patient of each scan. No patient is then both trained on and held out, to
+            stop early, to measure `residual_std_` or to choose the strength of a closed
+            form. Inside a Pipeline pass them as ``classifier_name__groups`` or by
+            metadata routing: a search or ``cross_validate`` passes its own ``groups``
+            only to the splitter.
         sample_weight : array-like of shape (n_scans,), default=None
             Weight of each scan in the loss, multiplied by `class_weight`. Only the
             ratios of weights count: they are scaled to a mean of 1.
         tbs : array-like of shape (n_scans,), default=None
-            TBS of each scan, of which `y` is the range. With it, the network learns
-            the value, and the probability of a class is that of its range around the
-            predicted value; `residual_std_` says how wide. Values are not needed to
-            predict. Inside a Pipeline pass them as ``classifier_name__tbs`` or by
-            metadata routing.
+            TBS of each scan, whose range is `y`. The network then learns the value, and
+            the probability of a class is that of its range under a normal distribution
+            around the predicted value, with standard deviation `residual_std_`. Values
+            are not needed to predict. Inside a Pipeline pass them as
+            ``classifier_name__tbs`` or by metadata routing.
 
         Returns
         -------
@@ -83,8 +83,8 @@ height, width), or sequence
             If a parameter is not what its description says; if images differ in size,
             hold NaN, or are too small for the network; if there is one class only, or
             a class is left without a scan to train on; if weights are all zero, or
-            initial weights are NaN; if `tbs` and `y` disagree, by the first row that
-            does.
+            initial weights are NaN; if `tbs` and `y` disagree (the message names the
+            first such row).
         FloatingPointError
             If the loss becomes NaN or infinite; the message names the epoch.
         """
@@ -120,16 +120,13 @@ height, width), or sequence
         proba : ndarray of float of shape (n_scans, n_classes)
             Probabilities in the order of `classes_`; rows sum to one.
         """
-        outputs = self._outputs(X)
-        if self._ranges is not None:
-            return np.exp(self._log_proba_of_ranges(outputs))
-        return probabilities(outputs).numpy()
+        return self._proba(self._outputs(X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict logarithms of class probabilities.
 
-        They are computed from the network's outputs, so that they stay accurate
-        where a probability is so small that it rounds to zero.
+        They are computed from the outputs of the network, so they are accurate even if
+        a probability is so small that it rounds to zero.
 
         Parameters
         ----------
@@ -159,7 +156,7 @@ height, width), or sequence
         y : ndarray of shape (n_scans,)
             Predicted classes.
         """
-        # The network first: unfitted, it raises the error that says so.
+        # Predict first: an unfitted network raises NotFittedError.
         winners = self.predict_proba(X).argmax(axis=1)
         return self.classes_[winners]
 
@@ -174,8 +171,8 @@ height, width), or sequence
         Returns
         -------
         scores : ndarray of shape (n_scans,) or (n_scans, n_classes)
-            For two classes the log-odds of the second, positive where it is
-            predicted; for more the logarithm of each probability.
+            For two classes the log-odds of the second, positive if it is predicted; for
+            more classes the logarithm of each probability.
         """
         outputs = self._outputs(X).double()
         if self._ranges is not None:
@@ -190,7 +187,7 @@ height, width), or sequence
 
     @available_if(_has_learned_tbs)
     def predict_tbs(self, X: Any, return_std: bool = False) -> Any:
-        """Predict the TBS of scans, where the network has learned it.
+        """Predict the TBS of scans, if the network has learned it.
 
         Only for a classifier that was fitted with `tbs`.
 
@@ -199,7 +196,7 @@ height, width), or sequence
         X : array or sequence
             Scans, as in `fit`.
         return_std : bool, default=False
-            Whether to return how far the true values are from the predicted ones.
+            Whether to return the standard deviation of the true values, too.
 
         Returns
         -------
@@ -212,18 +209,20 @@ height, width), or sequence
         return self._with_std(self._predicted_tbs(X), return_std)
 
     def _predict_once(self, X):
-        """Return classes, probabilities, TBS and its spread from one look at scans.
+        """Return classes, probabilities, TBS and its spread from one prediction.
 
-        The last two are None where the network has not learned TBS.
+        The last two are None if the network has not learned TBS.
         """
         outputs = self._outputs(X)
-        tbs, std = None, None
-        if self._ranges is None:
-            proba = probabilities(outputs).numpy()
-        else:
-            proba = np.exp(self._log_proba_of_ranges(outputs))
+        proba, tbs, std = self._proba(outputs), None, None
+        if self._ranges is not None:
             tbs, std = self._with_std(self._as_tbs(outputs), return_std=True)
         return self.classes_[proba.argmax(axis=1)], proba, tbs, std
+
+    def _proba(self, outputs):
+        if self._ranges is not None:
+            return np.exp(self._log_proba_of_ranges(outputs))
+        return probabilities(outputs).numpy()
 
     def _log_proba_of_ranges(self, outputs):
         return self._ranges.log_proba(self._as_tbs(outputs), self.residual_std_)

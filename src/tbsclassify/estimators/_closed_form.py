@@ -1,4 +1,4 @@
-"""Linear heads in closed form: ridge regression whose strength patients decide."""
+"""Linear heads in closed form: ridge regression, tuned by patient."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -8,11 +8,11 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.model_selection import GroupKFold
 
-# Strengths to choose from, for standardised features; the strongest first, which is
-# taken where all are equally good. Statistics of random filters need little.
+# Strengths to choose from, for standardised features. The strongest comes first, and so
+# wins a tie. Statistics of random filters need little.
 _ALPHAS = np.geomspace(1e6, 1e-4, 41)
 _N_FOLDS = 5
-# Spread of a feature that is divided by, at least, as a share of the usual one.
+# The least spread that a feature is divided by, as a share of the median spread.
 _LEAST_SCALE = 0.1
 
 
@@ -31,7 +31,7 @@ class LinearHead:
     alpha : float
         Strength of the ridge penalty.
     rows : ndarray of int of shape (n_rows,)
-        Scans that were fitted: those with a weight.
+        Scans that were fitted: those of nonzero weight.
     held_out : ndarray of shape (n_rows, n_outputs)
         Output for each of these scans by a fit without its patient.
     """
@@ -56,6 +56,29 @@ class LinearHead:
             intercept=slope * self.intercept + bias,
             held_out=slope * self.held_out + bias,
         )
+
+
+def fit_head(
+    features: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray,
+    patient: np.ndarray,
+    *,
+    n_classes: int,
+    alpha: float | None,
+    seed: int,
+) -> LinearHead:
+    """Fit a head on values, if the target is floating-point, else on class codes.
+
+    The outputs are values or logits. Other parameters are those of `fit_ridge`.
+    """
+    options: dict[str, Any] = {"alpha": alpha, "seed": seed}
+    if target.dtype.kind == "f":
+        values = target[:, np.newaxis].astype(np.float64)
+        return fit_ridge(features, values, weight, patient, **options)
+    codes = code_classes(target, n_classes)
+    head = fit_ridge(features, codes, weight, patient, **options)
+    return calibrate(head, target, weight)
 
 
 def fit_ridge(
@@ -97,8 +120,8 @@ def fit_ridge(
     """
     rows = np.flatnonzero(weight)
     features, targets = features[rows].astype(np.float64), targets[rows]
-    # A strength means the same whatever the scale of weights, and with scans that have
-    # none.
+    # So that the scale of weights, and scans of zero weight, do not change the meaning
+    # of alpha.
     weight, patient = weight[rows] / weight[rows].mean(), patient[rows]
     n_patients = len(np.unique(patient))
     if n_patients < 2:
@@ -107,14 +130,7 @@ def fit_ridge(
             f"n_samples={len(rows)} of one. Some are held out, to choose the strength "
             "of the closed form: use scans of more patients."
         )
-    center = np.average(features, axis=0, weights=weight)
-    scale = np.sqrt(np.average((features - center) ** 2, axis=0, weights=weight))
-    # What varies by rounding alone is constant.
-    constant = scale <= 1e-6 * np.abs(center)
-    if not constant.all():
-        # A channel that nearly never responds would be blown up where it does.
-        scale = np.maximum(scale, _LEAST_SCALE * np.median(scale[~constant]))
-    scale[constant] = np.inf
+    center, scale = _center_and_scale(features, weight)
     standard = (features - center) / scale
     alphas = _ALPHAS if alpha is None else np.array([alpha], dtype=float)
     held_out = np.empty((len(alphas), *targets.shape))
@@ -136,6 +152,18 @@ def fit_ridge(
         rows,
         held_out[best],
     )
+
+
+def _center_and_scale(features, weight):
+    """Return mean and spread of each feature; the spread of a constant is infinite."""
+    center = np.average(features, axis=0, weights=weight)
+    scale = np.sqrt(np.average((features - center) ** 2, axis=0, weights=weight))
+    constant = scale <= 1e-6 * np.abs(center)  # but for rounding
+    if not constant.all():
+        # A channel that hardly ever responds would be blown up where it does.
+        scale = np.maximum(scale, _LEAST_SCALE * np.median(scale[~constant]))
+    scale[constant] = np.inf
+    return center, scale
 
 
 def _ridge_path(X, targets, weight, alphas):
@@ -160,9 +188,9 @@ def _ridge_path(X, targets, weight, alphas):
 
 
 def code_classes(codes: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return what a ridge should give for each class: -1 and 1, or a one among zeros.
+    """Return the targets of a ridge: -1 and 1 for two classes, else one-hot codes.
 
-    Two classes have one column, more a column for each.
+    Two classes have one column, more classes one each.
     """
     if n_classes == 2:
         return 2.0 * codes[:, np.newaxis] - 1
@@ -170,11 +198,11 @@ def code_classes(codes: np.ndarray, n_classes: int) -> np.ndarray:
 
 
 def calibrate(head: LinearHead, codes: np.ndarray, weight: np.ndarray) -> LinearHead:
-    """Turn outputs into logits, by predictions for patients that were held out.
+    """Turn outputs into logits, by predictions for held-out patients.
 
     One slope for all classes, never negative, and a shift for each class are fitted
     by maximum likelihood, with the softened targets of Platt (1999), under which
-    the slope stays finite where the classes are told apart without an error.
+    the slope stays finite even if the classes are separated without an error.
 
     Parameters
     ----------

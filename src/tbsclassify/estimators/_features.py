@@ -42,8 +42,8 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
     """Statistics of the channels of a frozen torchvision network at several depths.
 
     Each scan is described by the mean and the standard deviation of each channel over
-    the positions of its map. Early layers see texture. What the features are worth is
-    for the estimator behind them to find out: standardise them first.
+    the positions of its map. Early layers see texture. Standardise the features before
+    an estimator learns from them.
 
     Parameters
     ----------
@@ -56,17 +56,16 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
         ``.safetensors`` or written by ``torch.save``; its first convolution may have
         one input channel, as in `TBSPretrainedClassifier`.
     layers : list of str, default=None
-        Modules whose outputs are described, by torchvision's names. What is behind the
-        deepest is not computed. None takes early layers that are known for
-        AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16; the first of them alone with
-        random weights.
+        Modules whose outputs are described, by torchvision's names. Layers after the
+        deepest are not computed. None takes early layers of AlexNet, DenseNet, ResNet,
+        SqueezeNet and VGG-16; with random weights, only the first of them.
     statistics : list of {"mean", "std"}, default=("mean", "std")
-        What is kept of each channel: mean and standard deviation over all positions.
+        Statistics of each channel over all positions.
     scales : list of float, default=(1.0, 0.5)
-        Sizes, as shares of a scan's own, at which it is described: coarse texture is
-        fine in a scan of half the size.
+        Factors by which scans are resized before they are described: in a scan of half
+        the size, coarse texture is fine.
     mirror : bool, default=True
-        Whether statistics are means over a scan and its mirror image.
+        Whether to average the statistics of a scan and its mirror image.
     batch_size : int, default=24
         Scans that are described at once.
     device : str, default="auto"
@@ -86,14 +85,13 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
     intensity_mean_, intensity_std_ : ndarray of shape (3,)
         Grey levels are shifted by the first and divided by the second at the
         network's input.
     module_ : torch.nn.Module
-        The network, without what is behind the deepest layer.
+        The network, without layers after the deepest one.
     n_features_in_ : int
         Pixels of an image, over all channels.
 
@@ -105,9 +103,9 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
     Notes
     -----
     Scans are normalised as in `TBSPretrainedClassifier`. Scans given as paths are
-    read batch by batch, so that memory does not grow with their number. Where
-    nothing is to be learned of their grey levels, with ImageNet weights and 8 bits,
-    `fit` looks at the first scan only.
+    read batch by batch, so memory does not grow with their number. With ImageNet
+    weights and 8 bits, nothing is learned from grey levels, and `fit` looks only at the
+    first scan.
 
     Examples
     --------
@@ -297,9 +295,9 @@ height, width), or sequence
         return np.array(self.module_.names, dtype=object)
 
     def _iter_images(self, X: Any) -> Iterator[np.ndarray]:
-        """Yield checked images, and note of the first what they are like."""
+        """Yield checked images; attributes are set from the first batch."""
         reset = True
-        # Scikit-learn refuses sparse tables, of which not all can be sliced.
+        # Scikit-learn refuses sparse tables, some of which cannot be sliced.
         batches = [X] if issparse(X) else iter_batches(X, self.batch_size)
         for batch in batches:
             images, _ = check_images(self, batch, reset=reset)

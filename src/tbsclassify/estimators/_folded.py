@@ -1,9 +1,9 @@
-"""A network as prediction alone needs it: the same outputs for less work.
+"""Folded networks for prediction: the same outputs for less work.
 
-Batch normalisation is a shift and a factor for each channel once it is not trained, and
-layers before or after it can take both over. It is done anew for each prediction: that
-takes milliseconds, threads share nothing, and there is no copy that could be out of
-date when somebody has changed a weight.
+Outside of training, batch normalisation is a factor and a shift for each channel, which
+neighbouring layers can take over. Networks are folded anew for each prediction: that
+takes milliseconds, threads share nothing, and no copy can be out of date when somebody
+changes a weight.
 """
 
 import copy
@@ -20,32 +20,33 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from tbsclassify.estimators._grey import GreyStem, arranged
 from tbsclassify.estimators._networks import Standardize
 
-# Convolutions and what normalises their outputs, in modules that are no sequence.
+# Convolutions and the layers that normalise their outputs, in modules other than
+# sequences.
 _NORMALIZED: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     BasicBlock: (("conv1", "bn1"), ("conv2", "bn2")),
     Bottleneck: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
     ResNet: (("conv1", "bn1"),),
 }
-# Outputs of a linear layer that are computed at once, on a CPU: for a few scans a large
-# matrix takes MKL twice the time that its parts take (measured with 20 scans).
+# Outputs of a linear layer that are computed at once on a CPU. For a few scans, MKL
+# takes twice as long for a large matrix as for its parts (measured with 20 scans).
 _OUTPUTS_AT_ONCE = 256
-# A factor below this makes a constant of its channel.
+# A channel with a smaller factor is constant.
 _LEAST_FACTOR = 1e-20
 
 
 def folded(module: nn.Module, *, single: bool = True) -> nn.Module:
     """Return a twin of a network that predicts the same with fewer passes over maps.
 
-    It shares all tensors with the network but those that had to be changed. A layer
-    that somebody listens to, by a hook, stays what it is.
+    It shares all unchanged tensors with the network. A layer with a hook stays as it
+    is.
 
     Parameters
     ----------
     module : Module
         The network, in evaluation mode.
     single : bool, default=True
-        Whether it computes in single precision. In half, what is moved over a ReLU
-        would lose digits, and stays.
+        Whether it computes in single precision. In half precision, nothing is moved
+        across a ReLU, since it would lose digits.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def _is_plain_sequence(module):
 
 
 def _flat(sequence):
-    """Return the layers of a sequence, those of sequences inside it among them."""
+    """Return the layers of a sequence, including those of nested sequences."""
     layers: list[Any] = []
     for layer in sequence:
         inside = _is_plain_sequence(layer) and not (
@@ -106,7 +107,7 @@ def _flat(sequence):
 
 
 def _merged(layers, single):
-    """Return a sequence of layers in which neighbours do each other's work."""
+    """Return layers of a sequence, with neighbours merged."""
     merged: list[Any] = []
     for layer in layers:
         before = merged[-1] if merged else None
@@ -122,7 +123,7 @@ def _merged(layers, single):
             merged[-2:] = _clamped(merged[-2], layer)
         else:
             merged[-1:] = _swapped(before, layer)
-    # Nobody else has their outputs, so that a ReLU may write over them.
+    # Nothing else uses the outputs of these layers, so a ReLU may overwrite them.
     makers = nn.BatchNorm2d, nn.Conv2d, nn.Linear, nn.MaxPool2d, _LinearInParts
     for i, (before, layer) in enumerate(pairwise(merged), start=1):
         owned = isinstance(before, makers) and not _is_watched(before, layer)
@@ -132,7 +133,7 @@ def _merged(layers, single):
 
 
 def _swapped(first, second):
-    """Return two neighbours in the order in which the first has less to do."""
+    """Return two neighbours in the cheaper order."""
     activation = type(first) is nn.ReLU and type(second) is nn.MaxPool2d
     pointwise = (
         _is_plain_conv(first)
@@ -146,13 +147,13 @@ def _swapped(first, second):
 
 
 def _is_plain_conv(layer):
-    """Whether a layer is a convolution whose edges, if any, are zeros."""
+    """Whether a layer is a convolution that pads with zeros, if at all."""
     plain = type(layer) in (nn.Conv2d, GreyStem) and layer.padding_mode == "zeros"
     return plain and not _is_watched(layer)
 
 
 def _takes_all(layer):
-    """Whether a layer is a plain convolution each of whose outputs takes all inputs."""
+    """Whether a layer is a plain convolution in one group."""
     return _is_plain_conv(layer) and layer.groups == 1
 
 
@@ -175,7 +176,7 @@ def _with_weights(conv, weight, bias):
 
 
 def _scaled(conv, norm):
-    """Let a convolution normalise its outputs."""
+    """Fold a normalisation into the convolution before it."""
     weight, bias = fuse_conv_bn_weights(
         conv.weight,
         conv.bias,
@@ -189,9 +190,10 @@ def _scaled(conv, norm):
 
 
 def _without_spread(standardize, conv):
-    """Let a convolution divide its inputs by their spread.
+    """Fold the division by the spread into the convolution after it.
 
-    Their mean stays with them: grey levels of 16 bits may be far from zero.
+    The mean is still subtracted from the inputs, because grey levels of 16 bits may be
+    far from zero.
     """
     weight = conv.weight / standardize.std
     return _Shift(standardize.mean), _with_weights(conv, weight, conv.bias)
@@ -233,7 +235,7 @@ def _clamped(norm, conv):
 
 
 class _Shift(nn.Module):
-    """Take a value from each channel of images of any dtype."""
+    """Subtract a value from each channel of images of any dtype."""
 
     def __init__(self, mean):
         super().__init__()
@@ -244,7 +246,7 @@ class _Shift(nn.Module):
 
 
 class _LinearInParts(nn.Module):
-    """A linear layer by some of its outputs after the other, with the same bits."""
+    """A linear layer computed in parts of its outputs, with the same bits."""
 
     def __init__(self, layer):
         super().__init__()
@@ -268,9 +270,9 @@ class _Limits(nn.Module):
 
 
 class _DenseBlock(nn.Module):
-    """A block of DenseNet whose maps are all written into one tensor.
+    """A block of DenseNet that writes all maps into one tensor.
 
-    Torchvision's copies what there is so far for each of its layers.
+    The one of torchvision copies all earlier maps for each of its layers.
     """
 
     def __init__(self, block, single):

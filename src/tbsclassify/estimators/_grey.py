@@ -1,8 +1,8 @@
 """The first convolution of a colour network, for grey images: one channel, not three.
 
-Three channels that are all multiples and shifts of one are one channel under summed
-weights, with another bias. What is trained and saved stays the layer of three channels:
-weights are summed in each step, so that its gradients are the same.
+Three channels that are multiples and shifts of one can be one channel with summed
+weights and another bias. The trained and saved layer still has three channels: weights
+are summed in each step, so the gradients are the same.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ class GreyStem(nn.Conv2d):
     Parameters
     ----------
     conv : Conv2d
-        The convolution that it replaces, whose parameters it takes over.
+        The convolution that it replaces. The parameters are shared.
     mean, std : array-like of shape (3,)
-        What grey levels are shifted by and divided by to become the channels.
+        Shift and divisor that turn grey levels into the channels.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class GreyStem(nn.Conv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, mean: Any, std: Any):
-        with torch.device("meta"):  # where initial weights cost and draw nothing
+        with torch.device("meta"):  # no memory and no random numbers
             super().__init__(
                 conv.in_channels,
                 conv.out_channels,
@@ -40,7 +40,7 @@ class GreyStem(nn.Conv2d):
                 bias=conv.bias is not None,
             )
         self.weight, self.bias = conv.weight, conv.bias
-        # In the precision of `Standardize`, but as numbers, which no device holds.
+        # In the precision of `Standardize`, but as numbers, which need no device.
         mean, std = (np.asarray(x, np.float32).astype(float) for x in (mean, std))
         self.scale = tuple((std[0] / std).tolist())
         self.shift = tuple(((mean[0] - mean) / std).tolist())
@@ -59,26 +59,26 @@ class GreyStem(nn.Conv2d):
 
 
 class _FirstConvolutionError(Exception):
-    """A network has come to its first convolution."""
+    """The first convolution of a network has been reached."""
 
 
 def put_grey_stem(model: nn.Module, mean: Any, std: Any) -> bool:
-    """Replace the first convolution of a network by a `GreyStem`, where that is exact.
+    """Replace the first convolution of a network by a `GreyStem`, if that is exact.
 
     Parameters
     ----------
     model : Module
-        A network of images of three channels.
+        A network for images of three channels.
     mean, std : array-like of shape (3,)
         As in `GreyStem`.
 
     Returns
     -------
     replaced : bool
-        Whether the network now takes grey images of one channel. Not so if it does
-        anything else to its input before the first convolution, or if channels differ
-        by shifts and that convolution pads: zeros around an image are no shift of the
-        first channel's, and a map to correct for that takes as long as is saved.
+        Whether the network now takes grey images of one channel. It does not if it
+        changes its input before the first convolution, or if channels differ by shifts
+        and that convolution pads: the zeros around an image are not shifted, and to
+        correct for that would take as long as is saved.
     """
     images = torch.zeros(1, 3, 1, 1)
 
@@ -96,7 +96,7 @@ def put_grey_stem(model: nn.Module, mean: Any, std: Any) -> bool:
     except _FirstConvolutionError as found:
         stem = found.args[0]
     except (AssertionError, RuntimeError, ValueError):
-        stem = None  # of another size, or in another shape
+        stem = None  # it wants another size or shape
     finally:
         for handle in handles:
             handle.remove()
@@ -111,7 +111,7 @@ def put_grey_stem(model: nn.Module, mean: Any, std: Any) -> bool:
 
 
 def _is_plain(conv):
-    """Tell whether a convolution takes three channels together, and pads by zeros."""
+    """Whether a convolution takes three channels together, and pads with zeros."""
     return (
         conv.in_channels == 3
         and conv.groups == 1
@@ -121,18 +121,18 @@ def _is_plain(conv):
 
 
 def arranged(images: torch.Tensor) -> torch.Tensor:
-    """Lay images of one channel out as `channels_last` does, where that is faster.
+    """Lay out images of one channel by `channels_last`, where that is faster.
 
-    Others, those on a GPU, and features stay as they are.
+    Other images, images on a GPU and features stay as they are.
     """
     is_grey = images.ndim == 4 and images.shape[1] == 1
     return channels_last(images) if is_grey and images.is_cpu else images
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:
-    """Mark images of one channel, or filters, as laid out channel by channel last.
+    """Return images or filters of one channel with the strides of channels last.
 
-    With one channel it is the same layout but for its strides, by which PyTorch
-    chooses. Gradients of such filters then take a third of the time on a CPU.
+    The memory is the same, but PyTorch chooses its kernels by the strides. Gradients of
+    such filters then take a third of the time on a CPU.
     """
     return images[:, 0, ..., None].movedim(3, 1)

@@ -1,4 +1,4 @@
-"""Bring scans and weights into the form that a network is trained on."""
+"""Bring scans and weights into the form that networks are trained on."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -46,7 +46,7 @@ def check_images(
             )
         X = np.asarray(X).reshape(shape[0], -1)
     if np.asarray(y).ndim == 1 and not y_numeric:
-        # Left to scikit-learn, nullable columns of pandas become floats.
+        # scikit-learn turns nullable columns of pandas into floats.
         y = check_labels(y)
     checked = validate_data(
         estimator,
@@ -90,7 +90,7 @@ def combine_weights(
 
 
 def scan_weights(sample_weight: Any, y: np.ndarray) -> np.ndarray:
-    """Return the weight of each scan, 1 where none is given."""
+    """Return the weight of each scan, 1 if none is given."""
     if isinstance(sample_weight, str | Mapping):
         raise TypeError(
             "Expected sample_weight to hold the weight of each scan, got "
@@ -131,10 +131,10 @@ def intensity_statistics(
 def colour_statistics(
     images: Iterable[np.ndarray], backbone: str, weights: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what grey levels are shifted by and divided by for a network of colours.
+    """Return shift and divisor of grey levels for a colour network.
 
-    With weights it is what torchvision's networks expect; with random ones, mean and
-    deviation of the images, read one by one.
+    With pretrained weights they are those of torchvision; with random ones, mean and
+    standard deviation of the images, read one by one.
 
     Raises
     ------
@@ -166,8 +166,8 @@ def _of_known_colours(images, backbone):
 def _grey_range(images):
     """Return the grey levels that count as black and white.
 
-    8-bit scans fill their range. Those of other depths rarely do: theirs is that of
-    the scans themselves.
+    8-bit scans fill the range of their depth. Others rarely do, so the range of the
+    scans themselves is used.
     """
     limits = []
     for image in images:

@@ -1,6 +1,7 @@
 """What a network's outputs mean: the loss they are trained by, and probabilities."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn.functional import (
@@ -12,6 +13,10 @@ from torch.nn.functional import (
 # The exponent of the distance between classes in the ordinal loss. Its authors found
 # 5 to 7 best (Polat et al., arXiv 2412.01246).
 DISTANCE_POWER = 5
+
+
+class NonFiniteLossError(FloatingPointError):
+    """Training ran into a loss that is NaN or infinite."""
 
 
 def class_losses(outputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -63,3 +68,22 @@ def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     if logits.shape[1] == 1:
         return torch.nn.functional.logsigmoid(torch.cat([-logits, logits], dim=1))
     return logits.log_softmax(dim=1)
+
+
+def check_losses(
+    losses: Sequence[float], training: bool, *, epoch: int, lr: float
+) -> None:
+    """Refuse losses of the batches of an epoch that are NaN or infinite."""
+    if all(map(math.isfinite, losses)):
+        return
+    part = "training" if training else "validation"
+    remedy = f"The training diverged: lower lr={lr} (by a factor of 10, say)."
+    if training and epoch == 1 and not math.isfinite(losses[0]):
+        remedy = (
+            "It was so in the first batch, before the first step, so that "
+            f"lr={lr} is not the reason. Check the range of grey levels in X, "
+            'sample_weight and callbacks, or use precision="float32".'
+        )
+    raise NonFiniteLossError(
+        f"The {part} loss became NaN or infinite in epoch {epoch}. {remedy}"
+    )

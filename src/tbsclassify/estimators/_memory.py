@@ -10,14 +10,13 @@ from typing import Any
 
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-# glibc raises these thresholds by itself as a program frees large blocks, but no more
-# once they were set. So they are left where its own tuning would end: 32 MiB, and
-# twice that.
+# glibc raises these thresholds as a program frees large blocks, but not after they have
+# been set. So they are left where its own tuning would end: 32 MiB, and twice that.
 _AFTERWARDS = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 2**25, _TRIM_THRESHOLD: 2**26}
 _NEVER = 2**31 - 1
 _LIBC: Any = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-# The allocator is one for the process: the first block changes it, the last one of
-# all threads puts it back.
+# There is one allocator for the process: the first block changes it, and the last one
+# of all threads restores it.
 _lock = threading.Lock()
 _n_blocks = 0
 
@@ -26,14 +25,14 @@ _n_blocks = 0
 def reused_memory() -> Iterator[None]:
     """Let glibc keep what is freed inside the block, and return it after it.
 
-    A feature map of a batch takes tens of megabytes. By default glibc asks the
-    operating system for each of them and gives it back at once, and the system
-    clears every page before it hands it out again: a quarter of the time of a
+    The feature map of a batch takes tens of megabytes. By default glibc asks the
+    operating system for each of them and returns it at once, and the system clears
+    every page before it hands it out again. This takes a quarter of the time of a
     training step.
 
     Blocks may overlap, nested or in threads: memory is returned after the last one.
     The block does nothing with another C library, with the environment variable
-    ``TBSCLASSIFY_REUSE_MEMORY=0``, and where the user has tuned the allocator, by any
+    ``TBSCLASSIFY_REUSE_MEMORY=0``, or if the user has tuned the allocator, by any
     variable ``MALLOC_*`` or by ``glibc.malloc`` in ``GLIBC_TUNABLES``.
     """
     if not _may_change_allocator():

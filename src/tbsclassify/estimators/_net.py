@@ -1,4 +1,4 @@
-"""The skorch net that the classifiers hold: training, loss, precision, device."""
+"""The skorch net inside the estimators: training, loss, precision, device."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from skorch import NeuralNetClassifier
 from skorch.helper import predefined_split
@@ -15,6 +14,8 @@ from skorch.helper import predefined_split
 from tbsclassify.estimators._batches import Batches, ImageData
 from tbsclassify.estimators._closed_form import LinearHead
 from tbsclassify.estimators._folded import folded
+from tbsclassify.estimators._history import count_finished, without_batches
+from tbsclassify.estimators._losses import check_losses
 from tbsclassify.estimators._memory import reused_memory
 from tbsclassify.estimators._monitor import FeatureFile, FeatureMemo
 from tbsclassify.estimators._oom import explained_oom
@@ -22,20 +23,15 @@ from tbsclassify.estimators._random import RandomStream
 from tbsclassify.estimators._resume import TrainingFile
 from tbsclassify.estimators._state import build_with, weights_of
 from tbsclassify.estimators._stopping import StopTrainingError, is_ctrl_c
+from tbsclassify.estimators._weights import check_finite_weights
 
-# Images of so few pixels across, and those of so few that are taller than wide, are
-# never in bfloat16, see `resolve_precision`.
+# Images at most this wide, and those narrower than the second that are taller than
+# wide, are never in bfloat16; see `resolve_precision`.
 _NARROW, _NARROW_AND_TALL = 16, 128
-# Skorch's names of the first columns of `history_`.
-_COLUMNS = ("epoch", "train_loss", "valid_loss", "dur")
-
-
-class NonFiniteLossError(FloatingPointError):
-    """Training ran into a loss that is NaN or infinite."""
 
 
 class TBSNet(NeuralNetClassifier):
-    """A skorch classifier net fed by slices and stopped by real problems.
+    """A skorch net that slices its batches, and whose errors reach the caller.
 
     The module returns logits, one for two classes (sigmoid) or one a class (softmax),
     or a standardised value. Classes are numbers, in the order of the classifier's
@@ -46,14 +42,14 @@ class TBSNet(NeuralNetClassifier):
     module : callable
         Builds the network.
     losses : callable
-        Gives the loss of each image from outputs and targets.
+        Computes the loss of each image from outputs and targets.
     augmentation : RandomAugmentation or None
         Changes made to the images of each training step.
     autocast_dtype : torch.dtype or None
         Precision of the arithmetic; None is float32.
     precompute_features : bool
-        Whether all but the module's head is frozen, so that what comes before it is
-        computed once for each image.
+        Whether all but the head of the module is frozen, so that the features before
+        it are computed only once for each image.
     draws_in_training : bool
         Whether a training step draws random numbers, as dropout does.
     torch_seed, shuffle_seed : int
@@ -61,7 +57,7 @@ class TBSNet(NeuralNetClassifier):
     """
 
     module: Any
-    # Whether the network stays as it is: then it may predict by a twin.
+    # Whether the network will not change any more: then a folded twin may predict.
     is_released = False
 
     def __init__(
@@ -91,7 +87,7 @@ class TBSNet(NeuralNetClassifier):
         data: ImageData,
         valid: ImageData | None = None,
         *,
-        solve: Callable[[np.ndarray, ImageData], LinearHead] | None = None,
+        solve: Callable[[np.ndarray, np.ndarray, np.ndarray], LinearHead] | None = None,
         epochs: bool = True,
         on_epoch: Callable[[Self], None] | None = None,
         file: TrainingFile | None = None,
@@ -103,25 +99,25 @@ class TBSNet(NeuralNetClassifier):
         data, valid : ImageData
             Scans to train and to validate on.
         solve : callable or None
-            Gives a head in closed form, from what the head gets of the scans.
+            Returns a head in closed form for features, targets and weights of scans.
         epochs : bool
-            Whether to train in epochs. Else the closed form is all, and counts as one.
+            Whether to train in epochs. If not, the closed form alone counts as one.
         on_epoch : callable or None
-            Called with the net after each epoch, also after the one that a callback
-            ends the training with, and with the epoch that a training goes on from.
+            Called with the net after each epoch, including one in which a callback
+            stops the training, and the one from which a training is resumed.
         file : TrainingFile or None
-            Where epochs are kept, and what the training goes on from.
+            Keeps the epochs; a training in it is resumed.
         """
         self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
         with explained_oom(self.batch_size):
             self.initialize()
-        self._check_initial_weights()
+        check_finite_weights(self.module_)
         self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
         self.shuffle_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
         self.alpha_: float | None = None
         self.on_epoch_, self.file_ = on_epoch, file
         if file is not None and file.state is not None:
-            solve = None  # what came of it is in the file
+            solve = None  # its result is in the file
         start = time.perf_counter()
         head_only = getattr(self.module_, "head_only", False)
         memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
@@ -145,20 +141,20 @@ class TBSNet(NeuralNetClassifier):
         return self
 
     def _settle_batch_norm(self, data):
-        """Give batch normalisation the statistics of the scans to be trained on.
+        """Give batch normalisation the statistics of the training scans.
 
-        A closed form sees maps as in prediction, which should be those of training.
+        A closed form is found for maps as in prediction, which depend on them.
         """
         batches = (
             x["images"].to(self.device) for x, _ in Batches(data, self.batch_size)
         )
-        # In training mode some layers draw: EfficientNet drops paths.
+        # In training mode some layers draw random numbers: EfficientNet drops paths.
         draws = self.random_stream_.drawing() if self.draws_in_training else None
         with self._autocast(), draws or nullcontext():
             torch.optim.swa_utils.update_bn(batches, self.module_)
 
     def _train_in_epochs(self, data, valid):
-        self.history.clear()  # of what a start in closed form has recorded
+        self.history.clear()  # of the epoch recorded for a closed form
         self.held_out_ = valid
         if valid is not None:
             self.train_split = predefined_split(valid)
@@ -166,16 +162,16 @@ class TBSNet(NeuralNetClassifier):
         with suppress(StopTrainingError):
             self._go_on()
             self.fit_loop(data, epochs=self.max_epochs - len(self.history))
-        del self.history[_n_finished(self.history) :]
+        del self.history[count_finished(self.history) :]
         self.notify("on_train_end", X=data, y=data.y)
 
     def _go_on(self):
-        """Go on from where the training in the file has come to, if there is one."""
+        """Resume the training in the file, if there is one."""
         if self.file_ is None:
             return
         is_over = self.file_.is_over
         self.file_.resume(self)
-        # Whoever follows the training may have missed its last epoch.
+        # A function that follows the training may have missed its last epoch.
         if self.history and self.on_epoch_ is not None:
             self.on_epoch_(self)
         if is_over:
@@ -184,7 +180,11 @@ class TBSNet(NeuralNetClassifier):
     def _set_head(self, solve, features):
         """Set the head in closed form, and record it as an epoch."""
         start = time.perf_counter()
-        head = solve(features.images.cpu().numpy(), features)
+        head = solve(
+            features.images.cpu().numpy(),
+            features.y,
+            features.weight.cpu().numpy().astype(np.float64),
+        )
         self.module_.set_head(head)
         self.alpha_ = head.alpha
         rows = torch.from_numpy(head.rows).to(features.target.device)
@@ -200,9 +200,9 @@ class TBSNet(NeuralNetClassifier):
         self.history.record("dur", time.perf_counter() - start)
 
     def held_out_deviation(self) -> float:
-        """Compute how far held-out targets are from the outputs, in a root mean square.
+        """Compute the root mean square error on held-out scans.
 
-        Of a head in closed form, the outputs are those of its cross-validation.
+        For a head in closed form, that of its cross-validation.
         """
         if isinstance(self.held_out_, tuple):
             outputs, target, weight = self.held_out_
@@ -219,27 +219,17 @@ class TBSNet(NeuralNetClassifier):
         return float(((squares * weight).sum() / weight.sum()).sqrt())
 
     def initialize_module(self) -> Self:
-        """Build the network, its weights drawn from the net's own stream."""
+        """Build the network, with weights drawn from the net's own random stream."""
         with self.random_stream_.drawing():
             return super().initialize_module()
 
-    def _check_initial_weights(self):
-        for name, value in self.module_.state_dict().items():
-            # Extremes are NaN where any value is; isfinite would take a copy of all.
-            if value.numel() and not torch.stack(value.aminmax()).isfinite().all():
-                raise ValueError(
-                    f"Expected finite initial weights, got NaN or infinite values in "
-                    f"{name!r}. The file that they come from is damaged: choose "
-                    "another by weights=PATH, or weights=None."
-                )
-
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Compute what the head gets of a batch of images."""
+        """Compute the features of a batch of images, the input of the head."""
         with self._autocast():
             return self.module_.features(images.to(self.device))
 
     def precompute(self, data: ImageData) -> ImageData:
-        """Replace images by what the head gets of them, which is always the same."""
+        """Replace images by their features, which a frozen backbone never changes."""
         self.module_.eval()
         with FeatureFile() as file:
             with torch.inference_mode():
@@ -251,8 +241,8 @@ class TBSNet(NeuralNetClassifier):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run through the batches, and fetch losses from a GPU only at the end.
 
-        Each one that is fetched there waits for all work before it. On a CPU none is
-        kept as a tensor, for the sake of the heap.
+        Fetching a loss waits for all work before it. On a CPU losses become numbers at
+        once, because tensors kept between batches would make the heap grow.
         """
         if iterator is None:
             return
@@ -270,36 +260,21 @@ class TBSNet(NeuralNetClassifier):
             record[f"{prefix}_loss"] = float(record[f"{prefix}_loss"])
         self.history.record(f"{prefix}_batch_count", len(records))
         losses = [record[f"{prefix}_loss"] for record in records]
-        if not np.isfinite(losses).all():
-            raise NonFiniteLossError(self._explain_loss(losses, training))
-
-    def _explain_loss(self, losses, training):
-        epoch = self.history[-1, "epoch"]
-        part = "training" if training else "validation"
-        text = f"The {part} loss became NaN or infinite in epoch {epoch}. "
-        if training and epoch == 1 and not np.isfinite(losses[0]):
-            return text + (
-                "It was so in the first batch, before the first step, so that "
-                f"lr={self.lr} is not the reason. Check the range of grey levels in X, "
-                'sample_weight and callbacks, or use precision="float32".'
-            )
-        return text + (
-            f"The training diverged: lower lr={self.lr} (by a factor of 10, say)."
-        )
+        check_losses(losses, training, epoch=self.history[-1, "epoch"], lr=self.lr)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Pass an event on, and tell a callback's wish to stop from Ctrl-C.
+        """Pass an event on, and tell a callback that stops the training from Ctrl-C.
 
-        A callback ends the training by ``raise KeyboardInterrupt``, as in skorch. At
-        the end of an epoch the others still hear of it: early stopping has its loss
-        to note. In the midst of an epoch, the epochs before it are kept, if any.
+        A callback stops the training by ``raise KeyboardInterrupt``, as in skorch. At
+        the end of an epoch the other callbacks are still called, because early stopping
+        must see the loss. In the middle of an epoch, only earlier epochs are kept.
         """
         if method_name != "on_epoch_end":
             try:
                 super().notify(method_name, **cb_kwargs)
             except KeyboardInterrupt as error:
                 over = method_name == "on_train_end"
-                if over or is_ctrl_c(error) or not _n_finished(self.history):
+                if over or is_ctrl_c(error) or not count_finished(self.history):
                     raise
                 raise StopTrainingError from None
             return
@@ -321,13 +296,13 @@ class TBSNet(NeuralNetClassifier):
             raise StopTrainingError
 
     def get_iterator(self, dataset, training=False):
-        """Slice batches, shuffled in training, in place of a DataLoader."""
+        """Slice batches instead of loading them; shuffled in training."""
         if not training:
             return Batches(dataset, self.batch_size)
         return Batches(dataset, self.batch_size, self.shuffle_generator_)
 
     def train_step(self, batch, **fit_params):
-        """Take one step on a batch, whose images are augmented first."""
+        """Augment the images of a batch, and take one step."""
         if self.augmentation is not None:
             x, codes = batch
             draws = self.augmentation.draw(len(codes), self.augmentation_generator_)
@@ -337,7 +312,7 @@ class TBSNet(NeuralNetClassifier):
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """Compute the outputs for a batch, in float32."""
-        if not isinstance(x, dict):  # images that a callback predicts
+        if not isinstance(x, dict):  # images, from a callback that predicts
             x = torch.as_tensor(x)
             x = {"images": x if x.ndim == 4 else x[:, None]}
         draws = self.draws_in_training and self.module_.training
@@ -362,11 +337,11 @@ class TBSNet(NeuralNetClassifier):
     def outputs(
         self, batches: Iterable[torch.Tensor], *, by_twin: bool = True
     ) -> torch.Tensor:
-        """Compute the outputs for batches of images one by one, as they come.
+        """Compute the outputs for batches of images, batch by batch.
 
-        They become a list, not a tensor for each batch: those would stay in the heap
-        between the feature maps of one batch and the next, which then grows. A network
-        that is not trained any more may compute them by its folded twin.
+        They are collected in a list: tensors would lie in the heap between the feature
+        maps of one batch and the next, and it would grow. With `by_twin`, the folded
+        twin of a trained network computes them.
         """
         self.module_.eval()
         rows = []
@@ -382,29 +357,14 @@ class TBSNet(NeuralNetClassifier):
         return torch.tensor(rows)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Mean over the batch of each image's loss times its weight.
+        """Compute the mean over the batch of each image's loss times its weight.
 
-        Weights have a mean of 1 over the data set. Divided by the number of images,
-        not by their weights, a batch counts for what its images weigh.
+        Weights have a mean of 1 over the data set. The sum is divided by the number of
+        images, not by that of weights, so a batch counts by the weights of its images.
         """
         losses = self.losses(y_pred, y_true.to(self.device))
         weight = X["weight"].to(self.device)
         return (losses * weight).sum() / torch.full_like(losses[0], len(losses))
-
-    def history_table(self) -> pd.DataFrame:
-        """Return what was recorded of each epoch, one row an epoch."""
-        names = dict.fromkeys(name for epoch in self.history for name in epoch)
-        table = {
-            "seconds" if name == "dur" else name: [
-                epoch.get(name, np.nan) for epoch in self.history
-            ]
-            for name in dict.fromkeys([*_COLUMNS, *names])
-            if name in names
-            and name != "batches"
-            and not name.endswith(("_best", "_batch_count"))
-        }
-        table["seconds"][0] += self.seconds_before_epochs_
-        return pd.DataFrame(table)
 
     def release(self) -> None:
         """Drop what only training needs, and arrange weights for prediction."""
@@ -424,20 +384,17 @@ class TBSNet(NeuralNetClassifier):
             epoch["batches"].clear()
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs: plain values and arrays."""
+        """Return the plain values and arrays that `restore` needs."""
         return {
             "weights": weights_of(self.module_),
-            "history": [
-                {name: value for name, value in epoch.items() if name != "batches"}
-                for epoch in self.history
-            ],
+            "history": without_batches(self.history),
             "seconds_before_epochs": self.seconds_before_epochs_,
             "is_released": self.is_released,
             "device": str(next(self.module_.parameters()).device),
         }
 
     def restore(self, state: dict[str, Any]) -> Self:
-        """Become a net that predicts as the one did whose `state` it was."""
+        """Become a net that predicts like the one whose `state` is given."""
         factory = self.module
         self.module = partial(build_with, factory, state["weights"])
         self.random_stream_ = RandomStream(0, self.device)  # nothing is drawn
@@ -446,18 +403,13 @@ class TBSNet(NeuralNetClassifier):
         for epoch in state["history"]:
             self.history.append(epoch | {"batches": []})
         self.seconds_before_epochs_ = state["seconds_before_epochs"]
-        # The arrangement of weights has a say in the last bits.
+        # The memory layout of weights changes the last bits of outputs.
         self.release() if state["is_released"] else self._forget_training()
         return self
 
 
-def _n_finished(history: Any) -> int:
-    """Count the epochs that came to their end, when skorch notes their duration."""
-    return sum("dur" in epoch for epoch in history)
-
-
 def resolve_device(device: str) -> str:
-    """Turn ``"auto"`` into CUDA where there is a GPU, else the CPU."""
+    """Return the device, with ``"auto"`` as CUDA if there is a GPU, else the CPU."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -475,13 +427,13 @@ def resolve_precision(
 ) -> torch.dtype | None:
     """Return the dtype to autocast to, or None for float32 throughout.
 
-    ``"auto"`` takes bfloat16 only where the processor computes with it: CUDA
+    ``"auto"`` means bfloat16 only on processors that compute with it natively: CUDA
     from compute capability 8 on, CPUs with AVX-512 BF16 or AMX. Narrow images are
-    in float32 always.
+    always in float32.
     """
-    # On a CPU with AMX, a strided convolution in bfloat16 reads memory that nobody
-    # wrote if its output is one pixel wide and taller than that; its gradient, if its
-    # input is one pixel wide (PyTorch 2.14). Networks halve five times, most of them;
+    # On a CPU with AMX, a strided convolution in bfloat16 reads uninitialised memory if
+    # its output is one pixel wide and taller than that, and so does its gradient if its
+    # input is one pixel wide (PyTorch 2.14). Most networks halve the width five times;
     # in ConvNeXt 63 pixels become one, in Inception 106.
     height, width = image_shape[-2:]
     if width <= _NARROW or width < min(height, _NARROW_AND_TALL):

@@ -63,11 +63,11 @@ _N_IMAGENET_CLASSES = 1000
 
 
 class Standardize(nn.Module):
-    """Bring grey levels of any dtype, or features, to zero mean and unit spread.
+    """Standardise grey levels of any dtype, or features.
 
-    The statistics are those of the training scans or of ImageNet. With three of
-    them a grey image becomes the three channels of a colour network, in the
-    batch rather than in the data set.
+    The statistics are those of the training scans or of ImageNet. With statistics of
+    three channels, a grey image becomes the three channels of a colour network, in the
+    batch, not in the data set.
 
     Parameters
     ----------
@@ -103,14 +103,14 @@ def _mean(maps):
 
 
 def _std(maps):
-    # Faster than var, whose sums are those of Welford, and as accurate. The gradient
-    # of the norm is 0, not infinite, for a map that is the same everywhere.
+    # Faster than var, which uses Welford's algorithm, and as accurate. For a constant
+    # map, the gradient of the norm is 0, not infinite.
     centred = maps - maps.mean(dim=(2, 3), keepdim=True)
     n_positions = maps.shape[2] * maps.shape[3]
     return torch.linalg.vector_norm(centred, dim=(2, 3)) / math.sqrt(n_positions)
 
 
-# Of each channel over its positions.
+# Statistics of each channel over its positions.
 STATISTICS = {"mean": _mean, "std": _std}
 
 
@@ -119,8 +119,8 @@ def channel_statistics(
 ) -> torch.Tensor:
     """Describe maps of shape (n, channels, height, width) by statistics.
 
-    In single precision, also where the maps are in half, whose sums would lose
-    too much.
+    They are computed in single precision even if the maps are in half precision, in
+    which sums would lose too many digits.
     """
     return torch.cat([STATISTICS[name](maps.float()) for name in names], dim=1)
 
@@ -129,7 +129,7 @@ class AdHocCNN(nn.Sequential):
     """Convolution blocks and fully connected layers, as in the paper's Figure 3.
 
     A block is a 3x3 convolution without padding, batch normalisation, ReLU and
-    2x2 max pooling. The last two are done in reverse order, which leaves a quarter
+    2x2 max pooling. The last two are applied in reverse order, which leaves a quarter
     of the values to rectify and changes neither outputs nor gradients. The paper
     states neither the activation between fully connected layers nor the initial
     weights: they are ReLU and PyTorch's defaults.
@@ -165,7 +165,7 @@ class AdHocCNN(nn.Sequential):
 def conv_blocks(
     image_shape: tuple[int, ...], filters: Sequence[int]
 ) -> tuple[list[list[nn.Module]], int]:
-    """Make the layers of each block, and count the values that the last one gives."""
+    """Make the layers of each block, and count the outputs of the last one."""
     channels, *sides = image_shape
     _check_blocks_fit(sides, len(filters))
     blocks: list[list[nn.Module]] = []
@@ -187,8 +187,8 @@ def _kernel_and_pool(sides):
     """Sizes of a block's filters and pools for a map of these sides."""
     if sides[0] > 1:
         return (_KERNEL, _KERNEL), (_POOL, _POOL)
-    # A map one row high, which a row of a table is read as, has no second
-    # dimension to filter along, and may be narrower than a filter.
+    # A map one row high, from a row of a table, has no second dimension to filter
+    # along, and may be narrower than a filter.
     kernel = min(_KERNEL, sides[1])
     return (1, kernel), (1, min(_POOL, sides[1] - kernel + 1))
 
@@ -236,9 +236,8 @@ class PretrainedNetwork(nn.Module):
     dropout : float
         Share of the new layer's inputs dropped in training.
     head_only : bool
-        Whether to train the new layer alone. All others are then frozen
-        outright: no gradients, and batch normalisation and dropout as in
-        prediction.
+        Whether to train the new layer alone. All other layers are then frozen: they
+        get no gradients, and batch normalisation and dropout work as in prediction.
     """
 
     def __init__(
@@ -263,27 +262,27 @@ class PretrainedNetwork(nn.Module):
             self.backbone.requires_grad_(False)
         self.takes_grey = False
         if head_only or not backbone.startswith("vgg"):
-            # Faster on CPUs and GPUs, but for gradients of VGG's large maps.
+            # Faster on CPUs and GPUs, except for the gradients of VGG's large maps.
             self.backbone.to(memory_format=torch.channels_last)
             if image_shape[0] == 1:
                 self.takes_grey = put_grey_stem(self.backbone, mean, std)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, which reaches the new layer only where it is alone."""
+        """Set training mode, of the head alone if the backbone is frozen."""
         super().train(mode)
         if self.head_only:
             self.backbone.eval()
         return self
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what the new layer gets of raw images."""
+        """Return the features of raw images, the input of the new layer."""
         one = self.takes_grey and images.is_cpu and images.shape[1] == 1
         return self.backbone(self.standardize(images, 1 if one else None))
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits of what `features` gave."""
+        """Return the logits for the features of `features`."""
         if features.ndim == 4:
-            # Dropout is drawn in the order of memory, as the backbone leaves it.
+            # Dropout is drawn in memory order, which must be that of the backbone.
             features = features.contiguous(memory_format=torch.channels_last)
         return self.head(features)
 
@@ -293,7 +292,7 @@ class PretrainedNetwork(nn.Module):
 
 
 def check_backbone(name: str) -> None:
-    """Refuse a name that torchvision has no classification model for."""
+    """Refuse a name that is no classification model of torchvision."""
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
@@ -341,9 +340,9 @@ def _replace_head(model, n_outputs, dropout):
         == _N_IMAGENET_CLASSES
     ][-1]
     if isinstance(old, nn.Conv2d):
-        # SqueezeNet pools after its last layer. The ReLU between them is left out: it
-        # sets negative outputs to zero. With few classes all of them are soon negative
-        # at once, then no gradient is left, and the network stops learning.
+        # SqueezeNet pools after its last layer. The ReLU between them is left out: with
+        # few classes, all outputs are soon negative at once. Then the ReLU leaves no
+        # gradient, and the network stops learning.
         return model.features, nn.Sequential(
             nn.Dropout(dropout),
             nn.Conv2d(old.in_channels, n_outputs, kernel_size=1),

@@ -1,4 +1,4 @@
-"""Export of a fitted model to ONNX, with all that it does to a crop inside."""
+"""Export of a fitted model to ONNX, from the grey levels of a crop on."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tbsclassify._checkpoint import write_named
+from tbsclassify._files import write_named
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.estimators._base import BaseTBSEstimator
 from tbsclassify.estimators._regressor import BaseTBSRegressor
@@ -105,7 +105,7 @@ def export_onnx(model: Any, path: str | os.PathLike) -> None:
         dynamo=True,
         verbose=False,
     )
-    assert program is not None  # it is where no path is given
+    assert program is not None  # None only if a path is given
     graph: Any = program.model.graph
     for part in (graph, *graph.all_nodes()):
         part.metadata_props.clear()  # lines of source code, with paths of this machine
@@ -115,7 +115,7 @@ def export_onnx(model: Any, path: str | os.PathLike) -> None:
 
 
 def _metadata(model: Any, network: Any) -> dict[str, str]:
-    """Return what whoever runs the file has to know, as text."""
+    """Return what a user of the file must know, as text."""
     about = {
         "version": version("tbsclassify"),
         "use": "research only",
@@ -128,20 +128,9 @@ def _metadata(model: Any, network: Any) -> dict[str, str]:
 
 
 def _module_of(model: Any) -> tuple[nn.Module, Any]:
-    """Return what a model computes as a module, and the network inside."""
+    """Return a module that computes what a model does, and the network inside."""
     if isinstance(model, Pipeline):
-        others = [
-            name
-            for name, step in model.steps[:-1]
-            if not (isinstance(step, LumbarCropper) or step in (None, "passthrough"))
-        ]
-        if others:
-            raise TypeError(
-                "Expected a Pipeline in which a network follows croppers, got "
-                f"{', '.join(others)} before it, which have no form in ONNX here. Use "
-                'TBSPretrainedClassifier(mode="texture") in place of a Pipeline of '
-                "features and a linear model."
-            )
+        _check_only_croppers(model.steps[:-1])
         return _module_of(model.steps[-1][1])
     if isinstance(model, BaseTBSEstimator):
         return Scores(model), model
@@ -164,8 +153,24 @@ def _module_of(model: Any) -> tuple[nn.Module, Any]:
     )
 
 
+def _check_only_croppers(steps: list[tuple[str, Any]]) -> None:
+    """Refuse steps before a network that have no form in ONNX."""
+    others = [
+        name
+        for name, step in steps
+        if not (isinstance(step, LumbarCropper) or step in (None, "passthrough"))
+    ]
+    if others:
+        raise TypeError(
+            "Expected a Pipeline in which a network follows croppers, got "
+            f"{', '.join(others)} before it, which have no form in ONNX here. Use "
+            'TBSPretrainedClassifier(mode="texture") in place of a Pipeline of '
+            "features and a linear model."
+        )
+
+
 def _thresholded(model: Any) -> tuple[nn.Module, Any]:
-    """Return a classifier of two classes with the threshold that was set for it."""
+    """Return a classifier of two classes with its decision threshold."""
     if model.response_method == "decision_function":
         raise TypeError(
             'Expected response_method to be "auto" or "predict_proba", got '

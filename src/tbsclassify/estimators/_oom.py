@@ -1,4 +1,4 @@
-"""Say what to do where the memory of a GPU does not suffice."""
+"""Errors that say what to do when a GPU runs out of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ import torch
 
 @contextmanager
 def explained_oom(batch_size: int | None = None) -> Iterator[None]:
-    """Let an error of memory in a block name the remedy.
+    """Make an out-of-memory error inside the block name the remedy.
 
     Parameters
     ----------
     batch_size : int or None
-        The parameter of the estimator that is trained; None where it predicts, in
-        batches that it chooses itself.
+        The parameter of the estimator in training; None in prediction, in which
+        estimators choose the batches themselves.
     """
     try:
         yield

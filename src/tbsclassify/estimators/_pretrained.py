@@ -105,12 +105,12 @@ class PretrainedEstimator(BaseTBSEstimator):
         check_number(self.dropout, "dropout", low=0, high=1, inclusive=(True, False))
 
     def resolve_max_epochs(self) -> int:
-        """Tell how many epochs a fit trains for at most, fitted or not.
+        """Return the maximum number of epochs of a fit.
 
         Returns
         -------
         max_epochs : int
-            The parameter `max_epochs`; where it is None, 50 for ``mode="full"`` and
+            The parameter `max_epochs`; if it is None, 50 for ``mode="full"`` and
             20 for ``mode="head"``. A fit with ``mode="texture"`` counts as one.
         """
         if self.mode == "texture":
@@ -120,12 +120,12 @@ class PretrainedEstimator(BaseTBSEstimator):
         return self.max_epochs
 
     def resolve_lr(self) -> float:
-        """Tell the learning rate of a fit, fitted or not.
+        """Return the learning rate of a fit.
 
         Returns
         -------
         lr : float
-            The parameter `lr`; where it is None, 0.0001 for ``mode="full"`` and
+            The parameter `lr`; if it is None, 0.0001 for ``mode="full"`` and
             0.001 for ``mode="head"``.
         """
         if self.lr is None:
@@ -189,8 +189,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     approach 1 [1]_), ``mode="head"`` a new last layer alone (approach 2).
     `from_paper` makes the paper's networks.
 
-    With ``fit(..., tbs=...)`` the network learns the TBS value, and the classes
-    follow from it. Where TBS is known, this is the better way.
+    With ``fit(..., tbs=...)`` the network learns the TBS value, and the classes follow
+    from it. If TBS is known, this is the better way.
 
     Parameters
     ----------
@@ -210,25 +210,25 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         shifted by 0.449 and divided by 0.226, the means of ImageNet's three.
     layers : list of str, default=None
         Modules of the network whose outputs are described, with ``mode="texture"``
-        and ``pooling="statistics"``. What is behind the deepest is not computed.
-        None takes early layers that are known for AlexNet, DenseNet, ResNet,
-        SqueezeNet and VGG-16; the first of them alone with random weights.
+        and ``pooling="statistics"``. Layers after the deepest are not computed. None
+        takes early layers of AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16; with
+        random weights, only the first of them.
     scales : list of float, default=(1.0, 0.5)
-        Sizes, as shares of a scan's own, at which its maps are described: coarse
-        texture is fine in a scan of half the size.
+        Factors by which scans are resized before their maps are described: in a scan
+        of half the size, coarse texture is fine.
     alpha : float, default=None
-        Strength of the ridge penalty of the closed form. None chooses the one with
-        the least squared error in a cross-validation by patient.
+        Strength of the ridge penalty of the closed form. None chooses the strength
+        with the least squared error in a cross-validation by patient.
     pooling : {"network", "statistics"}, default="network"
-        With ``mode="full"``: keep the network to its end and replace its last layer,
-        or train the layers up to those that ``mode="texture"`` describes, with the
-        same head, which starts from the closed form.
+        With ``mode="full"``: train the whole network with a new last layer, or train
+        the layers up to those that ``mode="texture"`` describes, with the same head,
+        which starts from the closed form.
     dropout : float, default=0.4
         Share of the new layer's inputs dropped in training. The head on statistics
         has none.
     optimizer : {"adamw", "sgd"}, default="adamw"
-        AdamW, or stochastic gradient descent. This and all that follows up to
-        `patience` is for training in epochs, which ``mode="texture"`` does not.
+        AdamW, or stochastic gradient descent. This and the following parameters up to
+        `patience` are for training in epochs; ``mode="texture"`` does not use them.
     lr : float, default=None
         Learning rate, the highest where there is a schedule. None means 0.0001 for
         ``mode="full"`` and 0.001 for ``mode="head"``.
@@ -246,7 +246,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         for ``mode="head"``.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
-        `patience` epochs, and restore the weights of the best.
+        `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
         Share of the scans set aside to stop early by, and to measure
         `residual_std_` on where TBS is learned. It is met as closely as whole
@@ -257,29 +257,29 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
         learned.
     loss : {"cross-entropy", "ordinal"}, default="cross-entropy"
-        What training in epochs minimises where classes are learned, not TBS.
-        "ordinal" is class distance weighted cross-entropy [3]_, to which a wrong class
-        matters the more the further it is from the right one in `classes_`. With
-        two classes it is cross-entropy.
+        Loss of training in epochs on classes; not used where TBS is learned. "ordinal"
+        is class distance weighted cross-entropy [3]_, in which a wrong class costs more
+        the further it is from the right one in `classes_`. With two classes it equals
+        cross-entropy.
     class_weight : {"balanced", None} or dict, default=None
         Weights of the classes in the loss, with scikit-learn's meaning; the
         keys of a dict are class labels.
     augmentation : RandomAugmentation, default=None
-        Random changes made to the scans of each training batch, new ones in every
-        epoch. Neither the validation set nor scans to predict are ever changed, nor
-        what a closed form is found for.
+        Random changes to the scans of each training batch, new ones in every epoch.
+        The validation set, scans to predict and the scans of a closed form are never
+        changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied
-        first, so that the ones passed are never changed. One that raises
-        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        Callbacks of the training, in addition to early stopping. They are copied, so
+        the ones passed are never changed. A callback ends the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
         see classes as numbers, in the order of `classes_`, and TBS standardised.
     checkpoint : str or path-like, default=None
         File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call goes on from the last epoch in the
-        file, and once the training is over returns what came of it. See Notes.
+        crash, a kill or an error, the same call continues from the last epoch in the
+        file. Once the training is over, the same call returns its result. See Notes.
     device : str, default="auto"
-        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
-        where there is one.
+        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
+        there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
@@ -304,24 +304,23 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: the one with the lowest
-        validation loss with early stopping, else the last.
+        Epoch, counted from 1, whose weights are kept: with early stopping the one with
+        the lowest validation loss, else the last.
     alpha_ : float
         Strength of the closed form.
     residual_std_ : float
         Standard deviation of TBS around the predicted value, in TBS units, on
-        patients that were not trained on. Where TBS was learned.
+        patients that were not trained on. Only if TBS was learned.
     tbs_mean_, tbs_scale_ : float
-        TBS that the network's outputs 0 and, together, 1 stand for. Where TBS was
-        learned.
+        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
+        plus the scale. Only if TBS was learned.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Grey levels are shifted by the first and divided by the second at the
         network's input.
@@ -351,8 +350,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
 
     With `tbs`, P(degraded) is the probability of a TBS below the lower threshold under
     a normal distribution around the predicted value, with `residual_std_` as its
-    standard deviation. A range that no scan of the training set is in counts as
-    impossible, as where partially degraded scans are left out.
+    standard deviation. A range without a scan in the training set counts as impossible,
+    for example if partially degraded scans are left out.
 
     With ImageNet weights, and with those of a file, grey levels are normalised
     as torchvision's networks expect them: the range of the depth is mapped to
@@ -367,20 +366,20 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     epochs cost little more than one prediction. With `augmentation`, which changes
     the scans, the frozen layers are computed in every epoch.
 
-    The ReLU that SqueezeNet has behind its last layer is left out. With few classes
-    all outputs are soon negative at once, and the network would stop learning.
+    The ReLU after the last layer of SqueezeNet is left out. With few classes, all
+    outputs are soon negative at once, and the network would stop learning.
 
-    The file of `checkpoint` is written at the end of an epoch, whole, unless writing
-    would then have taken more than a twentieth of the time: a kill costs at most the
-    epochs of twenty times as long as a write takes. The last epoch is always written,
-    and then the file stays, until you delete it. On one CPU a training that goes on
-    ends with the same weights, bit for bit, as one that was never ended. With
-    ``random_state=None`` it goes on with the seed in the file. A file of another
-    training, by parameters (`device` and `verbose` aside), data or versions, is refused
-    with what differs, and so is a damaged file. Callbacks are kept by their attributes;
-    one with an attribute that changes in training and is no number, text, tensor, list
-    or dict of these, nor has ``state_dict``, is refused at the end of an epoch. What
-    callbacks do outside, such as writing files, is not taken back. With
+    The file of `checkpoint` is written whole at the end of an epoch, unless writing
+    would take more than a twentieth of the time: a kill costs at most epochs of twenty
+    times as long as a write takes. The last epoch is always written, and then the file
+    stays until you delete it. On one CPU, a resumed training ends with the same
+    weights, bit for bit, as an uninterrupted one. With ``random_state=None`` it uses
+    the seed in the file. A file of another training, by parameters (`device` and
+    `verbose` aside), data or versions, is refused with an error that names the
+    difference, and so is a damaged file. Callbacks are kept by their attributes. A
+    callback is refused at the end of an epoch if an attribute changes in training that
+    is no number, text, tensor, list or dict of these and has no ``state_dict``. Effects
+    of callbacks outside, such as written files, are not undone. With
     ``mode="texture"`` there are no epochs, and no file is written.
 
     References
@@ -531,25 +530,25 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         shifted by 0.449 and divided by 0.226, the means of ImageNet's three.
     layers : list of str, default=None
         Modules of the network whose outputs are described, with ``mode="texture"``
-        and ``pooling="statistics"``. What is behind the deepest is not computed.
-        None takes early layers that are known for AlexNet, DenseNet, ResNet,
-        SqueezeNet and VGG-16; the first of them alone with random weights.
+        and ``pooling="statistics"``. Layers after the deepest are not computed. None
+        takes early layers of AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16; with
+        random weights, only the first of them.
     scales : list of float, default=(1.0, 0.5)
-        Sizes, as shares of a scan's own, at which its maps are described: coarse
-        texture is fine in a scan of half the size.
+        Factors by which scans are resized before their maps are described: in a scan
+        of half the size, coarse texture is fine.
     alpha : float, default=None
-        Strength of the ridge penalty of the closed form. None chooses the one with
-        the least squared error in a cross-validation by patient.
+        Strength of the ridge penalty of the closed form. None chooses the strength
+        with the least squared error in a cross-validation by patient.
     pooling : {"network", "statistics"}, default="network"
-        With ``mode="full"``: keep the network to its end and replace its last layer,
-        or train the layers up to those that ``mode="texture"`` describes, with the
-        same head, which starts from the closed form.
+        With ``mode="full"``: train the whole network with a new last layer, or train
+        the layers up to those that ``mode="texture"`` describes, with the same head,
+        which starts from the closed form.
     dropout : float, default=0.4
         Share of the new layer's inputs dropped in training. The head on statistics
         has none.
     optimizer : {"adamw", "sgd"}, default="adamw"
-        AdamW, or stochastic gradient descent. This and all that follows up to
-        `patience` is for training in epochs, which ``mode="texture"`` does not.
+        AdamW, or stochastic gradient descent. This and the following parameters up to
+        `patience` are for training in epochs; ``mode="texture"`` does not use them.
     lr : float, default=None
         Learning rate, the highest where there is a schedule. None means 0.0001 for
         ``mode="full"`` and 0.001 for ``mode="head"``.
@@ -567,29 +566,29 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         for ``mode="head"``.
     early_stopping : bool, default=False
         Whether to stop once the loss of a validation set has not improved for
-        `patience` epochs, and restore the weights of the best.
+        `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
         Share of the scans set aside to stop early by, and to measure
         `residual_std_` on. It is met as closely as whole patients allow.
     patience : int, default=15
         Epochs without improvement before training stops.
     augmentation : RandomAugmentation, default=None
-        Random changes made to the scans of each training batch, new ones in every
-        epoch. Neither the validation set nor scans to predict are ever changed, nor
-        what a closed form is found for.
+        Random changes to the scans of each training batch, new ones in every epoch.
+        The validation set, scans to predict and the scans of a closed form are never
+        changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied
-        first, so that the ones passed are never changed. One that raises
-        ``KeyboardInterrupt`` in `on_epoch_end` ends the training there. Callbacks
+        Callbacks of the training, in addition to early stopping. They are copied, so
+        the ones passed are never changed. A callback ends the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
         see TBS standardised.
     checkpoint : str or path-like, default=None
         File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call goes on from the last epoch in the
-        file, and once the training is over returns what came of it. See the notes
+        crash, a kill or an error, the same call continues from the last epoch in the
+        file. Once the training is over, the same call returns its result. See the notes
         of `TBSPretrainedClassifier`.
     device : str, default="auto"
-        Where to train: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU
-        where there is one.
+        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
+        there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the network's arithmetic. "auto" takes bfloat16 on
         processors that compute with it natively, else float32. Images at
@@ -612,23 +611,23 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: the one with the lowest
-        validation loss with early stopping, else the last.
+        Epoch, counted from 1, whose weights are kept: with early stopping the one with
+        the lowest validation loss, else the last.
     alpha_ : float
         Strength of the closed form.
     residual_std_ : float
         Standard deviation of TBS around the predicted value, in TBS units, on
         patients that were not trained on.
     tbs_mean_, tbs_scale_ : float
-        TBS that the network's outputs 0 and, together, 1 stand for.
+        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
+        plus the scale.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
         Depth of the scans: uint8, uint16 or float32.
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
         Grey levels are shifted by the first and divided by the second at the
         network's input.

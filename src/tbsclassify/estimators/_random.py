@@ -7,21 +7,21 @@ from contextlib import contextmanager
 import torch
 
 # PyTorch draws initial weights and dropout from one generator for the whole process.
-# Whoever takes it over for a moment must be alone.
+# Only one thread at a time may take it over.
 _LOCK = threading.RLock()
 
 
 class RandomStream:
-    """A sequence of random numbers that goes on from one block to the next.
+    """A stream of random numbers that continues from one block to the next.
 
-    Inside a block of `drawing`, torch's global generators are at the place that this
-    stream has come to; after it, they are as they were found. Streams in several
-    threads wait for each other, so each draws what it would draw alone.
+    Inside a block of `drawing`, torch's global generators have the state of this
+    stream; afterwards, they have their old state again. Streams in several threads
+    wait for each other, so each draws what it would draw alone.
 
     Parameters
     ----------
     seed : int
-        Where the stream begins.
+        Seed of the stream.
     device : str
         Device of the net. Networks on a GPU draw from its generator, too.
     """
@@ -48,13 +48,13 @@ class RandomStream:
                 self._write(found)
 
     def states(self) -> list[torch.Tensor]:
-        """Return where the stream has come to, on the CPU and on a GPU."""
+        """Return the state of the stream, on the CPU and on a GPU."""
         return self._states
 
     def go_to(self, states: list[torch.Tensor]) -> None:
-        """Go on from where another stream had come to.
+        """Continue from the state of another stream.
 
-        Without a GPU there, the stream of one here begins anew.
+        If that one had no GPU, the part for a GPU here stays at its beginning.
         """
         self._states[: len(states)] = states[: len(self._states)]
 

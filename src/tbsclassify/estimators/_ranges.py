@@ -1,4 +1,4 @@
-"""From a predicted TBS to probabilities of classes that are ranges of TBS."""
+"""Probabilities of classes that are ranges of TBS, from a predicted TBS."""
 
 from typing import Any, Self
 
@@ -16,8 +16,8 @@ class TBSRanges:
     thresholds : tuple of two floats
         Borders of the partially degraded range.
     class_of_range : ndarray of int of shape (3,)
-        Class of the normal, partially degraded and degraded range; -1 where none of
-        the scans is in the range.
+        Class of the normal, partially degraded and degraded range; -1 if no scan is in
+        the range.
     """
 
     def __init__(self, thresholds: tuple[float, float], class_of_range: np.ndarray):
@@ -28,7 +28,7 @@ class TBSRanges:
     def of_classes(
         cls, tbs: Any, codes: np.ndarray, classes: np.ndarray, thresholds: Any
     ) -> Self:
-        """Find out which ranges each class stands for.
+        """Find the ranges that each class stands for.
 
         Parameters
         ----------
@@ -93,8 +93,8 @@ class TBSRanges:
         Returns
         -------
         log_proba : ndarray of shape (n_scans, n_classes)
-            Accurate for the smallest probabilities, too. A range without a class is
-            taken to be impossible.
+            Accurate even for the smallest probabilities. A range without a class counts
+            as impossible.
         """
         low, high = ((border - tbs) / std for border in self.thresholds)
         of_range = np.stack([log_ndtr(-high), _log_between(low, high), log_ndtr(low)])
@@ -106,8 +106,8 @@ class TBSRanges:
 
 
 def _log_between(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Logarithm of the standard normal probability from `low` to `high`."""
-    # On the side where both tails are small, so that their difference is accurate.
+    """Compute the logarithm of the normal probability of `low` to `high`."""
+    # Use the side on which both tails are small, so that their difference is accurate.
     above = low > 0
     near = log_ndtr(np.where(above, -low, high))
     far = log_ndtr(np.where(above, -high, low))

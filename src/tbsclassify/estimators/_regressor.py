@@ -1,4 +1,4 @@
-"""Scikit-learn regressors around PyTorch networks: TBS from scans of the spine."""
+"""The base of regressors around PyTorch networks."""
 
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from tbsclassify.estimators._inputs import check_images, scan_weights
 
 
 class BaseTBSRegressor(RegressorMixin, BaseTBSEstimator):
-    """TBS and its spread.
+    """The fit and the predictions of a regressor of TBS.
 
     Not to be used directly.
     """
@@ -39,8 +39,8 @@ height, width), or sequence
         y : array-like of shape (n_scans,)
             TBS of each scan.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. Patients that are held out, to choose the strength,
-            to stop early and to measure `residual_std_`, are not trained on.
+            Patient of each scan. Patients that are held out, to choose the strength, to
+            stop early and to measure `residual_std_`, are not trained on.
         sample_weight : array-like of shape (n_scans,), default=None
             Weight of each scan in the loss. Only the ratios of weights count: they
             are scaled to a mean of 1.
@@ -83,7 +83,7 @@ height, width), or sequence
         X : array or sequence
             Scans, as in `fit`.
         return_std : bool, default=False
-            Whether to return how far the true values are from the predicted ones.
+            Whether to return the standard deviation of the true values, too.
 
         Returns
         -------

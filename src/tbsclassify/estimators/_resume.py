@@ -1,4 +1,4 @@
-"""A training in a file, from which it goes on after a crash."""
+"""A training kept in a file, from which it is resumed after a crash."""
 
 import glob
 import math
@@ -12,40 +12,42 @@ from typing import Any
 import numpy as np
 import torch
 
-from tbsclassify._checkpoint import differences, fingerprint, identify, write_whole
+from tbsclassify._checkpoint import differences, identify
+from tbsclassify._files import write_whole
+from tbsclassify._fingerprint import fingerprint
 
-# So much of a training's time may go into writing, at most.
+# The largest share of the time of a training that writing may take.
 _SHARE = 0.05
 _FORMAT = "tbsclassify training 1"
-# What cannot change while it is held.
+# Attributes of these types cannot change in training.
 _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 class TrainingFile:
-    """The file of one training: what it is made of, and how far it has come.
+    """The file of one training: its identity and its state after an epoch.
 
     The file is a zip archive of torch.save, which is read without unpickling code. It
-    is whole at any time.
+    is complete at any time.
 
     Parameters
     ----------
     path : path-like
-        The file. If it is there, it must be of the same training.
+        The file. If it exists, it must be of the same training.
     identity : dict of str to object
-        What the training depends on, by a name that an error can use.
+        What the training depends on, by names for errors.
     seed : int or None
-        Seed of a training that begins.
+        Seed of a new training.
     seed_is_given : bool
-        Whether a training with another seed is another training. Otherwise the seed
-        in the file is taken.
+        Whether a training with another seed is another training. If not, the seed in
+        the file is used.
 
     Attributes
     ----------
     seed : int
         Seed of the training.
     state : dict or None
-        How far the training has come; None if it has not been through an epoch.
+        State after the last epoch in the file; None if there is none.
     """
 
     def __init__(
@@ -75,13 +77,13 @@ class TrainingFile:
         return self.state is not None and self.state["over"]
 
     def _check_place(self):
-        """Find out before the training whether the file can be written."""
+        """Check before the training that the file can be written."""
         folder = self.path.absolute().parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._look()
             is_folder = self.path.is_dir()
-        except (OSError, ValueError) as error:  # a null character is no OSError
+        except (OSError, ValueError) as error:  # ValueError: a null character
             raise self._not_writable(error) from error
         if is_folder:
             raise self._not_writable("it is a folder")
@@ -91,7 +93,7 @@ class TrainingFile:
             unfinished.unlink(missing_ok=True)  # of a training that was killed
 
     def _look(self):
-        """Return what tells whether somebody else has written the file."""
+        """Return a stamp that changes when somebody else writes the file."""
         try:
             stat = self.path.stat()
         except FileNotFoundError:
@@ -101,7 +103,7 @@ class TrainingFile:
     def _read(self) -> dict[str, Any]:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                damaged = archive.testzip()  # PyTorch itself checks no sums
+                damaged = archive.testzip()  # PyTorch verifies no checksums
             kept = None
             if damaged is None:
                 kept = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -133,9 +135,9 @@ class TrainingFile:
         )
 
     def resume(self, net: Any) -> None:
-        """Bring a net that is about to train to where the file has come to.
+        """Bring a net that is about to train into the state in the file.
 
-        Also notes what callbacks hold that cannot be kept, which must not change.
+        Attributes of callbacks that cannot be kept are noted: they must not change.
         """
         self._fixed = {}
         for name, callback in net.callbacks_:
@@ -144,13 +146,12 @@ class TrainingFile:
             self._fixed[name] = digests | dict.fromkeys(dicts)
         if self.state is not None:
             _put_state(net, self.state)
-            self.state = None  # of the size of the network
+            self.state = None  # as large as the network
 
     def keep(self, net: Any, *, over: bool) -> None:
-        """Write how far the training has come, if it is time to.
+        """Write the state of a training, if it is time to.
 
-        It is at its end, and whenever writing has not taken more than a share of the
-        time.
+        It is at the end, and whenever writing takes no more than its share of the time.
         """
         began = time.monotonic()
         if began < self._due and not over:
@@ -162,7 +163,7 @@ class TrainingFile:
             "state": self._state_of(net, over),
         }
         if self._look() not in (None, self._stamp):
-            theirs = self._read()  # somebody else has the same file
+            theirs = self._read()  # written by somebody else
             self._refuse_other(theirs)
             if theirs["seed"] != self.seed:
                 raise ValueError(
@@ -171,7 +172,7 @@ class TrainingFile:
                 )
         try:
             write_whole(self.path, lambda file: torch.save(content, file))
-        except (OSError, RuntimeError) as error:  # PyTorch's own where a disk is full
+        except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch, full disk
             raise OSError(
                 f"checkpoint={str(self.path)!r} could not be written "
                 f"({str(error).splitlines()[0]}). It stays as it was before this "
@@ -182,7 +183,7 @@ class TrainingFile:
         self._due = ended + (ended - began) / _SHARE
 
     def _state_of(self, net, over):
-        # Also a learning rate that scipy has drawn, which is a number of NumPy.
+        # A learning rate drawn by scipy is a number of NumPy, which must be converted.
         moments = None if over else _storable(net.optimizer_.state_dict())
         return {
             "over": over,
@@ -210,7 +211,7 @@ class TrainingFile:
         plain, dicts, others = _parts(callback)
         fixed = self._fixed[name]
         changed = [key for key, one in others.items() if _digest(one) != fixed.get(key)]
-        # To go on, there must be an object that the state can be put into.
+        # A state dict can only be resumed into an object that exists from the start.
         changed += [key for key in dicts if key not in fixed]
         if changed:
             kind = type(vars(callback)[changed[0]]).__name__
@@ -251,8 +252,8 @@ def _parts(callback):
     Returns
     -------
     plain, dicts, others : dict
-        Values that a file can hold; state dicts of objects that have some; the rest,
-        by name of the attribute.
+        By name of the attribute: values that a file can hold; state dicts of objects
+        that have one; all others.
     """
     plain, dicts, others = {}, {}, {}
     for key, value in vars(callback).items():
@@ -280,7 +281,7 @@ def _kept_value(value, column):
 
 
 def _storable(value):
-    """Return a value as one that is read back without unpickling code."""
+    """Convert a value into one that can be read without unpickling code."""
     if isinstance(value, np.generic):
         value = value.item()
     if type(value) in _PLAIN:
@@ -295,7 +296,7 @@ def _storable(value):
 
 
 def _digest(value):
-    """Return a fingerprint, or an object that is equal to no other where none is."""
+    """Return a fingerprint, or for what has none an object that equals no other."""
     try:
         return fingerprint(value)
     except TypeError:

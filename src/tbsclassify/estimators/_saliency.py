@@ -145,7 +145,7 @@ def _attribution_method(
         even = image.mean(dim=(2, 3), keepdim=True).expand_as(image)
         if method == "gradients":
             difference = image - even
-            # The input times its gradient, both counted from the even grey.
+            # Relative to the even grey, the input times its gradient.
             values = InputXGradient(lambda one: score(one + even)).attribute(
                 difference.requires_grad_()
             )
@@ -175,7 +175,7 @@ def _network_of(model: Any) -> BaseTBSEstimator:
 
 
 def _input_of(estimator: BaseTBSEstimator, model: Any, X: Any) -> Any:
-    """Return what the steps before its last estimator make of a model's input."""
+    """Return the input of the last estimator, made by the steps before it."""
     while model is not estimator:
         if isinstance(model, Pipeline):
             X = model[:-1].transform(X) if len(model) > 1 else X
@@ -196,20 +196,10 @@ def _score_of(estimator: Any, target: Any) -> _Score:
                 "score is the predicted TBS with its sign changed."
             )
         scale = estimator.tbs_scale_
-        # Without the mean, which no pixel has a part in.
+        # Without the mean, to which no pixel contributes.
         return lambda images: -scale * module(images)[:, 0].double()
     ranges = estimator._ranges
-    if target is not None:
-        k = class_index(target, classes, "target")
-    elif ranges is not None:
-        k = _lowest_class(ranges)
-    elif classes.dtype.kind in "biuf":
-        k = len(classes) - 1
-    else:
-        raise ValueError(
-            f"Expected target to be one of the classes {classes.tolist()}, got None. "
-            "Names are in no order of severity: name the class to explain."
-        )
+    k = _target_index(target, classes, ranges)
 
     def score(images: torch.Tensor) -> torch.Tensor:
         outputs = module(images).double()
@@ -224,16 +214,25 @@ def _score_of(estimator: Any, target: Any) -> _Score:
     return score
 
 
-def _lowest_class(ranges: TBSRanges) -> int:
-    """Return the class of the lowest range of TBS that has one."""
-    present = ranges.class_of_range[ranges.class_of_range >= 0]
-    return int(present[-1])
+def _target_index(target: Any, classes: np.ndarray, ranges: TBSRanges | None) -> int:
+    """Return the index of the class to explain; None stands for degraded bone."""
+    if target is not None:
+        return class_index(target, classes, "target")
+    if ranges is not None:
+        present = ranges.class_of_range[ranges.class_of_range >= 0]
+        return int(present[-1])  # ranges are in order of falling TBS
+    if classes.dtype.kind in "biuf":
+        return len(classes) - 1
+    raise ValueError(
+        f"Expected target to be one of the classes {classes.tolist()}, got None. "
+        "Names are in no order of severity: name the class to explain."
+    )
 
 
 def _log_proba_of_ranges(
     ranges: TBSRanges, tbs: torch.Tensor, std: float
 ) -> torch.Tensor:
-    """Do what `TBSRanges.log_proba` does, in a form that has gradients."""
+    """Compute what `TBSRanges.log_proba` does, with gradients."""
     low, high = ((border - tbs) / std for border in ranges.thresholds)
     below_low, below_high = torch.special.ndtr(low), torch.special.ndtr(high)
     between = (below_high - below_low).clamp_min(_LEAST_PROBABILITY).log()

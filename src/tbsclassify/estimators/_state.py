@@ -1,4 +1,4 @@
-"""Fitted networks as plain arrays: what copies, pickles and model files hold."""
+"""Fitted networks as plain arrays, for copies, pickles and model files."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,10 +11,10 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, np.ndarray]:
-    """Return the weights and statistics of a network, which share its memory.
+    """Return the weights and statistics of a network, as arrays that share its memory.
 
-    A copy or a pickle of them is one of arrays alone: it needs no GPU to be read,
-    and no code of the network's to be run.
+    A pickle of arrays alone can be read without a GPU and without the code of the
+    network.
     """
     return {
         name: tensor.detach().cpu().numpy()
@@ -23,23 +23,23 @@ def weights_of(module: torch.nn.Module) -> dict[str, np.ndarray]:
 
 
 def build_with(factory: partial[Network], weights: Mapping[str, np.ndarray]) -> Network:
-    """Build a network around the weights that it had.
+    """Build a network with given weights.
 
     Parameters
     ----------
     factory : functools.partial
-        Builds the network. Initial weights that it names are not looked for.
+        Builds the network. Initial weights that it names are not loaded.
     weights : mapping of str to ndarray
-        What `weights_of` returned.
+        The result of `weights_of`.
 
     Raises
     ------
     ValueError
-        If these are not the weights of that network.
+        If the weights are not those of this network.
     """
     if "weights" in factory.keywords:
         factory = partial(factory, weights=None)
-    # On this device nothing is stored, computed or drawn: only shapes are there.
+    # On this device nothing is stored, computed or drawn; there are only shapes.
     with torch.device("meta"):
         module = factory()
     expected = {name: (*value.shape,) for name, value in module.state_dict().items()}
@@ -49,15 +49,15 @@ def build_with(factory: partial[Network], weights: Mapping[str, np.ndarray]) -> 
             "those of another. If parameters were set after fit, set them back, or fit "
             "again: a copy is built by them."
         )
-    # Copied, not taken: the order in memory is that of the factory's, which speed and
-    # the last bits of results depend on.
+    # Copied, because speed and the last bits of results depend on the memory layout,
+    # which must be that of the factory.
     module.to_empty(device="cpu")
     module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     return module
 
 
 def same_or_cpu(device: str) -> str:
-    """Return a device where there is such a one here, else the CPU."""
+    """Return the device if it exists on this machine, else the CPU."""
     where = torch.device(device)
     if where.type == "cuda" and (where.index or 0) < torch.cuda.device_count():
         return device

@@ -22,10 +22,10 @@ from tbsclassify.estimators._networks import (
 )
 from tbsclassify.estimators._weights import torchvision_model
 
-# Statistics are compressed by asinh: a logarithm that keeps the sign, and is linear
-# below this.
+# Statistics are compressed by asinh, a logarithm that keeps the sign and is linear
+# below this value.
 _LINEAR_UP_TO = 0.1
-# Early layers, whose maps still show texture, by the beginning of the network's name.
+# Early layers, whose maps still show texture, by the first letters of the network.
 _LAYERS = {
     "alexnet": ("features.1", "features.3"),
     "densenet": ("features.relu0", "features.denseblock1"),
@@ -38,9 +38,9 @@ _LAYERS = {
 def check_layers(
     backbone: str, layers: Sequence[str] | None, weights: Any
 ) -> tuple[str, ...]:
-    """Return the names of layers, or those that are good for a backbone.
+    """Return the names of layers; None stands for good ones of a backbone.
 
-    With random weights, only the first layer is.
+    With random weights, that is the first layer alone.
     """
     if layers is None:
         for family, names in _LAYERS.items():
@@ -55,7 +55,7 @@ def check_layers(
 
 
 def check_statistics(statistics: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of statistics."""
+    """Return the names of statistics, checked."""
     names = _check_names(statistics, "statistics", 'such as ("mean", "std")')
     for i, name in enumerate(names):
         check_option(name, f"statistics[{i}]", STATISTICS)
@@ -74,7 +74,7 @@ def _check_names(names: Any, parameter: str, example: str) -> tuple[str, ...]:
 
 
 def check_scales(scales: Sequence[float]) -> tuple[float, ...]:
-    """Return the scales at which scans are looked at."""
+    """Return the scales of scans, checked."""
     if not isinstance(scales, list | tuple) or not scales:
         raise TypeError(
             f"Expected scales to be a list of numbers such as (1.0, 0.5), got "
@@ -93,8 +93,8 @@ class ChannelStatistics(nn.Module):
     Parameters
     ----------
     backbone : str
-        Name of a torchvision classification model. It is run as deep as the deepest
-        of the layers, and what is behind them is dropped.
+        Name of a torchvision classification model. It is run up to the deepest of
+        the layers, and later layers are dropped.
     image_shape : tuple of three ints
         Channels, height and width of the images.
     mean, std : array-like of shape (3,)
@@ -106,9 +106,9 @@ class ChannelStatistics(nn.Module):
     statistics : sequence of str
         Names in `STATISTICS`.
     scales : sequence of float
-        Sizes of the images, as shares of their own, at which they are described.
+        Factors by which the images are resized before they are described.
     mirror : bool
-        Whether statistics are means over the image and its mirror image.
+        Whether to average the statistics of the image and its mirror image.
 
     Attributes
     ----------
@@ -151,13 +151,7 @@ class ChannelStatistics(nn.Module):
         with torch.inference_mode(), _only_what_is_run(model):
             images = self.standardize(torch.zeros(1, *image_shape))
             maps = _run(model, images, layers)
-        self.names = [
-            f"{layer}{'' if scale == 1 else f'@{scale:g}'}/{name}/{channel}"
-            for scale in scales
-            for layer, one in maps.items()
-            for name in statistics
-            for channel in range(one.shape[1])
-        ]
+        self.names = _feature_names(maps, statistics, scales)
         self.n_features = len(self.names)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -179,6 +173,16 @@ class ChannelStatistics(nn.Module):
         return sum(rows) / len(rows)
 
 
+def _feature_names(maps, statistics, scales):
+    return [
+        f"{layer}{'' if scale == 1 else f'@{scale:g}'}/{name}/{channel}"
+        for scale in scales
+        for layer, one in maps.items()
+        for name in statistics
+        for channel in range(one.shape[1])
+    ]
+
+
 def _resized(images, scale):
     if scale == 1:
         return images
@@ -189,16 +193,16 @@ def _resized(images, scale):
 
 
 def _take_grey(model, mean, std):
-    """Let the first layer take grey images, where nothing else changes.
+    """Let the first layer take grey images, if the outputs stay the same.
 
-    Three channels that are all shifts and multiples of one are one channel with
-    summed weights: a third of the arithmetic in the dearest layer. Zeros that a layer
-    adds around an image are no such multiples, so it must add none.
+    Three channels that are shifts and multiples of one can be one channel with summed
+    weights, a third of the arithmetic in the costliest layer. The zeros of padding are
+    not shifted, so the layer must not pad.
 
     Returns
     -------
     mean, std : ndarray
-        What grey levels are now to be shifted by and divided by.
+        The new shift and divisor of grey levels.
     """
     stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     rearranges = getattr(model, "transform_input", False)
@@ -218,15 +222,15 @@ def _take_grey(model, mean, std):
 
 
 class _AllNotedError(Exception):
-    """The deepest of the layers has been run."""
+    """All layers to be described have been run."""
 
 
 class _NoMapsError(Exception):
-    """A layer has no maps to describe."""
+    """The output of a layer is not maps."""
 
 
 class _Note:
-    """Note the output of a layer for the thread that runs it, the first time."""
+    """Keep the first output of a layer, for the thread that runs it."""
 
     found = threading.local()
 
@@ -236,7 +240,7 @@ class _Note:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         maps = getattr(self.found, "maps", None)
-        if maps is None:  # somebody else runs the network
+        if maps is None:  # the network is not run by `_run`
             return
         maps.setdefault(self.layer, output)
         if len(maps) == self.n_layers:
@@ -244,10 +248,10 @@ class _Note:
 
 
 def _note_layers(backbone, model, layers):
-    """Let a network note the outputs of layers.
+    """Make a network keep the outputs of layers.
 
-    Torch's own way, torch.fx, changes the modules of the whole process for a moment,
-    which other threads run into.
+    torch.fx, which does this as well, patches modules of the whole process for a
+    moment, which breaks other threads.
     """
     modules = dict(model.named_modules())
     for layer in layers:
@@ -259,13 +263,13 @@ def _note_layers(backbone, model, layers):
             )
         modules[layer].register_forward_hook(_Note(layer, len(layers)))
     for module in modules.values():
-        # A layer that writes over its input would change a map that is described.
+        # A layer that overwrites its input would change a map to be described.
         if hasattr(module, "inplace"):
             module.inplace = False
 
 
 def _run(model, images, layers):
-    """Return the outputs of layers, in this order; what is behind is not run."""
+    """Return the outputs of layers, in this order; later layers are not run."""
     maps: dict[str, torch.Tensor] = {}
     _Note.found.maps = maps
     try:
@@ -283,7 +287,7 @@ def _run(model, images, layers):
 
 @contextmanager
 def _only_what_is_run(model):
-    """Drop the modules of a network that are not run in a block."""
+    """Drop the modules of a network that are not run inside the block."""
     run = set()
     handles = [
         module.register_forward_pre_hook(lambda module, args: run.add(module))
@@ -321,7 +325,7 @@ class BlockStatistics(nn.Module):
         super().__init__()
         self.standardize = Standardize(mean, std)
         blocks, _ = conv_blocks(image_shape, filters)
-        # What is described has not been pooled yet, and after the last block is not.
+        # Maps are described before pooling, so the last block needs no pool.
         self.blocks = nn.ModuleList(
             nn.Sequential(*layers, relu) for *layers, _, relu in blocks
         )
@@ -344,7 +348,7 @@ class TextureNetwork(nn.Module):
     Parameters
     ----------
     backbone : ChannelStatistics or BlockStatistics
-        Gives the statistics of raw images.
+        Computes the statistics of raw images.
     n_outputs : int
         Number of outputs.
     head_only : bool, default=False
@@ -370,7 +374,7 @@ class TextureNetwork(nn.Module):
             self.backbone.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, which reaches the head only where it learns alone."""
+        """Set training mode, of the head alone if the backbone is frozen."""
         super().train(mode)
         if self.head_only:
             self.backbone.eval()
@@ -381,8 +385,8 @@ class TextureNetwork(nn.Module):
         return torch.asinh(self.backbone(images) / _LINEAR_UP_TO)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the outputs for what `features` gave."""
-        # Half precision is for maps; the sums of a head would lose too much by it.
+        """Return the outputs for the features of `features`."""
+        # Half precision is for maps. The sums of a head would lose too many digits.
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float())
 
@@ -391,7 +395,7 @@ class TextureNetwork(nn.Module):
         return self.classify(self.features(images))
 
     def set_head(self, head: LinearHead) -> None:
-        """Put a solution in closed form in place of the head's initial weights."""
+        """Replace the initial weights of the head by a solution in closed form."""
         values = {
             "0.mean": head.center,
             "0.std": head.scale,

@@ -1,4 +1,4 @@
-"""What a fitted model computes, as modules that can be traced."""
+"""What a fitted model computes, as modules that PyTorch can trace."""
 
 import copy
 import math
@@ -43,7 +43,7 @@ class Scores(nn.Module):
 
 
 def _of_logits(logits: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what scikit-learn's methods give for logits: one score for two classes."""
+    """Return probabilities and scikit-learn's scores: one score for two classes."""
     two = logits.shape[1] == 2
     score = logits[:, 1:] - logits[:, :1] if two else torch.log_softmax(logits, dim=1)
     return {"probabilities": torch.softmax(logits, dim=1), "score": score}
@@ -80,7 +80,7 @@ class Calibrated(nn.Module):
 
 
 def _calibration(calibrator: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what a calibrator of scikit-learn does to a score."""
+    """Return the function that a calibrator of scikit-learn applies to a score."""
     if hasattr(calibrator, "beta_"):
         beta = float(calibrator.beta_)
         return lambda logits: beta * logits
@@ -102,7 +102,7 @@ def _calibration(calibrator: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 class Mean(nn.Module):
-    """The mean of what several calibrated classifiers give."""
+    """The mean of several calibrated classifiers."""
 
     def __init__(self, parts: Sequence[Any]):
         super().__init__()
@@ -134,7 +134,7 @@ class Thresholded(nn.Module):
 
 
 class Outputs(nn.Module):
-    """The outputs of a file, in order."""
+    """The outputs of an ONNX file, in order."""
 
     def __init__(self, inner: Any, names: list[str]):
         super().__init__()
@@ -149,7 +149,7 @@ class Outputs(nn.Module):
 
 
 class _Ranges(nn.Module):
-    """Log-probabilities of classes that are ranges of TBS, as `TBSRanges` has them."""
+    """Log-probabilities of classes that are ranges of TBS; see `TBSRanges`."""
 
     def __init__(self, ranges: Any, std: float):
         super().__init__()
@@ -164,24 +164,14 @@ class _Ranges(nn.Module):
         far = log_ndtr(torch.where(above, -high, low))
         middle = near + torch.log(-torch.expm1(far - near))
         of_range = [log_ndtr(-high), middle, log_ndtr(low)]
-        return torch.stack(
-            [
-                torch.logsumexp(
-                    torch.stack(
-                        [
-                            one
-                            for one, its in zip(
-                                of_range, self.class_of_range, strict=True
-                            )
-                            if its == code
-                        ]
-                    ),
-                    dim=0,
-                )
-                for code in range(max(self.class_of_range) + 1)
-            ],
-            dim=1,
-        )
+        of_class: list[list[torch.Tensor]] = [
+            [] for _ in range(max(self.class_of_range) + 1)
+        ]
+        for code, one in zip(self.class_of_range, of_range, strict=True):
+            if code >= 0:  # a range without a class is impossible
+                of_class[code].append(one)
+        logs = [torch.logsumexp(torch.stack(ranges), dim=0) for ranges in of_class]
+        return torch.stack(logs, dim=1)
 
 
 # Coefficients of a polynomial for erfc whose relative error is below 1.2e-7 everywhere
@@ -201,7 +191,7 @@ _ERFC = (
 
 
 def log_ndtr(x: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the normal distribution function, by what ONNX has."""
+    """Compute the logarithm of the normal distribution function by ONNX operators."""
     z = x.abs() / math.sqrt(2)
     t = 1 / (1 + 0.5 * z)
     exponent = torch.zeros_like(t)

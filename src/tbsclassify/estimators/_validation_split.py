@@ -1,4 +1,4 @@
-"""Set scans aside inside a fit, to stop early by; patients stay whole."""
+"""Split off a validation set inside a fit, by whole patients."""
 
 import itertools
 from typing import Any
@@ -10,8 +10,8 @@ from tbsclassify._validation import check_groups
 from tbsclassify.splitting import deal_patients
 
 _TRAIN, _VALID = 0, 1
-# Splits tried until one misses the fraction by less than 1 % of the scans, which takes
-# several where patients are few and large.
+# Splits that are tried until one misses the fraction by less than 1 % of the scans.
+# Several are needed if patients are few and large.
 _ATTEMPTS = 20
 
 
@@ -25,7 +25,7 @@ def validation_split(
     codes : ndarray of int of shape (n_scans,)
         Class of each scan, as an index into `classes`.
     groups : array-like of shape (n_scans,) or None
-        Patient of each scan. None takes each scan for a patient of its own.
+        Patient of each scan. With None, each scan is a patient of its own.
     fraction : float
         Share of all scans to validate on. It is met as closely as whole patients
         allow, with a patient of each class on both sides.
@@ -81,7 +81,7 @@ def validation_split(
 def _closest_split(
     scans: np.ndarray, n_valid: int, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """Return the part of each patient; None where no split has all classes twice."""
+    """Return the part of each patient; None if no split has all classes twice."""
     splits = []
     for attempt in range(_ATTEMPTS):
         order = rng.permutation(len(scans))
@@ -105,9 +105,9 @@ def _miss(scans: np.ndarray, part: np.ndarray, n_valid: int) -> int:
 def _cover(scans: np.ndarray, part: np.ndarray, order: np.ndarray) -> bool:
     """Give both parts a patient of each class, in `part`; tell whether it is possible.
 
-    To validate on, patients are taken from the start of `order`, to train on from its
-    end. Patients of the same classes are alike here, so
-    only one of each kind is tried before a choice is taken back.
+    Validation patients are taken from the start of `order`, training patients from
+    its end. Patients with the same classes are alike here, so only one of each kind is
+    tried before a choice is taken back.
     """
     for side in (_VALID, _TRAIN):
         for c in np.argsort((scans > 0).sum(axis=0), kind="stable"):
@@ -129,7 +129,7 @@ def _cover(scans: np.ndarray, part: np.ndarray, order: np.ndarray) -> bool:
 
 
 def _approach(scans: np.ndarray, part: np.ndarray, n_valid: int) -> None:
-    """Move or exchange patients, in `part`, as long as the size comes closer."""
+    """Move or exchange patients, in `part`, while the size comes closer."""
     n_scans = scans.sum(axis=1)
     while miss := _miss(scans, part, n_valid):
         best = None
@@ -150,7 +150,7 @@ def _approach(scans: np.ndarray, part: np.ndarray, n_valid: int) -> None:
 
 
 def _kinds(scans: np.ndarray, part: np.ndarray, side: int) -> list[list[int]]:
-    """Return one patient of a part for each kind, and none; equal ones are alike."""
+    """Return one patient of each kind in a part, each as a list, and an empty list."""
     patients = np.flatnonzero(part == side)
     _, first = np.unique(scans[patients], axis=0, return_index=True)
     return [[], *([one] for one in patients[first].tolist())]

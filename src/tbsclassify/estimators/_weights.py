@@ -1,4 +1,4 @@
-"""Torchvision's networks with the weights that a user names."""
+"""Networks of torchvision with the weights that a user names."""
 
 import os
 import re
@@ -10,15 +10,15 @@ import numpy as np
 import torch
 import torchvision
 
-# Torchvision's networks with auxiliary classifiers. They warn unless they are told how
-# to draw their initial weights.
+# Networks with auxiliary classifiers. They warn unless they are told how to draw their
+# initial weights.
 _AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
-# Files of DenseNet written before 2018 have a point in some names.
+# Files of DenseNet from before 2018 have a dot in some names.
 _OLD_DENSENET = re.compile(r"\.(norm|conv)\.([12])\.")
 
 
 def check_weights(weights: Any) -> None:
-    """Refuse what names neither weights nor a file of them."""
+    """Refuse a value that is neither the name of weights nor a file."""
     is_file = isinstance(weights, str | os.PathLike) and (
         weights == "imagenet" or Path(weights).is_file()
     )
@@ -31,7 +31,7 @@ def check_weights(weights: Any) -> None:
 
 
 def torchvision_model(name: str, weights: str | os.PathLike | None) -> torch.nn.Module:
-    """Build a network of torchvision with its head of 1000 classes.
+    """Build a network of torchvision, with its head of 1000 classes.
 
     Parameters
     ----------
@@ -68,23 +68,23 @@ def torchvision_model(name: str, weights: str | os.PathLike | None) -> torch.nn.
 
 
 def imagenet_weights(name: str) -> Any:
-    """Torchvision's entry for the default ImageNet weights of a network."""
+    """Return the entry of torchvision for the default ImageNet weights of a network."""
     return torchvision.models.get_model_weights(name).DEFAULT
 
 
 def input_statistics(
     name: str, weights: str | os.PathLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a network expects its input to be shifted by and divided by.
+    """Return shift and divisor of the input of a network, for levels from 0 to 1.
 
-    Where black is 0 and white is 1. ImageNet's, one for each of three channels; if the
-    file of weights is for grey images, their means for all three, so that the channels
-    of a grey image are equal.
+    They are those of ImageNet, one for each of three channels. If the file of weights
+    is for grey images, all three are their mean, so that the channels of a grey image
+    are equal.
     """
     transforms = imagenet_weights(name).transforms()
     mean, std = np.array(transforms.mean), np.array(transforms.std)
     if weights != "imagenet":
-        with torch.device("meta"):  # takes neither memory nor random numbers
+        with torch.device("meta"):  # no memory and no random numbers
             model = torchvision.models.get_model(name, weights=None)
         if _has_grey_stem(_read_state(Path(weights)), model):
             mean[:], std[:] = mean.mean(), std.mean()
@@ -92,7 +92,7 @@ def input_statistics(
 
 
 def _stem_key(model):
-    """Return the key of the weights of a network's first convolution."""
+    """Return the key of the weights of the first convolution."""
     return next(
         f"{name}.weight"
         for name, module in model.named_modules()
@@ -101,7 +101,7 @@ def _stem_key(model):
 
 
 def _has_grey_stem(state, model):
-    """Tell whether a file's first convolution has one channel where ours has three."""
+    """Whether the first convolution has one channel in a file and three in a model."""
     key = _stem_key(model)
     n_filters, n_channels, *sides = model.state_dict()[key].shape
     grey = (n_filters, 1, *sides)
@@ -181,6 +181,18 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
     model.load_state_dict(state, strict=False)
 
 
+def check_finite_weights(model: torch.nn.Module) -> None:
+    """Refuse initial weights of a network that are NaN or infinite."""
+    for name, value in model.state_dict().items():
+        # The extremes are NaN if any value is; isfinite would copy all values.
+        if value.numel() and not torch.stack(value.aminmax()).isfinite().all():
+            raise ValueError(
+                "Expected finite initial weights, got NaN or infinite values in "
+                f"{name!r}. The file that they come from is damaged: choose "
+                "another by weights=PATH, or weights=None."
+            )
+
+
 def _check_entry(key, value, expected, last_layer, model, file):
     """Check one entry of a state dict against what the network has under its key."""
     if key not in expected:
@@ -216,7 +228,7 @@ def _read_state(file):
     except FileNotFoundError:
         raise
     except Exception as error:
-        # Both readers raise many kinds of error on files of other formats.
+        # Both readers raise many kinds of errors on other files.
         raise ValueError(
             f"weights={os.fspath(file)!r} is not a readable .safetensors file or "
             f"state dict of torch.save ({type(error).__name__}). Save one with "

@@ -1,4 +1,4 @@
-"""Adapt what was learned from phantoms to the scans and boxes of one site."""
+"""Adapt the knowledge learned from phantoms to the scans and boxes of one site."""
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ _SITE_C, _TRUST = 1e-4, 0.2  # of the level model, learned from few scans
 _PRIOR_SCANS = 5  # that the shipped habits count for
 
 
-# Gradients are needed even if the caller has switched them off.
+# Gradients are needed even if the caller has disabled them.
 @torch.inference_mode(False)
 @torch.enable_grad()
 def adapt(
@@ -52,7 +52,7 @@ def adapt(
     Parameters
     ----------
     knowledge : Knowledge
-        What was learned from phantoms.
+        The knowledge learned from phantoms.
     pictures : list of Picture
         The site's scans.
     boxes : ndarray of shape (n, 4, 4)
@@ -83,29 +83,38 @@ def adapt(
     for _ in train_network(network, batches, n_steps, lr=_LR):
         pass
 
-    windows, shifts = level_windows(network, of_phantoms, phantoms.boxes)
-    site_windows, site_shifts = level_windows(network, pictures, boxes)
-    weights = np.r_[
-        np.ones(len(windows)),
-        np.full(len(site_windows), len(windows) / len(site_windows)),
-    ]
     adapted = Knowledge(
         state_of(network),
-        LevelModel.fit(
-            np.vstack([windows, site_windows]),
-            np.r_[shifts, site_shifts],
-            _SITE_C,
-            weights,
-        ),
+        _adapt_levels(network, (of_phantoms, phantoms.boxes), (pictures, boxes)),
         habits_of(pictures, boxes, _TRUST, knowledge.habits),
     )
     return adapted, margins_of(network, pictures, boxes)
 
 
+def _adapt_levels(
+    network: SpineNetwork,
+    phantoms: tuple[list[Picture], np.ndarray],
+    site: tuple[list[Picture], np.ndarray],
+) -> LevelModel:
+    """Fit the level model to phantoms and to a site, with the same weight for both."""
+    windows, shifts = level_windows(network, *phantoms)
+    site_windows, site_shifts = level_windows(network, *site)
+    weights = np.r_[
+        np.ones(len(windows)),
+        np.full(len(site_windows), len(windows) / len(site_windows)),
+    ]
+    return LevelModel.fit(
+        np.vstack([windows, site_windows]),
+        np.r_[shifts, site_shifts],
+        _SITE_C,
+        weights,
+    )
+
+
 def level_windows(
     network: SpineNetwork, pictures: list[Picture], boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return windows that are right and wrong by up to two levels, and by how many."""
+    """Return windows shifted by up to two levels, and their shifts."""
     windows = [
         windows_at(
             picture.pixels, segment(network, picture.pixels), _edges(picture, given)
@@ -121,9 +130,9 @@ def habits_of(
     trust: float,
     usual: Habits | None = None,
 ) -> Habits:
-    """Return how scans are framed, drawn towards what is usual where they are few.
+    """Return how scans are framed, shrunk towards the usual habits if scans are few.
 
-    Means and deviations are robust ones: a few scans may show another region.
+    Means and deviations are robust, since a few scans may show another region.
     """
     edges = np.stack(
         [_edges(picture, given) for picture, given in zip(pictures, boxes, strict=True)]
@@ -145,7 +154,7 @@ def habits_of(
 def margins_of(
     network: SpineNetwork, pictures: list[Picture], boxes: np.ndarray
 ) -> np.ndarray:
-    """Return how far boxes reach beyond what is found: top, left, bottom, right.
+    """Return how far boxes reach beyond the ones found: top, left, bottom, right.
 
     Medians over all vertebrae, in spacings of the vertebrae and in widths.
     """

@@ -1,7 +1,7 @@
-"""Change training pictures so that no one look of them can be relied on.
+"""Augment training pictures, so that the network cannot rely on one look.
 
-Frames, proportions and contrasts vary along the spine: else the network would
-tell levels by the brightness or the width that phantoms happen to have there.
+Frames, proportions and contrasts vary along the spine. Otherwise the network would
+recognise levels by the brightness or the width that phantoms happen to have there.
 """
 
 import torch
@@ -15,7 +15,7 @@ _N_PATCHES = 2  # hidden at most, in each picture
 
 
 def augment(examples: Examples, generator: torch.Generator) -> Examples:
-    """Return altered pictures, standardised, with the truth moved along."""
+    """Return augmented and standardised pictures, with their targets."""
     examples = _move(examples, generator)
     pictures = _vary_grey(examples.pictures, generator)
     pictures = _hide_patches(pictures, generator)

@@ -1,9 +1,9 @@
-"""From what the network says of each pixel to the boxes of L1-L4.
+"""From the maps of the network to the boxes of L1-L4.
 
 Where the vertebrae lie and which of them is L1 are two questions. Bodies and discs
-alternate along the spine, which answers the first: ladders of four vertebrae, at
-every height and of every spacing, are laid on it, and the one that fits best is moved
-up or down by whole vertebrae for the second.
+alternate along the spine, which answers the first: ladders of four vertebrae, at every
+height and with every spacing, are fitted to it. For the second, the best one is moved
+up or down by whole vertebrae.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from tbsclassify.localization._spine import N_ROWS, Spine, fine_rows, straighten
 
 N_LEVELS = 4
 
-# Height of L1-L4 from disc to disc, of their mean: vertebrae grow towards the feet.
+# Heights of L1-L4 from disc to disc, relative to their mean: lower ones are larger.
 _LADDER = np.r_[0, np.cumsum([0.94, 0.98, 1.02, 1.06])]
 _SPACING = (0.085, 0.215)  # of the frame's height
 _SPACING_STEP = 0.02  # of its logarithm
@@ -38,7 +38,7 @@ _CONCAVITY = 0.06
 
 
 class Habits(NamedTuple):
-    """How scans are framed, and how much the model's word on levels counts."""
+    """How scans are framed, and how much the level model is trusted."""
 
     middle: float  # of L1-L4, in shares of the frame's height: its mean
     middle_sd: float
@@ -83,15 +83,15 @@ def find_levels(
 def windows_at(pixels: np.ndarray, maps: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Describe the windows of a scan whose levels are known, to learn from them.
 
-    `edges` may be those that somebody drew. The windows lie where `find_levels`
-    would put them.
+    `edges` may have been drawn by somebody. The windows lie where `find_levels` would
+    put them.
     """
     spine = straighten(maps)
     return describe_levels(pixels, spine, _ladder_near(spine.body, edges))
 
 
 def locate_known(maps: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return edges and sides that are found where the levels are known."""
+    """Return the edges and sides found in a scan whose levels are known."""
     spine = straighten(maps)
     found = _onto_discs(spine.body, _ladder_near(spine.body, edges))
     return found, _sides(spine, found)
@@ -128,9 +128,9 @@ def _onto_discs(body: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _rhythm(body: np.ndarray, ladders: np.ndarray) -> np.ndarray:
-    """How much more of bodies there is between the edges than at them.
+    """Return how much more body there is between the edges than at them.
 
-    Half as much as L1-L4 count T12 and L5, where they are in the frame.
+    T12 and L5 count half as much as L1-L4, if they are in the frame.
     """
     first, last = np.diff(ladders[:, :2]), np.diff(ladders[:, -2:])
     edges = np.hstack([ladders[:, :1] - first, ladders, ladders[:, -1:] + last])
@@ -150,7 +150,7 @@ def _weighted_mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _log_prior(ladders: np.ndarray, habits: Habits) -> np.ndarray:
-    """Logarithm of how usual a place and a spacing are, and the cost of cut ones."""
+    """Return the log prior of place and spacing, less a cost outside the frame."""
     top, bottom = ladders[:, 0], ladders[:, -1]
     spacing = (bottom - top) / N_LEVELS
     off = ((top + bottom) / 2 - habits.middle) / habits.middle_sd
@@ -205,7 +205,7 @@ def _contrast(body: np.ndarray, edges: np.ndarray) -> float:
 
 
 def _mean_between(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return means of a profile over stretches, whose ends are cut at the frame."""
+    """Return means of a profile over intervals, cut at the frame."""
     total = np.r_[0, np.cumsum(values)]
     first, last = (
         np.rint(end.clip(0, 1) * len(values)).astype(int) for end in (low, high)

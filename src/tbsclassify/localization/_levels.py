@@ -1,9 +1,9 @@
 """Which of the vertebrae is L1.
 
-Ribs, chest and diaphragm above, crests and sacrum below tell it, and the vertebrae
-themselves a little. Around each candidate, the picture is straightened and scaled to
-the vertebrae, so that everything has its place in a window. A linear model reads
-it. A deep network told phantoms apart better and real scans worse.
+Ribs, chest and diaphragm above it and crests and sacrum below show the level, the
+vertebrae themselves only a little. Around each candidate, the picture is straightened
+and scaled to the vertebrae, so that everything has its place in a window, which a
+linear model reads. A deep network did better on phantoms and worse on real scans.
 """
 
 from typing import NamedTuple, Self
@@ -87,7 +87,7 @@ def describe_levels(pixels: np.ndarray, spine: Spine, edges: np.ndarray) -> np.n
 def _straight_part(spine: Spine, edges: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the line through the axis at L1-L4, and the width of the spine there.
 
-    Beyond L1-L4, ribs and sacrum lead the axis astray.
+    Beyond L1-L4, ribs and sacrum distort the axis.
     """
     rows = (spine.rows > edges[0]) & (spine.rows < edges[-1])
     if rows.sum() < 2:
@@ -117,7 +117,7 @@ def _pool(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def _centre(values: np.ndarray) -> np.ndarray:
-    """Subtract the mean of each column; what lies outside the frame becomes 0."""
+    """Subtract the mean of each column, and put 0 outside the frame."""
     known = np.isfinite(values)
     total = np.where(known, values, 0).sum(axis=0)
     centred = values - total / known.sum(axis=0).clip(1)
@@ -125,7 +125,7 @@ def _centre(values: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray | list[np.ndarray]) -> np.ndarray:
-    """Return the mean of what is known along the first axis, NaN where nothing is."""
+    """Return the mean of known values along the first axis, NaN if there are none."""
     values = np.asarray(values)
     known = np.isfinite(values)
     count = known.sum(axis=0)

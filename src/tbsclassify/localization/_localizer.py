@@ -32,20 +32,20 @@ from tbsclassify.localization._weights import shipped_knowledge
 class LumbarLocalizer(TransformerMixin, BaseEstimator):
     """Find the vertebrae L1 to L4 in bare anteroposterior scans.
 
-    A small network tells the spine from what lies beside it and vertebral bodies from
-    discs; four vertebrae in a row are laid on the rhythm of bodies and discs; and a
-    linear model that sees ribs, crests and sacrum around them tells which is L1.
-    Pixels may have any size, and the scan any depth.
+    A small network segments the spine, and vertebral bodies against discs. Four
+    vertebrae in a row are fitted to the sequence of bodies and discs, and a linear
+    model that sees ribs, crests and sacrum around them decides which is L1. Pixels may
+    have any size, and the scan any depth.
 
-    What is shipped was learned from phantoms alone, so that `transform` works without
+    The shipped knowledge was learned from phantoms alone, so `transform` works without
     `fit`. `fit` adapts it to the boxes that a site has drawn.
 
     Parameters
     ----------
     edges : {"disc", "endplate"}, default="disc"
-        Where boxes end. Those that densitometers draw touch in the middle of the
-        discs; those of phantoms end at the endplates. After `fit` boxes end where
-        the site's do.
+        Where boxes end. Boxes of densitometers touch in the middle of the discs; boxes
+        of phantoms end at the endplates. After `fit`, boxes end where those of the
+        site do.
     max_steps : int, default=150
         Training steps of `fit`, a second or less each on one core. Before them,
         phantoms are drawn, five for each scan.
@@ -55,7 +55,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     n_scans_ : int
-        Number of boxed scans that `fit` has learned from.
+        Number of scans with boxes that `fit` has learned from.
     margins_ : ndarray of shape (4,)
         How far the site's boxes reach beyond the discs at the top and bottom, in
         distances of vertebrae, and beyond the sides, in widths of the spine: top,
@@ -67,10 +67,10 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Which vertebra is L1 is the weak point, for people too: a level has to be counted
-    from ribs or crests, which many scans hardly show. A confidence far below 1 asks
-    for a look. Scans are taken to be upright: the confidences do not tell that one is
-    upside down. :ref:`localization` in the guide has measured figures.
+    The weak point is which vertebra is L1, for people too: levels are counted from ribs
+    or crests, which many scans hardly show. Look at scans with a confidence far below
+    1. Scans are assumed to be upright: the confidences do not show that one is upside
+    down. :ref:`localization` in the guide has measured figures.
 
     Examples
     --------
@@ -103,9 +103,9 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
-        """Adapt to the boxes of a site's own scans, from some twenty scans on.
+        """Adapt to the boxes of a site, from about twenty scans on.
 
-        Learned are the look of the site's scans, how they are framed, and where
+        The localizer learns the look of the scans, how they are framed, and where
         boxes end. The network sees as many phantoms as scans, so that it does not
         forget what the few scans do not show.
 
@@ -117,9 +117,9 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
             Ignored.
         boxes : array-like of shape (n_scans, 4, 4), default=None
             Boxes of L1 to L4 as (top, left, bottom, right) in pixels. None takes
-            those of a table, as in `transform_table`. Scans in which a level is
-            NaN are left out. Where there are no boxes at all, nothing is learned,
-            and what an earlier fit has learned is dropped.
+            those of a table, as in `transform_table`. Scans in which a level is NaN are
+            left out. Without any boxes nothing is learned, and what an earlier fit has
+            learned is dropped.
 
         Returns
         -------
@@ -188,10 +188,10 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
                 Row and column of the spine's axis at the top of L1, in the discs
                 between, and at the bottom of L4.
             level_confidence : ndarray of shape (n,)
-                Probability that L1 is L1, and not one of its neighbours.
+                Probability that L1 is L1, not one of its neighbours.
             place_confidence : ndarray of shape (n,)
-                How clearly vertebral bodies stand out from discs, 0 to 1. Near 0,
-                there is hardly a spine.
+                Contrast of vertebral bodies and discs, 0 to 1. Near 0, there is hardly
+                a spine.
         """
         self._check_parameters()
         boxes, axes, confidences = [], [], []
@@ -209,7 +209,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         )
 
     def transform(self, X: Any) -> np.ndarray:
-        """Find L1 to L4, and say how surely.
+        """Find L1 to L4, with confidences.
 
         Parameters
         ----------
@@ -251,16 +251,15 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         Returns
         -------
         found : ndarray of shape (n_scans, 18)
-            What `transform` returns.
+            The result of `transform`.
         """
         return self.fit(X, y, **fit_params).transform(X)
 
     def transform_table(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Put boxes and confidences beside the scans of a table.
+        """Add boxes and confidences to the scans of a table.
 
-        Boxes that the table has are kept: those of somebody who has looked count
-        more. A scan is looked for only where none of its levels and no box of the
-        whole is known.
+        Boxes in the table are kept, since somebody may have drawn them. A scan is
+        located only if none of its levels and no box of the whole is known.
 
         Parameters
         ----------
@@ -325,7 +324,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         return np.array([*BOX_COLUMNS, *CONFIDENCES], dtype=object)
 
     def _find(self, X: Any) -> Iterator[tuple[Picture, Found]]:
-        """Yield what the network sees of each scan, and what is found."""
+        """Yield the picture of each scan, and the levels found in it."""
         knowledge = getattr(self, "knowledge_", None) or shipped_knowledge()
         network = network_of(knowledge.network)
         for scan in iter_scans(check_scans_and_boxes(X, None)[0], one_depth=False):
@@ -337,7 +336,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
             )
 
     def _boxes(self, found: Found) -> np.ndarray:
-        """Return boxes that end where they should, in shares of the frame."""
+        """Return boxes with the ends that were asked for, in shares of the frame."""
         ends, sides = np.stack([found.edges[:-1], found.edges[1:]], axis=1), found.sides
         margins = getattr(self, "margins_", None)
         if margins is not None:
@@ -361,7 +360,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
 def _pictures_of(
     scans: Any, boxes: np.ndarray, wanted: np.ndarray
 ) -> Iterator[Picture]:
-    """Yield pictures of the scans that are wanted, whose boxes must fit them."""
+    """Yield pictures of the wanted scans, after checking their boxes."""
     centres = (boxes[..., :2] + boxes[..., 2:]) / 2
     swapped = wanted & (np.diff(centres[..., 0], axis=1) <= 0).any(axis=1)
     if swapped.any():
@@ -383,7 +382,7 @@ def _pictures_of(
 
 
 def _confidences_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the confidences that a table has, NaN where it has none."""
+    """Return the confidences in a table, NaN where there are none."""
     confidences = {}
     for name in CONFIDENCES:
         n_columns = [*table.columns].count(name)

@@ -1,4 +1,4 @@
-"""The network that tells the spine from what lies beside it, and bodies from discs."""
+"""The network that segments the spine, and vertebral bodies against discs."""
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ _WIDTHS = (12, 16, 32, 64, 96)  # channels of the stem and of each depth
 class SpineNetwork(nn.Module):
     """A small U-Net [1]_ on pictures of half their height and width.
 
-    It returns logits of shape (n, 2, 64, 32): whether a pixel is of the spine, and
-    whether it is of a vertebral body rather than of a disc.
+    It returns logits of shape (n, 2, 64, 32): whether a pixel is part of the spine, and
+    whether it is part of a vertebral body rather than of a disc.
 
     References
     ----------
@@ -50,10 +50,10 @@ class SpineNetwork(nn.Module):
 
 def network_of(state: dict[str, np.ndarray]) -> SpineNetwork:
     """Return a network with copies of these weights."""
-    with torch.device("meta"):  # no weights are drawn, which would move torch's state
+    with torch.device("meta"):  # draws no weights, so the state of torch stays
         network = SpineNetwork()
-    # Raveled, arrays have the same strides wherever they come from. Convolutions
-    # round by them, even by those of sides of one.
+    # Ravelled arrays always have the same strides. The rounding of convolutions depends
+    # on them, even on those of sides of length one.
     tensors = {
         name: torch.tensor(values.ravel()).view(values.shape)
         for name, values in state.items()
@@ -63,10 +63,10 @@ def network_of(state: dict[str, np.ndarray]) -> SpineNetwork:
 
 
 def state_of(network: SpineNetwork) -> dict[str, np.ndarray]:
-    """Return the weights as arrays in the usual order.
+    """Return the weights as arrays in the usual memory order.
 
-    Training with channels last leaves them in another, which files and pickles do
-    not keep, and with which convolutions round otherwise.
+    Training with channels last leaves another order. Files and pickles do not keep it,
+    and it changes the rounding of convolutions.
     """
     state = network.state_dict().items()
     return {name: np.ascontiguousarray(values.numpy()) for name, values in state}
@@ -82,8 +82,8 @@ def standardize(pictures: torch.Tensor) -> torch.Tensor:
 def segment(network: SpineNetwork, pixels: np.ndarray) -> np.ndarray:
     """Return probabilities of spine and of body, shape (2, rows, columns).
 
-    They are means over a picture and its mirror image. Pictures go through the
-    network one by one: in a batch, the last bits depend on the others.
+    They are means over a picture and its mirror image. Pictures pass through the
+    network one by one: in a batch, the last bits depend on the other pictures.
     """
     network.eval()
     x = standardize(torch.tensor(pixels).view(1, 1, *SHAPE))

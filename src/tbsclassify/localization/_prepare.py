@@ -1,4 +1,4 @@
-"""Bring a scan of any size and depth to the one picture that the network looks at."""
+"""Bring a scan of any size and depth into the picture that the network sees."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ _LEAST_PADDING = 8  # pixels of the scan, as the blocks of `unscanned_mask`
 
 
 class Picture(NamedTuple):
-    """What the network sees of a scan."""
+    """A scan as the network sees it."""
 
     pixels: np.ndarray  # float32 of shape SHAPE; dark tissue near 0, bone near 1
     frame: np.ndarray  # top, left, height and width of what it shows, in scan pixels
@@ -31,7 +31,7 @@ def prepare_scan(scan: np.ndarray) -> Picture:
     blank = blank if not blank.all() else np.zeros_like(blank)
     rows, columns = (np.flatnonzero(~blank.all(axis=axis)) for axis in (1, 0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    # Levels of 32 or 64 bits would overflow or be rounded.
+    # Otherwise levels of 32 or 64 bits would overflow or be rounded.
     scan = scan[part].astype(np.result_type(scan.dtype, np.float32))
     blank = blank[part]
     low, high = np.percentile(scan[~blank], [1, 99.5])
@@ -60,9 +60,9 @@ def to_frame(boxes: np.ndarray, frame: np.ndarray) -> np.ndarray:
 
 
 def _padding(scan: np.ndarray) -> np.ndarray:
-    """Find borders of one grey level, which were put around the scan later on.
+    """Find borders of one grey level, which were added around the scan.
 
-    Narrow ones are left: exports have them, too, and they hardly move the frame.
+    Narrow borders are kept: exports have them, too, and they hardly move the frame.
     """
     mask = np.zeros(scan.shape, dtype=bool)
     for turn in range(4):

@@ -1,4 +1,4 @@
-"""The spine of one scan, straightened: what lies on its axis at every height."""
+"""The straightened spine of one scan: its axis and a profile along it."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 N_ROWS = 256  # of a profile
 
-# Share of the picture's width below which a row says nothing of the axis.
+# A row with less spine than this share of the width does not show the axis.
 _LEAST_SPINE = 0.05
 _NEAR = 0.7  # of the half width: what is averaged across the axis
 
@@ -32,7 +32,7 @@ def straighten(maps: np.ndarray) -> Spine:
     weight = np.where(mass > _LEAST_SPINE, mass, 1e-4)
     powers = np.vander(2 * rows - 1, 4)
     trusted = weight
-    for _ in range(3):  # rows far off the cubic, as of a rib, count less each time
+    for _ in range(3):  # rows far from the cubic, as of a rib, get less weight
         fit, *_ = np.linalg.lstsq(
             powers * trusted[:, np.newaxis], centre * trusted, rcond=None
         )

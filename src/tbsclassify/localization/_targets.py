@@ -1,4 +1,4 @@
-"""What the network is to say of each pixel, from label maps or from boxes."""
+"""The targets of the network, from label maps or from boxes."""
 
 from typing import NamedTuple
 
@@ -16,13 +16,13 @@ from tbsclassify.localization._prepare import (
 UNKNOWN = 255
 
 _LONGEST_DISC = 13  # pixels of the picture
-# Pixels in each direction in which the column may go on above T11 and below L5.
+# The column may shift by so many pixels to each side above T11 and below L5.
 _BEYOND = 3
 _DISC_SHARE = 0.12  # half the height of a disc, of the distance of vertebrae
 
 
 class Examples(NamedTuple):
-    """Pictures, and the truth on each of their pixels."""
+    """Pictures, and the target of each pixel."""
 
     pictures: torch.Tensor  # float32 (n, 1, height, width)
     spines: torch.Tensor  # uint8 (n, height, width): 1 spine, 0 beside it, UNKNOWN
@@ -30,7 +30,7 @@ class Examples(NamedTuple):
 
 
 def mask_examples(pictures: list[Picture], masks: np.ndarray) -> Examples:
-    """Take the truth from the label maps of phantoms (n, height, width)."""
+    """Make targets from the label maps of phantoms (n, height, width)."""
     labels = [
         prepare_labels(mask, picture.frame)
         for mask, picture in zip(masks, pictures, strict=True)
@@ -41,10 +41,10 @@ def mask_examples(pictures: list[Picture], masks: np.ndarray) -> Examples:
 
 
 def box_examples(pictures: list[Picture], boxes: np.ndarray) -> Examples:
-    """Take the truth from the boxes of L1-L4 (n, 4, 4), in pixels of the scans.
+    """Make targets from the boxes of L1-L4 (n, 4, 4), in pixels of the scans.
 
-    Boxes of neighbours often touch in the middle of a disc and say nothing of where
-    it ends: only its middle and the middle of the body are told.
+    Boxes of neighbours often touch in the middle of a disc, and do not show where it
+    ends. So only the middles of discs and bodies are targets.
     """
     height, width = SHAPE
     y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
@@ -60,7 +60,7 @@ def box_examples(pictures: list[Picture], boxes: np.ndarray) -> Examples:
         spine[:] = (x >= np.interp(y, centre, left)[:, np.newaxis]) & (
             x < np.interp(y, centre, right)[:, np.newaxis]
         )
-        # How the spine goes on beyond L1-L4 is not told.
+        # The boxes do not show the spine beyond L1-L4.
         spine[(y < edges[0] - pitch / 2) | (y > edges[-1] + pitch / 2)] = UNKNOWN
         off = np.abs(y[:, np.newaxis] - edges).min(axis=1) / pitch
         seen = (y > edges[0] - _DISC_SHARE * pitch) & (
@@ -81,7 +81,7 @@ def _spine_around(body: np.ndarray) -> np.ndarray:
     spine = np.zeros(body.shape, dtype=np.uint8)
     if not body.any():
         return spine
-    # The picture is padded, so that closing does not stop at its border.
+    # Padded, so that the closing does not stop at the border.
     padded = np.pad(body, ((_LONGEST_DISC, _LONGEST_DISC), (0, 0)))
     column = ndimage.binary_closing(padded, np.ones((_LONGEST_DISC, 1)))
     spine[column[_LONGEST_DISC:-_LONGEST_DISC]] = 1

@@ -1,4 +1,4 @@
-"""Fit the network to pictures in which the spine is known."""
+"""Train the network on pictures with known spines."""
 
 from collections.abc import Iterable, Iterator
 
@@ -24,11 +24,11 @@ def train_network(
     Parameters
     ----------
     network : SpineNetwork
-        What to train.
+        The network to train.
     batches : iterable of Examples
         At least `n_steps` batches, augmented.
     n_steps : int
-        Number of steps of AdamW, the rate going up and down once.
+        Number of steps of AdamW, with one cycle of the learning rate.
     lr : float
         Highest rate.
     """
@@ -51,7 +51,7 @@ def train_network(
 def draw_batches(
     sources: list[tuple[Examples, int]], generator: torch.Generator
 ) -> Iterator[Examples]:
-    """Yield augmented batches without end, of so many examples of each source."""
+    """Yield augmented batches forever, with a number of examples of each source."""
     orders = [_shuffled(len(source.pictures), generator) for source, _ in sources]
     while True:
         parts = []

@@ -1,4 +1,4 @@
-"""What a localizer knows, and the file in which it comes with the library."""
+"""The knowledge of a localizer, and the file that the library ships it in."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ FILE = Path(__file__).with_name("weights.safetensors")
 
 
 class Knowledge(NamedTuple):
-    """Network, level model and habits; arrays only, so that pickles are small."""
+    """Network, level model and habits, as arrays so that pickles are small."""
 
     network: dict[str, np.ndarray]
     levels: LevelModel
@@ -23,7 +23,7 @@ class Knowledge(NamedTuple):
 
 @lru_cache(maxsize=1)
 def shipped_knowledge() -> Knowledge:
-    """Read what was learned from phantoms."""
+    """Read the knowledge that was learned from phantoms."""
     arrays = load_file(FILE)
     network = {
         name.removeprefix("network."): values.astype(np.float32)

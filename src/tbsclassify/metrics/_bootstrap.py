@@ -53,7 +53,7 @@ def patient_draws(
 def percentile_interval(
     replicates: np.ndarray, confidence_level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both ends of the percentile interval; the first axis is the draws.
+    """Return both ends of the percentile interval over the draws, the first axis.
 
     Draws in which a measure is not defined are left out of its interval, which
     is NaN where none is left.
@@ -75,7 +75,7 @@ def with_intervals(
     confidence_level: float,
     random_state: np.random.RandomState | int | None,
 ) -> dict[str, np.ndarray | float]:
-    """Return each measure by its name, and its interval where there are replicates.
+    """Return each measure by its name, and its interval if there are replicates.
 
     `measure` is a function of weights that gives an array whose first axis is
     the draws and whose last one is the names.
@@ -88,7 +88,7 @@ def with_intervals(
         low, high = percentile_interval(replicates, confidence_level)
         parts |= {"_low": low, "_high": high}
     return {
-        name + suffix: values[..., i][()]  # of no dimension: a number
+        name + suffix: values[..., i][()]  # a number if it has no dimension
         for i, name in enumerate(names)
         for suffix, values in parts.items()
     }

@@ -28,9 +28,8 @@ def regression_row(
     predicted : array-like of shape (n_scans,)
         Predicted TBS values.
     groups : array-like of shape (n_scans,), default=None
-        Patient of each scan. The bootstrap draws whole patients, since scans of
-        one patient are not independent. None takes each scan for a patient of
-        its own.
+        Patient of each scan. The bootstrap draws whole patients, because scans of one
+        patient are not independent. With None, each scan is a patient of its own.
     n_bootstrap : int, default=2000
         Number of bootstrap replicates; 0 leaves the intervals out.
     confidence_level : float, default=0.95

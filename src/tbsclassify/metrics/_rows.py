@@ -49,9 +49,8 @@ def classification_row(
         Probability of the positive class; or what `predict_proba` gives, of
         which the column of `pos_label` is taken.
     groups : array-like of shape (n_scans,), default=None
-        Patient of each scan. The bootstrap draws whole patients, since scans of
-        one patient are not independent. None takes each scan for a patient of
-        its own.
+        Patient of each scan. The bootstrap draws whole patients, because scans of one
+        patient are not independent. With None, each scan is a patient of its own.
     folds : array-like of shape (n_scans,), default=None
         Fold of a cross-validation that each scan was tested in. Scores of
         different folds come from different fits and are not on one scale.
@@ -59,9 +58,9 @@ def classification_row(
         classifier that always says how common a class was in training falls
         below 0.5.
     threshold : float or array-like of shape (n_scans,), default=0.5
-        A scan is called positive where its score is *above* this value, which
-        at 0.5 is what `predict` does. An array gives each scan its own, such as
-        that of the fold it was tested in.
+        A scan counts as positive if its score is *above* this value, as in `predict`
+        at 0.5. An array gives each scan its own threshold, such as that of the fold it
+        was tested in.
     pos_label : int, str or bool, default=1
         The class that counts as positive: degraded, where `TBSLabeler` made
         the labels.
@@ -250,10 +249,9 @@ def difference_row(
 ) -> pd.Series:
     """Compute how much better one classifier is than another on the same scans.
 
-    Both are scored on the same bootstrap draws of patients, so that what makes
-    a draw easy or hard for both cancels out. An interval that excludes zero shows
-    that one is better. Two overlapping intervals of `classification_row` do not
-    show that they are equal.
+    Both are scored on the same bootstrap draws of patients, so the difficulty of a draw
+    cancels out. An interval that excludes zero shows that one is better. Two
+    overlapping intervals of `classification_row` do not show that they are equal.
 
     Parameters
     ----------
@@ -393,7 +391,7 @@ def _multiclass_tallies(
         )
     codes = (y_true[:, np.newaxis] == known).argmax(axis=1)
     fold = check_folds(folds, len(y_true))
-    # The alphabet says nothing of severity. Two classes need no order.
+    # The alphabet is no order of severity. Two classes need no order.
     in_alphabet = known.dtype.kind not in "biuf" and (known == np.sort(known)).all()
     ordered = len(known) == 2 or not in_alphabet
     return MulticlassTallies(codes, y_proba, fold, ordered=ordered), known
@@ -416,7 +414,7 @@ def _check_threshold(threshold, n_scans: int) -> float | np.ndarray:
 def _headline(
     y_true, y_score, threshold, folds, pos_label, classes
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function that measures a classifier of two or more classes."""
+    """Return the function that computes measures for two or more classes."""
     if np.ndim(y_score) == 2 and np.shape(y_score)[1] > 2:
         several, _ = _multiclass_tallies(y_true, y_score, folds, classes)
         return lambda weight: several.measure(weight)[:, 0]

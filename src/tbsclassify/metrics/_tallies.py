@@ -17,15 +17,15 @@ MEASURES = (
 )
 REGRESSION_MEASURES = ("r", "mae", "rmse", "bias", "lower_limit", "upper_limit")
 
-# A variance below this part of the mean square is what rounding leaves of none.
+# A variance below this share of the mean square is zero but for rounding.
 _NO_VARIANCE = 1e-12
 
 
 class RocSteps:
     """Scans of one fold, sorted by score, whose ROC curve can be weighted.
 
-    A weighting is how often each scan was drawn. Weights have shape
-    (n_draws, n_scans), and the scans are all scans, not those of the fold alone.
+    Weights say how often each scan was drawn. They have shape (n_draws, n_scans), for
+    all scans, not only for those of the fold.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ class RocSteps:
         return positive, negative
 
     def pairs(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pairs of a positive and a negative scan that are in order.
+        """Count the pairs of a positive and a negative scan in order, and all pairs.
 
-        Ties count as halves. The second array is the number of all pairs.
+        Ties count as half a pair in order.
         """
         positive, negative = self.steps(weight)
         n_negative = negative.sum(axis=1)
@@ -71,7 +71,7 @@ class RocSteps:
 def roc_by_fold(
     positive: np.ndarray, score: np.ndarray, fold: np.ndarray
 ) -> list[RocSteps]:
-    """Return the ROC steps of each fold, whose scores are of one fit."""
+    """Return the ROC steps of each fold; only scores of one fit are comparable."""
     return [
         RocSteps(positive, score, np.flatnonzero(fold == k)) for k in np.unique(fold)
     ]
@@ -127,7 +127,7 @@ class Tallies:
 
 
 class MulticlassTallies:
-    """Each class against the rest, and before them all classes together.
+    """All classes together, then each class against the rest.
 
     Codes that are not `ordered` have no quadratic kappa over all classes.
     """
@@ -163,11 +163,10 @@ class MulticlassTallies:
 
 
 def _kappa(sums: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Quadratic-weighted kappa, from sums of true and predicted codes of n scans.
+    """Compute quadratic-weighted kappa from sums over n scans.
 
-    The sums, in columns, are of both codes, of their squares and of their product.
-    Squared differences need no more, neither observed ones nor those expected by
-    chance.
+    The columns are sums of true and predicted codes, of their squares and of their
+    product. Observed and expected squared differences need no more.
     """
     t, p, tt, pp, tp = sums.T
     observed = n * (tt + pp - 2 * tp)

@@ -9,13 +9,12 @@ import zipfile
 import zlib
 from typing import Any, BinaryIO
 
-from tbsclassify._checkpoint import write_named
-from tbsclassify._files import printable_name
+from tbsclassify._files import printable_name, write_named
 
 _FORMAT, _VERSION = "tbsclassify model", 1
 _HEADER, _MODEL = "header.json", "model.skops"
 _MAX_HEADER = 2**24
-# What reading a damaged zip archive may raise, seeks to nowhere among them.
+# Errors of reading a damaged zip archive, including seeks to nowhere.
 _OF_ZIP = (
     EOFError,
     KeyError,
@@ -40,7 +39,7 @@ class ModelFileError(ValueError):
 def write_model_file(
     path: str | os.PathLike, about: dict[str, Any], content: bytes
 ) -> None:
-    """Write a model and what is known about it, whole or not at all."""
+    """Write a model and facts about it, whole or not at all."""
     header = {"format": _FORMAT, "format_version": _VERSION, **about}
     header["fingerprint"] = hashlib.sha256(content).hexdigest()
     header["checksum"] = _checksum(header)
@@ -55,7 +54,7 @@ def write_model_file(
 
 
 def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
-    """Return the checked header of a model file and the bytes of its model."""
+    """Return the header of a model file, checked, and the bytes of its model."""
     name = printable_name(path)
     try:
         with open(path, "rb") as file:
@@ -92,7 +91,7 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> tuple[bytes, bytes]:
-    """Return header and model, which cannot be larger than the file they are in."""
+    """Return header and model, neither of which may be larger than the file."""
     parts = {one.filename: one for one in archive.infolist()}
     if sorted(archive.namelist()) != sorted([_HEADER, _MODEL]):
         raise ValueError("other members")
@@ -109,14 +108,14 @@ def _members(archive: zipfile.ZipFile, size: int) -> tuple[bytes, bytes]:
             raise ValueError("compressed")
         for one in members:
             with inner.open(one) as member:
-                # NumPy would open an archive in place of an array, and read it later.
+                # In place of an array, NumPy would open an archive and read it later.
                 if member.read(2) == b"PK":
                     raise ValueError("an archive")
     return archive.read(_HEADER), content
 
 
 def _what_it_is(start: bytes, error: Exception) -> str:
-    """Say what a file is that is no model file."""
+    """Say what a file is if it is no model file."""
     if not start:
         return "is empty (0 bytes)."
     if start.startswith(b"PK"):

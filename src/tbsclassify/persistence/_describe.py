@@ -1,4 +1,4 @@
-"""What a model file says of its model and of the data it was trained on."""
+"""What a model file says about its model and its training data."""
 
 import hashlib
 import platform
@@ -28,12 +28,12 @@ _PACKAGES = (
     "skorch",
     "skops",
 )
-# Longer arrays are told by their shape alone.
+# Of longer arrays, only the type is kept.
 _MOST_NUMBERS = 64
 
 
 def describe_model(model: Any) -> dict[str, Any]:
-    """Return what a fitted model is, as JSON holds it."""
+    """Describe a fitted model by what JSON can hold."""
     kind = "classifier" if is_classifier(model) else "regressor"
     if not (is_classifier(model) or is_regressor(model)):
         kind = "transformer"
@@ -60,10 +60,7 @@ def describe_model(model: Any) -> dict[str, Any]:
         about["classes"] = plain(classes)
         about["class_names"] = _class_names(model, classes)
         if len(classes) == 2:
-            # Of scikit-learn's classifiers that choose or fix a threshold.
-            of_fit = getattr(model, "best_threshold_", 0.5)
-            fixed = getattr(model, "threshold", "auto")
-            about["decision_threshold"] = plain(of_fit if fixed == "auto" else fixed)
+            about["decision_threshold"] = _decision_threshold(model)
     learned = _of_first(
         model, mean="tbs_mean_", std="tbs_scale_", residual_std="residual_std_"
     )
@@ -72,8 +69,14 @@ def describe_model(model: Any) -> dict[str, Any]:
     return about
 
 
+def _decision_threshold(model: Any) -> Any:
+    """Return the threshold that a classifier of scikit-learn has chosen or fixed."""
+    fixed = getattr(model, "threshold", "auto")
+    return plain(getattr(model, "best_threshold_", 0.5) if fixed == "auto" else fixed)
+
+
 def _of_first(model: Any, **attributes: str) -> dict[str, Any]:
-    """Return attributes of the first estimator inside a model that has each."""
+    """Return each attribute, from the first estimator in a model that has it."""
     found = dict.fromkeys(attributes)
     for estimator in estimators_in(model):
         for name, attribute in attributes.items():
@@ -84,7 +87,7 @@ def _of_first(model: Any, **attributes: str) -> dict[str, Any]:
 
 
 def _class_names(model: Any, classes: Any) -> list[str]:
-    """Name classes by the ranges of TBS that they stand for, where that is known."""
+    """Name classes by the ranges of TBS that they stand for, if known."""
     known = (getattr(one, "_ranges", None) for one in estimators_in(model))
     ranges = next((one for one in known if one is not None), None)
     if ranges is None:
@@ -103,10 +106,10 @@ def describe_training(
     groups: ArrayLike | None,
     tbs: ArrayLike | None,
 ) -> dict[str, Any] | None:
-    """Return counts and a fingerprint of training data, and nothing of a patient.
+    """Return counts and a fingerprint of training data, but nothing about a patient.
 
-    The fingerprint is made of the grey levels of the scans, wherever their files
-    are, and of classes and TBS. Who has the data can tell that they are the same.
+    The fingerprint is made of the grey levels of the scans, wherever their files are,
+    and of classes and TBS. People who have the data can check that they are the same.
     """
     if X is None:
         if any(one is not None for one in (y, groups, tbs)):
@@ -148,7 +151,7 @@ def describe_training(
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into what JSON has a form for, in the same words on any machine."""
+    """Turn a value into one that JSON can hold, the same on any machine."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):

@@ -1,4 +1,4 @@
-"""Fitted models to files and back, by skops and a list of types."""
+"""Save fitted models to files and load them, by skops and a list of trusted types."""
 
 import io
 import os
@@ -47,10 +47,9 @@ def save_model(
     """Write a fitted model to one file, without pickle.
 
     The file is written whole or not at all. It holds the model, what it expects of
-    scans, the versions of what made it and, if told, what it was trained on and how
-    good it is. It never holds paths of this machine: parameters that name files keep
-    the names alone, and `memory`, `callbacks` and `checkpoint`, which only a fit uses,
-    are left out.
+    scans, package versions and, if given, facts about training data and scores. It
+    never holds paths of this machine: parameters that name files keep only the names,
+    and `memory`, `callbacks` and `checkpoint`, which only a fit uses, are left out.
 
     Parameters
     ----------
@@ -61,7 +60,7 @@ def save_model(
         The file. One that is there is replaced.
     X : array, sequence or table, default=None
         The scans that the model was trained on. They are counted, and a fingerprint of
-        their grey levels is kept, so that whoever has them can tell them again.
+        their grey levels is kept, by which people who have them can recognise them.
     y : array-like of shape (n_scans,), default=None
         Their classes, which are counted, or their values.
     groups : array-like of shape (n_scans,), default=None
@@ -131,17 +130,7 @@ def save_model(
             'scores={"roc_auc": 0.83}.'
         )
     portable = portable_copy(model)
-    try:
-        content = skops.io.dumps(portable)
-    except (
-        *(UnsupportedTypeException, TypeError, AttributeError),
-        RecursionError,  # of an object that holds itself
-    ) as error:
-        raise TypeError(
-            f"Part of this {type(model).__name__} has no form without pickle "
-            f"({error}). Of a search, save search.best_estimator_; leave out steps "
-            "that are made of functions of your own."
-        ) from error
+    content = _dump(portable)
     unknown = sorted(
         set(skops.io.get_untrusted_types(data=content)) - {*trusted_types()}
     )
@@ -159,6 +148,20 @@ def save_model(
         "scores": plain(scores),
     }
     write_model_file(path, about, content)
+
+
+def _dump(model: BaseEstimator) -> bytes:
+    try:
+        return skops.io.dumps(model)
+    except (
+        *(UnsupportedTypeException, TypeError, AttributeError),
+        RecursionError,  # of an object that holds itself
+    ) as error:
+        raise TypeError(
+            f"Part of this {type(model).__name__} has no form without pickle "
+            f"({error}). Of a search, save search.best_estimator_; leave out steps "
+            "that are made of functions of your own."
+        ) from error
 
 
 def load_model(
@@ -214,10 +217,24 @@ def load_model(
             "Expected trusted to be a list of full names of types, got "
             f"{trusted!r}. Name each that the error of load_model lists."
         )
+    trusted = [*trusted_types(), *trusted]
+    model = _make_model(content, trusted, name, header["model"]["versions"])
+    if not isinstance(model, BaseEstimator):
+        raise ModelFileError(f"{name} holds a {type(model).__name__}, not a model.")
+    for estimator in estimators_in(model):
+        if hasattr(estimator, "_move_to"):
+            estimator._move_to(device)
+    return model
+
+
+def _make_model(
+    content: bytes, trusted: Sequence[str], name: str, versions: dict[str, str]
+) -> Any:
+    """Make the model of a file, from trusted types alone."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as inner:
             check_schema(inner.read("schema.json"))
-        model = skops.io.loads(content, trusted=[*trusted_types(), *trusted])
+        return skops.io.loads(content, trusted=trusted)
     except UnsafeSchemaError as error:
         raise ModelFileError(
             f"{name} holds {error}, which save_model never writes. Do not use it; get "
@@ -225,26 +242,19 @@ def load_model(
         ) from None
     except UntrustedTypesFoundException:
         found = set(skops.io.get_untrusted_types(data=content))
-        unknown = sorted(found - {*trusted_types(), *trusted})
+        unknown = sorted(found - set(trusted))
         raise ModelFileError(
             f"{name} holds types that are not trusted. If you know who made the file "
             f"and what these are, use load_model(path, trusted={unknown!r})."
         ) from None
     except Exception as error:
-        # What is made of a file by others' code can fail in many ways.
-        versions = header["model"]["versions"]
+        # Code of others, which makes the objects, can fail in many ways.
         raise ModelFileError(
             f"{name} holds no model that can be made here ({type(error).__name__}). It "
             "was saved with "
             f"{', '.join(f'{one} {versions[one]}' for one in versions)}: install "
             "these, or save the model again."
         ) from error
-    if not isinstance(model, BaseEstimator):
-        raise ModelFileError(f"{name} holds a {type(model).__name__}, not a model.")
-    for estimator in estimators_in(model):
-        if hasattr(estimator, "_move_to"):
-            estimator._move_to(device)
-    return model
 
 
 def model_info(path: str | os.PathLike) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A copy of a model without what belongs to one machine or one training."""
+"""A copy of a model without traces of the machine and the training."""
 
 import copy
 import os
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-# Parameters that only a fit here needs: they are caches, logs and open connections.
+# Parameters that only a fit needs, such as caches and logs.
 _OF_A_FIT = ("callbacks", "checkpoint", "memory")
 _OF_A_SEARCH = ("best_params_", "cv_results_")
 
@@ -21,12 +21,12 @@ def portable_copy(model: Any) -> Any:
         parameters = estimator.get_params(deep=False)
         for name in [one for one in _OF_A_FIT if one in parameters]:
             setattr(estimator, name, None)
-        # What a search has tried and chosen are parameters, too.
+        # The results of a search hold parameters, too.
         for name in {*parameters, *_OF_A_SEARCH} & vars(estimator).keys():
             setattr(estimator, name, _without_paths(getattr(estimator, name)))
         if request := vars(estimator).get("_metadata_request"):
-            # It refers to the estimator that it belongs to, for the sake of errors;
-            # a name does as well, and makes no circle.
+            # For its errors, it refers to its estimator. A name does as well, and makes
+            # no cycle.
             for one in (request, *vars(request).values()):
                 if hasattr(one, "owner"):
                     one.owner = type(estimator).__name__
@@ -34,7 +34,7 @@ def portable_copy(model: Any) -> Any:
 
 
 def _without_paths(value: Any) -> Any:
-    """Put names of files in place of their paths, in containers as well."""
+    """Replace paths of files by their names, also in containers."""
     if _is_path(value):
         return file_name(value)
     if type(value) is dict:
@@ -49,7 +49,7 @@ def _without_paths(value: Any) -> Any:
 
 
 def estimators_in(value: Any) -> Iterator[BaseEstimator]:
-    """Yield all estimators that an object is made of, itself included, once each."""
+    """Yield all estimators inside an object, itself included, once each."""
     seen: set[int] = set()
     pending = [value]
     while pending:

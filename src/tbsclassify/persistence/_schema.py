@@ -1,12 +1,12 @@
-"""What the plan of a model asks for, looked at before anything is made of it."""
+"""Checks of the schema of a skops file, before any object is made."""
 
 import json
 from typing import Any
 
 from tbsclassify.persistence._trusted import trusted_types
 
-# How objects of trusted types are made. Skops has other ways, which call the type with
-# arguments of the file's choice.
+# How objects of trusted types are made. Skops has other loaders, which call the type
+# with arguments from the file.
 _LOADERS = (
     *("DTypeNode", "FunctionNode", "MethodNode", "ObjectNode"),
     *("PartialNode", "TypeNode"),
@@ -16,20 +16,20 @@ _KEYS = ("builtins.bool", "builtins.float", "builtins.int", "builtins.str")
 
 
 class UnsafeSchemaError(Exception):
-    """The plan of a model asks for what `save_model` never writes."""
+    """The schema of a model holds what `save_model` never writes."""
 
 
 def check_schema(text: bytes) -> None:
-    """Refuse a plan that calls what is in the file, or that never comes to an end.
+    """Refuse a schema that calls functions, or that never ends.
 
-    Skops takes a part for another that has the same number, and looks at a part once
-    for each place that it is in. Files are written without such references: parts of
-    one number are alike, or somebody has made them to look harmless.
+    Skops replaces a part by another with the same number, and visits a part once for
+    each place that it is in. Files of `save_model` have no such references: if parts of
+    one number differ, somebody has forged them.
 
     Parameters
     ----------
     text : bytes
-        What skops makes an object by, in JSON.
+        The schema, in JSON.
 
     Raises
     ------

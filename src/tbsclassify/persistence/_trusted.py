@@ -1,11 +1,11 @@
-"""The types that a model file may hold, beside those that skops trusts itself."""
+"""The types that a model file may hold, besides those that skops trusts itself."""
 
 from functools import cache
 
 from sklearn.metrics import get_scorer, get_scorer_names
 
-# Classes and functions by their full names. None of them, when an object of it is made
-# from a file, does more than set attributes and copy arrays.
+# Classes and functions by their full names. Making an object of one of them from a file
+# only sets attributes and copies arrays.
 _OURS = (
     "augmentation.AugmentationSampler",
     "augmentation.RandomAugmentation",
@@ -51,7 +51,7 @@ _OTHERS = ("functools.partial", "numpy.dtype")
 
 @cache
 def trusted_types() -> tuple[str, ...]:
-    """Return the full names of what is loaded without being asked for."""
+    """Return the full names of the types that are loaded without asking."""
     measures = {get_scorer(name)._score_func for name in get_scorer_names()}
     return (
         *(f"tbsclassify.{name}" for name in _OURS),

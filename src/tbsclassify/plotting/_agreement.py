@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from tbsclassify.metrics._regression import check_values, regression_row
 from tbsclassify.plotting._style import COLOURS, LABEL_SIZE, LINE_STYLES, axes_of
 
-# What each line is called, its colour and its style.
+# Name, colour and style of each line.
 _LINES = {
     "upper_limit": ("Upper limit of agreement", COLOURS[1], LINE_STYLES[1]),
     "bias": ("Bias", COLOURS[2], LINE_STYLES[0]),
@@ -103,8 +103,8 @@ class BlandAltmanDisplay:
         predicted : array-like of shape (n_scans,)
             Predicted TBS values.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan; whole patients are drawn. None takes each scan
-            for a patient of its own.
+            Patient of each scan; whole patients are drawn. With None, each
+            scan is a patient of its own.
         n_bootstrap : int, default=2000
             Number of bootstrap draws; 0 leaves the bands out.
         confidence_level : float, default=0.95

@@ -104,7 +104,7 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
         y_prob : array-like of shape (n_scans,) or (n_scans, n_classes)
             Probability of the positive class, or what `predict_proba` gives.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. None takes each scan for a patient of its own.
+            Patient of each scan. With None, each scan is a patient of its own.
         classes : array-like of shape (n_classes,), default=None
             Classes in the order of the columns of `y_prob`; None sorts those of
             `y_true`.
@@ -231,7 +231,7 @@ def _calibration(
     n_bins: int,
     confidence_level: float,
 ) -> Bunch:
-    """Observed shares in quantile bins, with Wilson's intervals by patient."""
+    """Compute observed shares in quantile bins, with Wilson's intervals by patient."""
     borders = np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1])
     occupied, bin_ = np.unique(
         np.searchsorted(borders, probability), return_inverse=True

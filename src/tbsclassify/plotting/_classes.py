@@ -1,4 +1,4 @@
-"""Names of classes, and what curves of one class against the rest share."""
+"""Names of classes, and the base of displays with one curve for each class."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
@@ -17,7 +17,7 @@ from tbsclassify._validation import check_option
 
 
 class ClassCurvesDisplay:
-    """What displays of predicted probabilities share: a curve for each class."""
+    """The base of displays with a curve for each class."""
 
     from_predictions: ClassVar[Callable[..., Any]]
 
@@ -51,7 +51,7 @@ class ClassCurvesDisplay:
 
 
 def tested_scans(result: Any, model: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return what a comparison tested a model on.
+    """Return the predictions of a model in a comparison.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def one_vs_rest(
     pos_label: Any,
     display_labels: Sequence[str] | None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return what each curve is drawn from, by the text shown for its class.
+    """Return the data of each curve, by the text shown for its class.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def one_vs_rest(
 
 
 def draw_diagonal(ax: Any) -> None:
-    """Draw what chance, or perfect calibration, would give."""
+    """Draw the diagonal, the curve of chance or of perfect calibration."""
     ax.plot([0, 1], [0, 1], color="0.5", linestyle=(0, (1, 2)), linewidth=1)
 
 

@@ -165,13 +165,11 @@ class F1SensitivityDisplay:
 
         if intervals:
             self._draw_intervals(points, kind)
-        self.circles_ = []
-        for i in np.argsort(-area, kind="stable")[: timed.sum()]:
-            colour = nth(COLOURS, kind[i])
-            circle = self.ax_.scatter(
-                *points[i], s=area[i], facecolor=(colour, 0.25), edgecolor=colour
-            )
-            self.circles_.append(circle)
+        longest_first = np.argsort(-area, kind="stable")[: timed.sum()]
+        self.circles_ = [
+            self._draw_circle(points[i], area[i], nth(COLOURS, kind[i]))
+            for i in longest_first
+        ]
         for i, name in enumerate(approaches):
             self.ax_.plot(
                 *points[kind == i].T,
@@ -181,6 +179,19 @@ class F1SensitivityDisplay:
                 color=nth(COLOURS, i),
                 label=name,
             )
+        self._set_up_axes()
+        self._draw_legends(approaches, seconds[timed], longest)
+        names = [str(name) for name in table.index]
+        radii = np.maximum(np.sqrt(area) / 2, 3)
+        self.labels_ = place_labels(self.ax_, points, names, radii)
+        return self
+
+    def _draw_circle(self, point, area, colour):
+        return self.ax_.scatter(
+            *point, s=area, facecolor=(colour, 0.25), edgecolor=colour
+        )
+
+    def _set_up_axes(self):
         self.ax_.margins(0.12)
         self.ax_.set(xlabel="Sensitivity", ylabel="F1 score")
         for axis in (self.ax_.xaxis, self.ax_.yaxis):
@@ -189,11 +200,6 @@ class F1SensitivityDisplay:
             axis.set_ticks(ticks[(ticks >= max(low, 0)) & (ticks <= min(high, 1))])
         self.ax_.grid(color="0.9", linewidth=0.6)
         self.ax_.set_axisbelow(True)
-        self._draw_legends(approaches, seconds[timed], longest)
-        names = [str(name) for name in table.index]
-        radii = np.maximum(np.sqrt(area) / 2, 3)
-        self.labels_ = place_labels(self.ax_, points, names, radii)
-        return self
 
     def _draw_intervals(self, points, kind):
         limits = [f"{name}_{end}" for name in _MEASURES for end in ("low", "high")]
@@ -253,7 +259,7 @@ class F1SensitivityDisplay:
 
 
 def _round_sizes(shortest, longest):
-    """Up to three round numbers of seconds that span the circles drawn."""
+    """Return up to three round numbers of seconds in the range of the circles."""
     sizes = []
     for size in np.geomspace(max(shortest, longest / 30), longest, 3):
         unit = 10.0 ** math.floor(math.log10(size))

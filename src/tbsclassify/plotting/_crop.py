@@ -1,4 +1,4 @@
-"""One scan, with what a localiser and a cropper make of it."""
+"""One scan, with the results of a localizer and a cropper."""
 
 from typing import Any, Self
 
@@ -211,7 +211,7 @@ default=None
         return self
 
     def _view(self):
-        """Region that the axes shows: the scan and the square, a little wider."""
+        """Return the region to show: the scan and the square, a little wider."""
         view = np.array([0, 0, *self.image.shape], dtype=float)
         if self.square is not None:
             reach = self.square + np.array([-2, -2, 2, 2])

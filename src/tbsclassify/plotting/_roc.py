@@ -112,8 +112,8 @@ class RocIntervalDisplay(ClassCurvesDisplay):
         y_score : array-like of shape (n_scans,) or (n_scans, n_classes)
             Score of the positive class, or what `predict_proba` gives.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan; whole patients are drawn. None takes each scan
-            for a patient of its own.
+            Patient of each scan; whole patients are drawn. With None, each
+            scan is a patient of its own.
         folds : array-like of shape (n_scans,), default=None
             Fold of a cross-validation that each scan was tested in. Scores of
             different fits are not on one scale: curve and area are then those of
@@ -241,7 +241,7 @@ def _roc(
     draws: Iterator[np.ndarray],
     confidence_level: float,
 ) -> dict[str, Any]:
-    """ROC curve, with intervals from draws of patients."""
+    """Compute the ROC curve, with intervals from draws of patients."""
     folds = roc_by_fold(positive, score, fold)
     mean = _mean_roc(folds, np.ones(len(fold)))
     if np.isnan(mean).all():
@@ -272,9 +272,9 @@ def _roc(
 
 
 def _mean_roc(folds: list[RocSteps], weight: np.ndarray) -> np.ndarray:
-    """Area and sensitivities on the grid, folds averaged by their pairs of scans.
+    """Return area and sensitivities on the grid, folds averaged by pairs of scans.
 
-    All are NaN where no fold has a pair.
+    All are NaN if no fold has a pair.
     """
     total, n_all = np.zeros(1 + len(_FALSE_POSITIVE_RATES)), 0.0
     for one in folds:

@@ -1,4 +1,4 @@
-"""Contact sheets: scans with what is cropped of them, and augmented scans."""
+"""Contact sheets: scans with their crops, and augmented scans."""
 
 import math
 from collections.abc import Sequence
@@ -193,19 +193,11 @@ default=None
             The display itself.
         """
         check_number(n_columns, "n_columns", low=1, integer=True)
-        plt = load_pyplot()
         views = self._views()
         n_columns = min(n_columns, len(self.images))
         n_rows = math.ceil(len(self.images) / n_columns)
         if figure is None:
-            tallest = max(
-                (bottom - top) / (right - left) for top, left, bottom, right in views
-            )
-            tile_height = _TILE_WIDTH * tallest + 0.3
-            figure = plt.figure(
-                figsize=(n_columns * _TILE_WIDTH, n_rows * tile_height + 0.3),
-                layout="constrained",
-            )
+            figure = _make_figure(n_rows, n_columns, views)
         self.figure_ = figure
         grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         self.axes_ = [*grid[: len(self.images)]]
@@ -225,7 +217,7 @@ default=None
         return self
 
     def _views(self):
-        """Region that each axes shows: the image and the square, a little wider."""
+        """Return the region of each axes: image and square, a little wider."""
         views = np.array([[0, 0, *image.shape] for image in self.images], float)
         if self.squares is not None:
             reach = self.squares + np.array([-2, -2, 2, 2])
@@ -257,8 +249,18 @@ default=None
             )
 
 
+def _make_figure(n_rows, n_columns, views):
+    """Make a figure with room for all views (top, left, bottom, right)."""
+    tallest = max((bottom - top) / (right - left) for top, left, bottom, right in views)
+    tile_height = _TILE_WIDTH * tallest + 0.3
+    return load_pyplot().figure(
+        figsize=(n_columns * _TILE_WIDTH, n_rows * tile_height + 0.3),
+        layout="constrained",
+    )
+
+
 def _describe(flip, angle, brightness):
-    """Say what an augmentation does to an image."""
+    """Describe an augmentation of an image."""
     flipped = "flipped, " if flip else ""
     sign = "\N{MINUS SIGN}" if angle < 0 else "+"
     return f"{flipped}{sign}{abs(angle):.1f}°, \N{MULTIPLICATION SIGN} {brightness:.2f}"

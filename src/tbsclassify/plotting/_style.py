@@ -1,12 +1,12 @@
-"""What all displays look like, and labels that keep clear of each other."""
+"""The look of all displays, and labels that do not overlap."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-# Okabe and Ito's colours, which colour-blind readers tell apart. Markers and
-# line styles change with them, so that greyscale prints can be read, too.
+# Okabe and Ito's colours, which colour-blind readers can tell apart. Markers and line
+# styles change along with them, so that greyscale prints can be read, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
@@ -14,7 +14,7 @@ LABEL_SIZE = 8
 
 _MARGIN = 1.5  # points kept free around a label
 _GAPS = (0, 4, 8, 14, 20, 30, 42, 56, 72)  # points between a label and its point
-_LEADER_FROM = 6  # a label farther off than this is tied to its point by a line
+_LEADER_FROM = 6  # a label farther away than this is joined to its point by a line
 # Straight up first, straight down last.
 _DIRECTIONS = 1j * np.exp(1j * np.pi * np.array(sorted(range(-7, 9), key=abs)) / 8)
 
@@ -40,12 +40,12 @@ def axes_of(ax: Any, size: tuple[float, float]) -> Any:
 
 
 def nth(options: Sequence, i: Any) -> Any:
-    """Return option `i`; after the last comes the first again."""
+    """Return option `i`, starting again after the last one."""
     return options[i % len(options)]
 
 
 def outlined(colour: str, width: float = 2.0) -> list:
-    """Return path effects that set a text or a line off from what is behind it."""
+    """Return path effects that outline a text or a line."""
     load_pyplot()
     from matplotlib.patheffects import withStroke
 
@@ -55,7 +55,7 @@ def outlined(colour: str, width: float = 2.0) -> list:
 def place_labels(
     ax: Any, points: np.ndarray, texts: Sequence[str], radii: np.ndarray
 ) -> list:
-    """Write a label beside each point, clear of points and other labels.
+    """Write a label beside each point, away from points and other labels.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def place_labels(
     Returns
     -------
     labels : list of matplotlib.text.Annotation
-        The labels. Each is where it overlaps least with what is there already,
-        as near to its point as that allows.
+        The labels. Each has the place with the least overlap, as near to its point as
+        possible.
     """
     figure = ax.figure.canvas.figure  # the whole one, where ax is in a part of it
     figure.draw_without_rendering()  # settles the layout
@@ -127,7 +127,7 @@ def _boxes(centres, half_width, half_height):
 
 
 def _overlap(boxes, others):
-    """Area that each box shares with all others together."""
+    """Return the area that each box shares with all others together."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     return (high - low).clip(0).prod(axis=-1).sum(axis=1)

@@ -1,8 +1,8 @@
-"""What speaks against using a scan, or one of its vertebrae.
+"""Reasons not to use a scan, or one of its vertebrae.
 
-Each check is a number with a limit. `check_scans` has a row a scan,
-`check_vertebrae` a row a vertebra, and `exclude_vertebrae` drops what either a
-report or a reader has marked.
+Each check is a number with a limit. `check_scans` returns one row for each scan,
+`check_vertebrae` one for each vertebra, and `exclude_vertebrae` removes the vertebrae
+that a report or a reader has marked.
 """
 
 from tbsclassify.quality._exclude import exclude_vertebrae

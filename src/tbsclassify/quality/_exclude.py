@@ -1,6 +1,7 @@
 """Leave vertebrae out of a table of scans."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,8 @@ def exclude_vertebrae(
 ) -> pd.DataFrame:
     """Leave out the vertebrae that a report marks as excluded.
 
-    Their boxes become NaN, which croppers and texture features take for vertebrae
-    that are not to be used, and their labels in label maps become 0.
+    Their boxes become NaN, so croppers and texture features do not use them, and their
+    labels in label maps become 0.
 
     Parameters
     ----------
@@ -89,20 +90,9 @@ def exclude_vertebrae(
         )
     excluded = _marks(report, len(table))
     kept = table.copy()
-    boxes = np.full((len(table), len(LEVELS), 4), np.nan)
-    for i, level in enumerate(LEVELS):
-        if level in names:
-            boxes[:, i] = numbers_in(table, names[level])
-            unmarked = ~excluded[:, [i]]
-            kept[names[level]] = np.where(unmarked, boxes[:, i], np.nan)
-    left = ~np.isnan(boxes).any(axis=2) & ~excluded
+    left, boxes = _exclude_boxes(kept, names, excluded)
     if name_of_mask is not None:
-        masks = masks_in(table, name_of_mask)
-        for i, mask in enumerate(masks):
-            if mask is not None:
-                masks[i], labelled = _without(np.asarray(mask), excluded[i], boxes[i])
-                left[i] |= labelled
-        kept[name_of_mask] = pd.Series(masks, table.index, dtype=object)
+        left |= _exclude_labels(kept, name_of_mask, excluded, boxes)
     remaining = left.sum(axis=1)
     kept["usable"] = remaining >= min_remaining
     unusable = np.flatnonzero(~kept["usable"])
@@ -117,8 +107,42 @@ def exclude_vertebrae(
     return kept
 
 
+def _exclude_boxes(
+    table: pd.DataFrame, names: dict[str, list[Any]], excluded: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take boxes out of a table, in place.
+
+    Returns
+    -------
+    left : ndarray of bool of shape (n_scans, 4)
+        Vertebrae that still have a box.
+    boxes : ndarray of shape (n_scans, 4, 4)
+        All boxes as they were.
+    """
+    boxes = np.full((len(table), len(LEVELS), 4), np.nan)
+    for i, level in enumerate(LEVELS):
+        if level in names:
+            boxes[:, i] = numbers_in(table, names[level])
+            unmarked = ~excluded[:, [i]]
+            table[names[level]] = np.where(unmarked, boxes[:, i], np.nan)
+    return ~np.isnan(boxes).any(axis=2) & ~excluded, boxes
+
+
+def _exclude_labels(
+    table: pd.DataFrame, name: Any, excluded: np.ndarray, boxes: np.ndarray
+) -> np.ndarray:
+    """Take labels out of the maps of a table, in place; return which are left."""
+    left = np.zeros(excluded.shape, dtype=bool)
+    masks = masks_in(table, name)
+    for i, mask in enumerate(masks):
+        if mask is not None:
+            masks[i], left[i] = _without(np.asarray(mask), excluded[i], boxes[i])
+    table[name] = pd.Series(masks, table.index, dtype=object)
+    return left
+
+
 def _marks(report: pd.DataFrame, n_scans: int) -> np.ndarray:
-    """Return which vertebrae are marked, of shape (n_scans, 4)."""
+    """Return a mask of the marked vertebrae, shape (n_scans, 4)."""
     lacking = [name for name in _NEEDED if name not in getattr(report, "columns", ())]
     if lacking:
         raise ValueError(
@@ -158,9 +182,9 @@ def _is_decided(mark: object) -> bool:
 def _without(
     mask: np.ndarray, excluded: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a map without some vertebrae, and which have a label in it.
+    """Return a map without the excluded vertebrae, and which levels have a label.
 
-    A map of 0 and 1 is one of the whole spine: what is in their boxes is taken out.
+    A map of 0 and 1 shows the whole spine. What lies in their boxes is removed.
     """
     if mask.max(initial=0) > 1:
         mask = np.where(np.isin(mask, _LABELS[excluded]), mask.dtype.type(0), mask)

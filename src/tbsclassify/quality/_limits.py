@@ -1,4 +1,4 @@
-"""What each check may be at most or at least, and how its reason reads."""
+"""The limits of all checks, and the texts of their reasons."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,8 +15,8 @@ class _Check(NamedTuple):
     reason: str
 
 
-# Limits without a source were set on phantoms, seed 100, to spare some 97 to 99 % of
-# those without the fault; benchmarks/quality.py measures them on other seeds.
+# Limits without a source were set on phantoms, seed 100, so that some 97 to 99 % of
+# those without the fault pass; benchmarks/quality.py measures them on other seeds.
 VERTEBRA_CHECKS = {
     # A fracture of Genant's grade 1 has lost 20 % of its height; healthy neighbours
     # are up to 5 % apart.
@@ -48,7 +48,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
 
 
 def check_limits(limits: Mapping[str, float] | None) -> dict[str, float]:
-    """Return the limit of each check, the user's in place of the default."""
+    """Return the limit of each check, the default if the user has set none."""
     limits = {} if limits is None else limits
     if not isinstance(limits, Mapping):
         raise TypeError(
@@ -68,7 +68,7 @@ def check_limits(limits: Mapping[str, float] | None) -> dict[str, float]:
 
 
 def exceeds(name: str, values: np.ndarray, limits: Mapping[str, float]) -> np.ndarray:
-    """Tell which numbers of a check pass its limit; NaN do not."""
+    """Tell which numbers of a check exceed its limit; NaN does not."""
     limit, kind = limits[name], SCAN_CHECKS[name].kind
     if kind == "least":
         return values < limit
@@ -78,7 +78,7 @@ def exceeds(name: str, values: np.ndarray, limits: Mapping[str, float]) -> np.nd
 
 
 def reason(name: str, value: float, limits: Mapping[str, float]) -> str:
-    """Say which check a number did not pass, and by how much."""
+    """Say which limit a number exceeds."""
     _, kind, text = SCAN_CHECKS[name]
     expected = {"least": "at least", "most": "at most", "ratio": "within a factor of"}
     return f"{text} ({name} {value:.3g}, expected {expected[kind]} {limits[name]:.3g})"

@@ -1,10 +1,10 @@
-"""Checks of a whole image, which need no boxes."""
+"""Checks of a whole image, without boxes."""
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-# A grey level of this share of the border may be that of unscanned blocks.
+# A grey level with this share of the border may be the level of unscanned blocks.
 _BORDER_SHARE = 0.02
 _BLOCK = 8  # pixels, the side of the smallest block
 # Letters: their strokes are thin and among the brightest pixels.
@@ -21,8 +21,8 @@ _ROW_QUANTILE = 0.15
 def unscanned_blocks(scan: np.ndarray) -> np.ndarray:
     """Return a mask of the bright blocks on the border that were not scanned.
 
-    As `unscanned_mask` finds them, but their level need not be the brightest of the
-    scan, as there may be metal.
+    Unlike in `unscanned_mask`, their level need not be the brightest of the scan, since
+    there may be metal.
     """
     edges = np.concatenate([scan[0], scan[-1], scan[1:-1, 0], scan[1:-1, -1]])
     levels, counts = np.unique(edges, return_counts=True)
@@ -37,7 +37,7 @@ def unscanned_blocks(scan: np.ndarray) -> np.ndarray:
 def _blocks(same: np.ndarray) -> np.ndarray:
     """Keep the regions on the border that are made of whole square blocks."""
     regions, n_regions = ndimage.label(same)
-    # The border must not be taken for the end of a block.
+    # The border of the scan is not the end of a block.
     padded = np.pad(same, _BLOCK, mode="edge").astype(np.uint8)
     opened = ndimage.maximum_filter(
         ndimage.minimum_filter(padded, _BLOCK),
@@ -78,7 +78,7 @@ def count_letters(scan: np.ndarray) -> int:
 
 
 def _longest_line(letters: list[tuple[int, int, int, int]]) -> int:
-    """Longest chain of boxes (left, right, top, bottom), sorted by their left."""
+    """Return the longest chain of boxes (left, right, top, bottom), sorted by left."""
     lengths: list[int] = []
     for i, (left, right, top, bottom) in enumerate(letters):
         best = 0
@@ -119,7 +119,7 @@ def _small(scan: np.ndarray, unscanned: np.ndarray) -> np.ndarray:
 
 
 def _ridge(picture: np.ndarray, width: int) -> np.ndarray:
-    """Mean over a width, less the greater of the means beside it, column by column."""
+    """Return the mean over a width minus the greater mean beside it, by column."""
     flank = width // 2
     inside = ndimage.uniform_filter1d(picture, width, axis=1, mode="nearest")
     beside = ndimage.uniform_filter1d(picture, flank, axis=1, mode="nearest")
@@ -132,9 +132,10 @@ def _ridge(picture: np.ndarray, width: int) -> np.ndarray:
 
 
 def _best_course(ridges: np.ndarray) -> float:
-    """Contrast along the course, a column more or less a row, where it is greatest.
+    """Return the contrast along the best course through ridges (n, rows, columns).
 
-    Each of some ridges, of shape (n, rows, columns), has a course; the best counts.
+    A course moves by at most one column from row to row. Each ridge has one; the best
+    counts.
     """
     n, n_rows, n_columns = ridges.shape
     padded = np.full((n, n_columns + 2), -np.inf)

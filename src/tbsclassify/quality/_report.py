@@ -1,4 +1,4 @@
-"""Reports of the checks: a row a scan, or a row a vertebra."""
+"""Reports of the checks: one row for each scan or each vertebra."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def check_scans(
     *,
     limits: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Check what speaks against using each scan.
+    """Check each scan for reasons not to use it.
 
-    Every check is a number with a limit. NaN says that it could not be made: without
-    boxes, only ``unscanned_share``, ``n_letters`` and ``column_contrast`` are. A file
+    Every check is a number with a limit, NaN if it could not be made: without boxes,
+    there are only ``unscanned_share``, ``n_letters`` and ``column_contrast``. A file
     that cannot be read is a row with that reason, not an error.
 
     Parameters
     ----------
     X : array of shape (n_scans, height, width), sequence or DataFrame
         Scans, as in `LumbarCropper.transform`. A DataFrame may also have label maps
-        of L1 to L4 (1 to 4) in a column ``mask``, and what a localiser says of its
-        boxes in columns ``level_confidence`` and ``place_confidence`` (0 to 1).
+        of L1 to L4 (1 to 4) in a column ``mask``, and the confidences of a localizer in
+        columns ``level_confidence`` and ``place_confidence`` (0 to 1).
     boxes : array-like of shape (n_scans, 4) or (n_scans, 4, 4), default=None
         Boxes of L1 to L4, or of the whole, as (top, left, bottom, right) in pixels,
         ends exclusive; NaN where unknown. They take the place of those in a table.
@@ -70,13 +70,12 @@ def check_scans(
         Height and width in mm of the pixels of each scan, for angles. They take the
         place of those in a table. Where unknown, pixels are taken to be square.
     limits : dict, default=None
-        Limits by the name of the column that they apply to, in place of those in
-        `LIMITS`.
+        Limits by name of the column, in place of those in `LIMITS`.
 
     Returns
     -------
     report : DataFrame
-        One row a scan, with the index of `X` where that is a DataFrame:
+        One row for each scan, with the index of `X` if that is a DataFrame:
 
         ``n_in_view`` (at least 4)
             Vertebrae L1 to L4 whose box is known and inside the scan.
@@ -102,9 +101,9 @@ def check_scans(
             Contrast of a bright column from the top to the bottom of the scan, as a
             share of its range of grey levels; low for what is no lumbar spine.
         ``level_confidence``, ``place_confidence`` (at least 0.5)
-            The localiser's, NaN if `X` has none.
+            Confidences of a localizer, NaN if `X` has none.
         ``reasons``
-            The checks that the scan does not pass, as text; empty if it passes all.
+            The checks that the scan fails, as text; empty if it passes all.
 
     See Also
     --------
@@ -176,7 +175,7 @@ def check_vertebrae(
     *,
     limits: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Check what speaks against using each vertebra.
+    """Check each vertebra for reasons not to use it.
 
     Parameters
     ----------
@@ -185,12 +184,12 @@ def check_vertebrae(
     boxes : array-like of shape (n_scans, 4, 4), default=None
         Boxes of L1 to L4. They take the place of those in a table.
     limits : dict, default=None
-        Limits by the name of the column, in place of those in `LIMITS`.
+        Limits by name of the column, in place of those in `LIMITS`.
 
     Returns
     -------
     report : DataFrame
-        Four rows a scan, L1 to L4:
+        Four rows for each scan, L1 to L4:
 
         ``scan``
             Number of the scan, from 0.
@@ -208,10 +207,10 @@ def check_vertebrae(
             pixels of the other vertebrae, or saturated.
         ``excluded``
             Whether there is a reason to leave the vertebra out. Change it where you
-            see otherwise, before `exclude_vertebrae`.
+            disagree, before `exclude_vertebrae`.
         ``reasons``
-            The checks that the vertebra does not pass, or that its box reaches the
-            border of the scan, as text.
+            The checks that the vertebra fails, or that its box reaches the border of
+            the scan, as text.
 
     See Also
     --------
@@ -220,8 +219,8 @@ def check_vertebrae(
 
     Notes
     -----
-    Numbers are NaN, and the vertebra is not excluded, where its box is not known
-    or fewer than two others are.
+    Numbers are NaN, and the vertebra is not excluded, if its box is unknown or fewer
+    than two others are known.
 
     Examples
     --------
@@ -265,7 +264,7 @@ def check_vertebrae(
 
 
 class _Scan(NamedTuple):
-    """One scan with what is known of it."""
+    """One scan, with its boxes, pixel size and confidences."""
 
     row: int
     pixels: np.ndarray | None
@@ -278,10 +277,10 @@ class _Scan(NamedTuple):
 def _iter_checked(
     X: Any, boxes: ArrayLike | None, spacings: ArrayLike | None
 ) -> Iterator[_Scan]:
-    """Yield scans, those that cannot be read with the reason in place of pixels."""
+    """Yield scans; unreadable ones have the reason in place of pixels."""
     pixels = scans_of(X)
     if isinstance(pixels, np.ndarray) and pixels.ndim > 2:
-        X = list(pixels)  # each is checked by itself
+        X = list(pixels)  # so that each is checked by itself
     scans, known = check_scans_and_boxes(X, boxes)
     n_scans, n_boxes = known.shape[:2]
     if n_boxes not in (1, len(LEVELS)):
@@ -306,27 +305,27 @@ def _iter_checked(
 
 
 def _read(scan: Any) -> tuple[np.ndarray | None, str]:
-    """Return a scan, or why there is none, without the name of its file."""
+    """Return a scan, or why it cannot be read, without the name of its file."""
     is_path = isinstance(scan, str | os.PathLike)
     try:
         pixels = next(iter_scans([scan]))
     except FileNotFoundError:
         return None, "not readable: there is no such file"
-    except OSError as error:  # whose text names the file with its folder
+    except OSError as error:  # its text names the file with its folder
         return None, f"not readable: {error.strerror or type(error).__name__}"
     except (ValueError, TypeError) as error:
         if is_path:
             text = str(error).removeprefix(printable_name(scan)).strip(" :.")
             return None, f"not readable: {text}"
         return None, "not readable: no 2-D array of finite grey levels"
-    # SciPy's filters know no half precision.
+    # The filters of SciPy do not support half precision.
     return (pixels.astype(np.float64) if pixels.dtype.kind == "f" else pixels), ""
 
 
 def _with_outlines(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return boxes, those not known from the outlines in a label map.
+    """Return boxes, unknown ones from the outlines in a label map.
 
-    One of 0 and 1 tells where the whole spine is, not where its vertebrae are.
+    A map of 0 and 1 shows the whole spine, not its vertebrae.
     """
     found = np.full((len(LEVELS), 4), np.nan)
     outlines = ndimage.find_objects(mask.astype(int), max_label=len(LEVELS))
@@ -342,7 +341,7 @@ def _with_outlines(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _confidences(X: Any, columns: list[Any]) -> dict[str, np.ndarray]:
-    """Return what a localiser says of its boxes, where it says something."""
+    """Return the confidences of a localizer, if there are any."""
     found = {}
     for name in CONFIDENCES:
         alike = [one for one in columns if plain_name(one) == plain_name(name)]
@@ -352,7 +351,7 @@ def _confidences(X: Any, columns: list[Any]) -> dict[str, np.ndarray]:
 
 
 def _worst(name: str, values: np.ndarray) -> int | None:
-    """Return which vertebra is furthest out of line by a check."""
+    """Return the index of the vertebra with the worst number of a check."""
     if np.isnan(values).all():
         return None
     kind = SCAN_CHECKS[name].kind

@@ -1,4 +1,4 @@
-"""Checks of vertebrae against the others of their scan, and of the spine's course."""
+"""Checks of vertebrae against others in a scan, and of the course of the spine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tbsclassify._boxes import LEVELS
 from tbsclassify.texture._regions import window_of_box
 from tbsclassify.texture._variogram import DIRECTIONS, mean_squared_increments
 
-# Share of a box taken off each side: endplates and walls are no trabecular bone.
+# Share of a box removed from each side, since endplates and walls are not trabecular.
 _MARGIN = 0.15
 # Displacement at which texture is compared, as a share of a vertebra's height: longer
 # than the grain of the noise, shorter than an arch.
 _LAG = 0.1
 _FEWEST_OTHERS = 2
-# Vertebrae that a course needs, rows at which it is looked for, rounds of its fit.
+# Vertebrae needed for a course, rows at which it is measured, rounds of its fit.
 _FEWEST_OF_A_COURSE, _N_ROWS, _N_ROUNDS = 3, 25, 5
-# Level that few pixels of healthy vertebrae pass.
+# Few pixels of healthy vertebrae are brighter than this quantile.
 _BRIGHT_QUANTILE = 0.98
 _SATURATED = 0.995  # of the brightest level
 # A vertebra is looked at across 1.2 of its width; the spinous process is looked for
@@ -36,10 +36,10 @@ def in_view(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def compare_vertebrae(scan: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the numbers of the vertebrae's checks, NaN where there is none.
+    """Return the numbers of the checks of vertebrae, NaN where there are none.
 
-    Each vertebra is compared with the median of the others, of which two must be
-    known. Reasons to leave one out then do not fall on its neighbours.
+    Each vertebra is compared with the median of the others, of which two must be known.
+    So a faulty vertebra does not make its neighbours look faulty.
     """
     pixels = scan.astype(np.float64)
     dark = np.percentile(pixels, 5)
@@ -77,12 +77,12 @@ def describe_spine(
         Height and width of a pixel in mm; NaN stands for square ones.
     """
     known = boxes[~np.isnan(boxes).any(axis=1)]
-    known = known[known[:, 0].argsort()]  # L1 is below L4 in a scan upside down
+    known = known[known[:, 0].argsort()]  # a scan may be upside down
     numbers = {"cobb_angle": np.nan, "rotation": np.nan, "off_centre": np.nan}
     if len(known):
         column = known[:, [1, 3]].mean()
         numbers["off_centre"] = float(abs(column / scan.shape[1] - 0.5))
-    # Boxes in one place are no spine.
+    # Boxes in the same place are no spine.
     n_rows = len(np.unique(known[:, 0] + known[:, 2]))
     if n_rows >= _FEWEST_OF_A_COURSE and len(boxes) == len(LEVELS):
         course = _course(scan, known)
@@ -95,11 +95,11 @@ def describe_spine(
 
 
 def _course(scan: np.ndarray, boxes: np.ndarray) -> Polynomial:
-    """Return the column of the spine's middle by row, a parabola.
+    """Return the column of the middle of the spine by row, as a parabola.
 
-    Sides of boxes are too uncertain for angles. So the column of a box's width that
-    is brightest against its flanks is looked for in rows from the first box to the
-    last, near the line through the boxes. Rows that are out of line count less.
+    The sides of boxes are too uncertain for angles. So in rows from the first box to
+    the last, near the line through the boxes, the band of the width of a box with the
+    highest contrast to its flanks is found. Outlying rows get less weight.
     """
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     height, width = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
@@ -132,9 +132,9 @@ def _course(scan: np.ndarray, boxes: np.ndarray) -> Polynomial:
 
 
 def _rotation(scan: np.ndarray, boxes: np.ndarray, course: Polynomial) -> float:
-    """Distance of the spinous processes from the middle, as a share of the width.
+    """Return the distance of the spinous processes from the middle, by the width.
 
-    They lie behind the bodies and move to a side where the spine is turned.
+    They lie behind the bodies, and move to one side if the spine is rotated.
     """
     width = np.median(boxes[:, 3] - boxes[:, 1])
     pictures = []
@@ -154,7 +154,7 @@ def _rotation(scan: np.ndarray, boxes: np.ndarray, course: Polynomial) -> float:
         return np.nan
     profile = np.median(pictures, axis=0).mean(axis=0)
     profile = ndimage.gaussian_filter1d(profile, 3)
-    # The brightest line that is no slope up to the walls.
+    # The brightest line that is a peak, not the slope up to a wall.
     peaks = np.flatnonzero(
         (profile[1:-1] >= profile[:-2]) & (profile[1:-1] >= profile[2:]) & _MIDDLE[1:-1]
     )
@@ -165,7 +165,7 @@ def _rotation(scan: np.ndarray, boxes: np.ndarray, course: Polynomial) -> float:
 
 
 def _bright_shares(pixels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Largest area in each box that is brighter than bone elsewhere, as its share."""
+    """Return the share of each box in the largest area brighter than other bone."""
     smooth = ndimage.gaussian_filter(pixels, 0.7)
     insides = [smooth[window_of_box(box, pixels.shape, 0)] for box in boxes]
     bright = np.array(

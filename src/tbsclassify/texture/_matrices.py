@@ -21,13 +21,13 @@ def discretise(values: np.ndarray, n_levels: int) -> np.ndarray:
     low, high = values.min(), values.max()
     if low == high:
         return np.ones(values.shape, dtype=np.intp)
-    # Multiplied first, a whole number at the border of two bins stays one.
+    # Multiplying first keeps whole numbers at the border of two bins whole.
     bins = np.floor((values - low) * n_levels / (high - low)).astype(np.intp)
     return np.minimum(bins, n_levels - 1) + 1
 
 
 def first_order(values: np.ndarray, bins: np.ndarray) -> dict[str, float]:
-    """Describe grey levels whatever their places; the last two from their bins."""
+    """Describe grey levels regardless of position; the last two from their bins."""
     low, lower, median, upper, high = np.percentile(values, [10, 25, 50, 75, 90])
     mean = values.mean()
     deviation = values - mean
@@ -135,7 +135,7 @@ def tone_difference(levels: np.ndarray, n_levels: int) -> dict[str, float]:
     gap = i[:, np.newaxis] - i
     p_sum = p[:, np.newaxis] + p
     contrast = p @ gap**2 @ p / (len(i) * (len(i) - 1)) * s.sum() / len(level)
-    # In whole numbers, so that levels in balance are so exactly.
+    # In whole numbers, so that balanced levels give exactly 0.
     imbalance = np.abs(np.subtract.outer(i * n[i], i * n[i])).sum() / len(level)
     ps_sum = np.add.outer(p * s, p * s)
     return {
@@ -148,19 +148,19 @@ def tone_difference(levels: np.ndarray, n_levels: int) -> dict[str, float]:
 
 
 def _pairs(levels):
-    """Levels of all neighbours in each direction in which there are some."""
+    """Return the levels of all neighbours, in each direction that has some."""
     pairs = []
     for step in DIRECTIONS:
         start, end = both_ends(levels.shape, step)
         both = (levels[start] > 0) & (levels[end] > 0)
         if both.any():
             pairs.append((levels[start][both], levels[end][both]))
-    lone = levels[levels > 0][:1]  # a lone pixel is taken for its own neighbour
+    lone = levels[levels > 0][:1]  # a lone pixel counts as its own neighbour
     return pairs or [(lone, lone)]
 
 
 def _pair_measures(first, second, n_levels):
-    """Measure the symmetric matrix of the pairs, of which only entries are held."""
+    """Measure the symmetric matrix of the pairs, as a sparse matrix."""
     codes = np.concatenate(
         [first * (n_levels + 1) + second, second * (n_levels + 1) + first]
     )
@@ -207,19 +207,19 @@ def _pair_measures(first, second, n_levels):
 
 
 def _lines(levels):
-    """Pixels along rows, columns and both diagonals, a line a row, 0 beyond it."""
+    """Return pixels along rows, columns and both diagonals, one line in each row."""
     return levels, levels.T, _skewed(levels[:, ::-1]), _skewed(levels)
 
 
 def _skewed(levels):
-    """Move each row one pixel further to the right, so that columns are diagonals."""
+    """Shift each row one pixel further to the right, so that columns are diagonals."""
     height, width = levels.shape
     wide = np.pad(levels, ((0, 0), (0, height))).ravel()
     return wide[: len(wide) - height].reshape(height, width + height - 1).T
 
 
 def _runs(lines):
-    """Level and length of each run of equal levels within a line."""
+    """Return level and length of each run of equal levels in a line."""
     flat = np.pad(lines, ((0, 0), (0, 1))).ravel()
     start = np.flatnonzero(np.diff(flat, prepend=-1))
     length = np.diff(start, append=len(flat))
@@ -279,5 +279,5 @@ def _size_measures(level, size, levels):
 
 
 def _entropy(share):
-    """Entropy in bits over the last axis."""
+    """Return the entropy in bits over the last axis."""
     return -np.sum(share * np.log2(np.where(share > 0, share, 1)), axis=-1)

@@ -25,7 +25,8 @@ from tbsclassify.texture._regions import (
     window_of_box,
 )
 
-# What is measured, by family: from grey levels, their bins, and the map of bins.
+# Measures of each family, from grey levels, their bins, the map of bins and their
+# number.
 _FAMILIES = {
     "firstorder": lambda values, bins, levels, n: _matrices.first_order(values, bins),
     "glcm": lambda values, bins, levels, n: _matrices.cooccurrence(levels, n),
@@ -137,9 +138,8 @@ class TextureMatrixFeatures(StatelessScanTransformer):
     Attributes
     ----------
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
 
     See Also
     --------
@@ -247,17 +247,11 @@ default=None
             zip(iter_scans(scans), boxes, masks, strict=True)
         ):
             image = scan.astype(np.float64)
-            if mask is None:
-                known = box[~np.isnan(box).any(axis=1)]
-                windows = [window_of_box(b, image.shape, self.margin) for b in known]
-                regions = [(window, None) for window in windows]
-                n_known = len(known)
-            else:
+            if mask is not None:
                 mask = check_mask(mask, image.shape, f"mask at index {i}")
-                regions = regions_of_mask(mask, _LABELS, self.margin)
-                n_known = np.isin(_LABELS, mask).sum()
-                if not n_known and mask.any():
-                    other_labels.append(i)
+            regions, n_known = self._regions(image.shape, box, mask)
+            if mask is not None and mask.any() and not n_known:
+                other_labels.append(i)
             used = [region for region in regions if image[region[0]].size]
             if len(used) < n_known:
                 too_small.append(i)
@@ -304,6 +298,17 @@ default=None
         _check_families(self.families)
         return np.array(_names(self.families), dtype=object)
 
+    def _regions(
+        self, shape: tuple[int, ...], box: np.ndarray, mask: np.ndarray | None
+    ) -> tuple[list, int]:
+        """Return the regions of the vertebrae of a scan, and the number of them."""
+        if mask is not None:
+            regions = regions_of_mask(mask, _LABELS, self.margin)
+            return regions, int(np.isin(_LABELS, mask).sum())
+        known = box[~np.isnan(box).any(axis=1)]
+        windows = [window_of_box(one, shape, self.margin) for one in known]
+        return [(window, None) for window in windows], len(known)
+
     def _check_parameters(self) -> None:
         _check_families(self.families)
         check_number(self.n_levels, "n_levels", low=2, integer=True)
@@ -312,7 +317,7 @@ default=None
 
 
 def _measure(pixels, inside, families, n_levels):
-    """Features of one region by name; none where it has no pixel."""
+    """Measure one region, by name of the feature; nothing if it has no pixel."""
     if inside is None:
         inside = np.ones(pixels.shape, dtype=bool)
     values = pixels[inside]
@@ -329,7 +334,7 @@ def _measure(pixels, inside, families, n_levels):
 
 
 def _names(families):
-    """Names of the features, from those of a region of one pixel."""
+    """Return the names of the features, from a region of one pixel."""
     return list(_measure(np.zeros((1, 1)), None, families, 2))
 
 

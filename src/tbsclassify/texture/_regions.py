@@ -8,7 +8,7 @@ from tbsclassify._validation import check_number
 
 
 def window_of_box(box, shape, margin):
-    """Pixels wholly inside a box less its margin; none where it is not known."""
+    """Return the pixels wholly inside a box less its margin, none if it is unknown."""
     if np.isnan(box).any():
         return np.s_[:0, :0]
     first = np.maximum(np.ceil(box[:2]) + margin, 0).astype(int)
@@ -17,7 +17,7 @@ def window_of_box(box, shape, margin):
 
 
 def central_window(shape, shares):
-    """Rows and columns of the centre of an image, a pixel at least."""
+    """Return rows and columns of the centre of an image, at least one pixel."""
     window = []
     for length, share in zip(shape, shares, strict=True):
         kept = max(1, round(length * share))
@@ -33,14 +33,14 @@ def check_central_region(shares):
 
 
 def check_pair(pair, name):
-    """Return a pair as it is, if it is one."""
+    """Return a pair, or raise if it is none."""
     if np.shape(pair) != (2,):
         raise ValueError(f"Expected {name} to be two numbers, got {pair!r}.")
     return pair
 
 
 def regions_of(shape, boxes, mask, labels, margin):
-    """Window of each vertebra, and its mask in the window or None."""
+    """Return the window of each vertebra, and its mask in the window or None."""
     if boxes is not None and mask is not None:
         raise ValueError("Expected boxes or mask, got both. Pass one of them.")
     if boxes is not None:
@@ -52,15 +52,15 @@ def regions_of(shape, boxes, mask, labels, margin):
 
 
 def regions_of_mask(mask, labels, margin):
-    """Window and eroded mask of each label, both empty where it is absent."""
+    """Return window and eroded mask of each label, both empty if it is absent."""
     if np.ndim(labels) != 1 or np.asarray(labels).dtype.kind not in "ui":
         raise ValueError(
             f"Expected labels to be a sequence of integers, got {labels!r}."
         )
     regions = []
     for label in labels:
-        # Beyond the image, "nearest" repeats it: what the image cuts off has no
-        # wall there to keep a distance from.
+        # "nearest" repeats the image at its border: a vertebra that it cuts off has no
+        # wall there to keep away from.
         region = ndimage.minimum_filter(
             (mask == label).astype(np.uint8), size=2 * margin + 1, mode="nearest"
         )
@@ -71,7 +71,7 @@ def regions_of_mask(mask, labels, margin):
 
 
 def check_mask(mask, shape, name="mask"):
-    """Return a label map as an array, if it fits the image."""
+    """Return a label map as an array, or raise if it does not fit the image."""
     mask = np.asarray(mask)
     if mask.ndim == 0:
         raise ValueError(

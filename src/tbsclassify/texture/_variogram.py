@@ -251,7 +251,7 @@ def initial_slope(
 
 
 def mean_squared_increments(image, mask, lags, directions):
-    """Variogram of checked input, NaN where there is no pair."""
+    """Compute the variogram of checked input, NaN without a pair."""
     values = np.full((len(directions), len(lags)), np.nan)
     for i, (step_y, step_x) in enumerate(directions):
         for j, lag in enumerate(lags):
@@ -267,7 +267,7 @@ def mean_squared_increments(image, mask, lags, directions):
 
 
 def both_ends(shape, step):
-    """Windows of both ends of all pairs of pixels that are a step apart."""
+    """Return the windows of both ends of all pairs of pixels that are a step apart."""
     start, end = [], []
     for length, offset in zip(shape, step, strict=True):
         n_pairs = max(0, length - abs(offset))
@@ -288,12 +288,13 @@ def _log_log_slope(values, distances):
 
 
 def smooth(image, sigma):
-    """Run a Gaussian filter over an image, if there is to be one."""
+    """Run a Gaussian filter over an image, unless `sigma` is 0."""
     check_number(sigma, "sigma", low=0)
     return ndimage.gaussian_filter(image, sigma, mode="nearest") if sigma else image
 
 
 def check_lags(lags):
+    """Return lags as an array; a number stands for 1 to this number."""
     if np.ndim(lags) == 0:
         return np.arange(1, check_number(lags, "lags", low=1, integer=True) + 1)
     lags = [check_number(lag, "lags", low=1, integer=True) for lag in lags]
@@ -320,7 +321,7 @@ def _check_directions(directions):
 
 
 def _lags_within(lag_range):
-    """Multiples of the directions that may be used, and which of them are."""
+    """Return the multiples of the directions, and a mask of those in the range."""
     low, high = check_pair(lag_range, "lag_range")
     check_number(low, "lag_range", low=0)
     check_number(high, "lag_range", low=0)

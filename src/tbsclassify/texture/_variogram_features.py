@@ -28,7 +28,7 @@ from tbsclassify.texture._variogram import (
     smooth,
 )
 
-# Logarithms are taken of this squared grey level where a variogram is below it.
+# Squared grey level that replaces smaller values before the logarithm.
 _FLOOR = 1e-6
 
 
@@ -65,9 +65,8 @@ class VariogramFeatures(StatelessScanTransformer):
     Attributes
     ----------
     spacing_ : ndarray of shape (2,) or None
-        Height and width in mm of the scans' pixels (their median); None where no
-        table says, or sizes differ by more than 2 %. Scans of another size are warned
-        of.
+        Height and width in mm of the pixels of the scans (their median); None if they
+        are unknown, or differ by more than 2 %. Scans of another size give a warning.
 
     See Also
     --------
@@ -220,9 +219,8 @@ def make_texture_classifier(
         The features; None takes those of ``VariogramFeatures()``.
     C : float, default=10.0
         Inverse strength of the regularisation of the logistic regression, on
-        standardised features. The features are so much alike that what tells
-        classes apart are small differences between them, which the usual 1
-        shrinks too much.
+        standardised features. The features are so similar that small differences
+        between them separate the classes, which the usual 1 shrinks too much.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes.
 
@@ -270,7 +268,7 @@ def make_texture_classifier(
 
 
 def _mean_log(values):
-    """Mean over regions of floored logarithms, and whether one is all missing."""
+    """Return means over regions of floored logarithms, and whether one is missing."""
     present = ~np.isnan(values)
     logs = np.log(np.where(present, np.maximum(values, _FLOOR), 1.0))
     count = present.sum(axis=0)

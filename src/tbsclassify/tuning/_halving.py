@@ -1,4 +1,4 @@
-"""Successive halving that lets trials wait, rather than ending them too soon."""
+"""Asynchronous successive halving that pauses trials instead of ending them early."""
 
 import math
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-# Of so many trials that were compared at a rung, one goes on.
+# One of this many trials is promoted at each rung.
 _REDUCTION = 4
-# Share of the epochs after which they are compared. After less, small networks that
-# will be the best are often still among the worst.
+# Share of the epochs at which the rung lies. Earlier, small networks that will be the
+# best in the end are often among the worst.
 _RUNG = 0.2
 
 
 def rungs_of(n_epochs: int) -> tuple[int, ...]:
-    """Return after how many epochs of each fold trials are compared.
+    """Return the rungs: the epochs of each fold after which trials are compared.
 
     Parameters
     ----------
     n_epochs : int
-        Epochs of a fold of the longest trial.
+        Epochs of one fold of the longest trial.
     """
     rung = round(n_epochs * _RUNG)
     return (rung,) if rung else ()
@@ -28,20 +28,20 @@ def rungs_of(n_epochs: int) -> tuple[int, ...]:
 class Halving(FIFOScheduler):
     """Asynchronous successive halving as it was first described, with pauses.
 
-    Ray's own ends a trial at a rung, or lets it go on, by those that have got as far
-    before it: the first always goes on, however bad, and a good one that comes after a
-    better one is lost. Here a trial waits while others begin. It goes on when it is
-    among the best of those that have got as far, and ends when too many are better.
+    Ray's own scheduler decides at once, by the trials that reached the rung before:
+    the first one is always promoted, however bad, and a good one that comes after a
+    better one is lost. Here a trial pauses at a rung while others begin. It is promoted
+    once it is among the best of those at the rung, and ends when too many are better.
 
     Parameters
     ----------
     n_trials : int
-        Trials of the whole search.
+        Number of trials of the whole search.
     n_rungs : int
-        How often a trial that runs to the end is compared with others.
+        Number of rungs, at each of which trials are compared.
     waits : bool
-        Whether trials may wait. If not, one that is not among the best ends at once,
-        for search algorithms, which learn from trials that have ended.
+        Whether trials may pause. If not, a trial that is not among the best ends at
+        once. Search algorithms need this, because they learn from ended trials.
     """
 
     def __init__(self, n_trials: int, n_rungs: int, *, waits: bool):
@@ -56,15 +56,15 @@ class Halving(FIFOScheduler):
             return self.CONTINUE
         rung, name = self._rungs[result["rung"]], _name(trial)
         rung.scores[name] = result[self.metric]
-        if rung.lets_go_on(name):
+        if rung.promotes(name):
             return self.CONTINUE
-        return self.PAUSE if rung.may_yet(name) else self.STOP
+        return self.PAUSE if rung.may_promote_later(name) else self.STOP
 
     def on_trial_complete(self, tune_controller, trial, result):
-        """Count a trial that failed before a rung as the worst there."""
+        """Rank a trial that failed before a rung as the worst there."""
         name = _name(trial)
         for rung in self._rungs:
-            if name not in rung.gone_on:
+            if name not in rung.promoted:
                 rung.scores.setdefault(name, -math.inf)
                 return
 
@@ -75,9 +75,9 @@ class Halving(FIFOScheduler):
         self.on_trial_complete(tune_controller, trial, None)
 
     def choose_trial_to_run(self, tune_controller):
-        """Return a trial that has waited and goes on, at the highest rung if any.
+        """Return a promoted trial, from the highest rung that has one.
 
-        If there is none, Ray begins a new trial.
+        If there is none, Ray starts a new trial.
         """
         trials = {_name(trial): trial for trial in tune_controller.get_trials()}
         for rung in reversed(self._rungs):
@@ -85,50 +85,50 @@ class Halving(FIFOScheduler):
                 trial = trials.get(name)
                 if trial is None or self._rung_of(name) is not rung:
                     continue
-                if trial.status == Trial.PENDING and name in rung.gone_on:
-                    return trial  # chosen before, and still without a worker
+                if trial.status == Trial.PENDING and name in rung.promoted:
+                    return trial  # promoted before, and still without a worker
                 if trial.status != Trial.PAUSED:
                     continue
-                if rung.lets_go_on(name):
+                if rung.promotes(name):
                     return trial
-                if not rung.may_yet(name):
+                if not rung.may_promote_later(name):
                     tune_controller.stop_trial(trial)
         return None
 
     def _rung_of(self, name):
-        """Return the highest rung that a trial has come to."""
+        """Return the highest rung that a trial has reached."""
         return next(rung for rung in reversed(self._rungs) if name in rung.scores)
 
 
 class _Rung:
-    """The trials that have come as far, and those that have gone on."""
+    """The trials that have reached a rung, and those promoted from it."""
 
     def __init__(self, n_expected: int, *, waits: bool):
         self.n_expected, self.waits = n_expected, waits
         self.n_places = math.ceil(n_expected / _REDUCTION)  # in the end
         self.scores: dict[Any, float] = {}
-        self.gone_on: set = set()
+        self.promoted: set = set()
 
     def ranked(self) -> list:
-        """Return the names of trials, the best first."""
+        """Return the names of the trials, best first."""
         return sorted(self.scores, key=lambda name: -self.scores[name])
 
-    def lets_go_on(self, name: Any) -> bool:
-        """Tell whether a trial goes on now, and note that it does."""
+    def promotes(self, name: Any) -> bool:
+        """Tell whether a trial is promoted now, and remember that it is."""
         n_here = len(self.scores)
         n_places = n_here // _REDUCTION
         if not self.waits or n_here >= self.n_expected:
             n_places = math.ceil(n_here / _REDUCTION)
         if name in self.ranked()[:n_places]:
-            self.gone_on.add(name)
-        return name in self.gone_on
+            self.promoted.add(name)
+        return name in self.promoted
 
-    def may_yet(self, name: Any) -> bool:
-        """Tell whether a trial may go on later, when more have come as far."""
+    def may_promote_later(self, name: Any) -> bool:
+        """Tell whether a trial may be promoted when more have reached the rung."""
         is_open = self.waits and len(self.scores) < self.n_expected
         return is_open and name in self.ranked()[: self.n_places]
 
 
 def _name(trial: Trial) -> Any:
-    """Return what a trial is known by, the same after an interruption if possible."""
+    """Return the key of a trial; that of a drawn candidate survives an interruption."""
     return trial.config.get("candidate", trial.trial_id)

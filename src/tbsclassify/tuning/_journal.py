@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tbsclassify._checkpoint import Checkpoint, write_whole
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._files import write_whole
 
 
 @dataclass
@@ -17,7 +18,7 @@ class TrialRecord:
     """What a trial has reported so far."""
 
     number: int
-    config: dict  # numbers by name, as Ray has it
+    config: dict  # Ray's configuration, numbers by name
     status: str = "unfinished"  # then "complete", "stopped" or "failed"
     score: float = np.nan  # mean over the folds begun
     n_epochs: int = 0
@@ -27,27 +28,27 @@ class TrialRecord:
     error: str = ""  # why it failed
 
     def update(self, result: dict, seconds: float) -> None:
-        """Add what a trial reported, so many seconds after the search began."""
+        """Add a report, made `seconds` after the search began."""
         self.score, self.n_epochs = result["score"], result["n_epochs"]
         self.splits, self.has_all = result["splits"], result["complete"]
-        # A trial that goes on after a pause reports its first epochs again.
+        # A trial that continues after a pause repeats its first reports.
         known = {tuple(row[:2]) for row in self.history}
         self.history += [
             (*row, seconds) for row in result["rows"] if tuple(row[:2]) not in known
         ]
 
     def fail(self, error: str) -> None:
-        """Note that the trial failed, and why."""
+        """Record that the trial failed, and why."""
         self.status, self.error = "failed", error
 
 
 class Journal:
-    """The trials of a search; each finished one is written to a folder at once.
+    """The trials of a search, each written to a folder as soon as it is finished.
 
     Parameters
     ----------
     checkpoint : Checkpoint or None
-        The folder, if there is one. Trials that it holds count as finished.
+        The folder, if any. Trials in it count as finished.
     """
 
     def __init__(self, checkpoint: Checkpoint | None = None):
@@ -62,13 +63,13 @@ class Journal:
             checkpoint.forget_training(trial_name(record.number))
 
     def begin(self, config: dict) -> TrialRecord:
-        """Return a new record, for a trial that begins."""
+        """Return the record of a new trial."""
         number = config.get("candidate", max(self.records, default=-1) + 1)
         self.records[number] = TrialRecord(number, config)
         return self.records[number]
 
     def finish(self, record: TrialRecord, proposers: tuple) -> None:
-        """Keep a record, and search algorithm and scheduler as they are after it."""
+        """Keep a record, with the state of search algorithm and scheduler after it."""
         record.status = "complete" if record.has_all else "stopped"
         if self._checkpoint is None:
             return
@@ -76,7 +77,7 @@ class Journal:
         try:
             state = pickle.dumps(proposers)
         except (AttributeError, TypeError, pickle.PicklingError):
-            # HyperBandScheduler, for one. A new one takes over after an interruption.
+            # As of HyperBandScheduler. After an interruption a new one takes over.
             search_alg, _, others = proposers
             state = pickle.dumps((search_alg, None, others))
         name = trial_name(record.number)
@@ -85,7 +86,7 @@ class Journal:
         self._checkpoint.forget_training(name)
 
     def read_proposers(self) -> tuple | None:
-        """Return what `finish` got as `proposers` last, or None."""
+        """Return the last `proposers` that `finish` kept, or None."""
         path = None if self._checkpoint is None else _state_path(self._checkpoint)
         if path is None or not path.exists():
             return None
@@ -100,16 +101,16 @@ def trial_name(number: int) -> str:
 def place_of_trial(
     checkpoint: Checkpoint | None, config: dict
 ) -> Callable[[str], Path] | None:
-    """Return where a trial keeps what it goes on from, by name of the file.
+    """Return a function that gives the files, by name, from which a trial is resumed.
 
-    A search algorithm does not propose again what it has proposed before an
-    interruption: such trials are not gone on with.
+    A search algorithm does not repeat what it proposed before an interruption, so its
+    trials are not resumed.
     """
     if checkpoint is None or "candidate" not in config:
         return None
     if not checkpoint.folder.exists():
-        return None  # on another machine than the driver's
-    return partial(checkpoint.in_training, trial_name(config["candidate"]))
+        return None  # on another machine than the driver
+    return partial(checkpoint.training_file, trial_name(config["candidate"]))
 
 
 def _state_path(checkpoint: Checkpoint) -> Path:

@@ -1,6 +1,6 @@
-"""From the records of trials to what scikit-learn makes results of.
+"""Turn the records of trials into results in scikit-learn's form.
 
-Everything that went wrong in the workers is told here.
+Errors and warnings about what went wrong in the workers are raised here.
 """
 
 import warnings
@@ -14,12 +14,12 @@ from tbsclassify.tuning._trial import Task
 
 
 def check_any_finished(records: list[TrialRecord], time_budget: float | None) -> None:
-    """Check that there is a trial to make results of.
+    """Check that there is a trial with results.
 
     Raises
     ------
     RuntimeError
-        If no trial is complete, or failed for good.
+        If no trial is complete or has failed for good.
     """
     if {"complete", "failed"} & {record.status for record in records}:
         return
@@ -30,12 +30,12 @@ def check_any_finished(records: list[TrialRecord], time_budget: float | None) ->
 
 
 def complete_failed(records: list[TrialRecord], task: Task) -> None:
-    """Give trials whose worker died again and again a result for each fold.
+    """Give trials whose worker died repeatedly a result for each fold.
 
     Raises
     ------
     RuntimeError
-        If there is one and ``error_score="raise"``.
+        If there is such a trial and ``error_score="raise"``.
     """
     for record in records:
         if record.status != "failed":
@@ -47,10 +47,10 @@ def complete_failed(records: list[TrialRecord], task: Task) -> None:
 
 
 def finished_folds(records: list[TrialRecord], task: Task) -> list[dict[str, Any]]:
-    """Return the results of all finished folds, with scores in one form.
+    """Return the results of all finished folds, with scores in the same form.
 
-    A scorer given as a function may return several measures. Where the fit or the
-    scorer failed there is one score only, which then stands for all measures.
+    A scorer given as a function may return several measures. If the fit or the scorer
+    failed, there is only one score, which then stands for all measures.
     """
     folds = [split for record in records for split in record.splits]
     tables = [fold for fold in folds if isinstance(fold["test_scores"], dict)]
@@ -64,7 +64,7 @@ def finished_folds(records: list[TrialRecord], task: Task) -> list[dict[str, Any
 def fold_without_result(
     task: Task, scores: Any, error: str | None = None
 ) -> dict[str, Any]:
-    """Return what scikit-learn's result of a fold looks like, without a result."""
+    """Return the result of a fold in scikit-learn's form, without values."""
     fold = {
         "fit_error": error,
         "test_scores": scores,
@@ -111,7 +111,7 @@ def tell_score_errors(folds: list[dict[str, Any]], task: Task) -> None:
 
 
 def _deciding_failed(fold: dict[str, Any], task: Task) -> bool:
-    """Tell whether the score that decides could not be computed in a fold."""
+    """Tell whether the score that decides failed in a fold."""
     failed, scores = fold["score_errors"], fold["test_scores"]
     if isinstance(scores, dict) and "score" not in failed:
         return (task.metric or next(iter(scores))) in failed

@@ -25,7 +25,7 @@ from tbsclassify.tuning._journal import (
     trial_name,
 )
 from tbsclassify.tuning._session import (
-    interruption_told_to,
+    interrupts_noted_in,
     kept_as_found,
     resolve_resources,
     resources_in_words,
@@ -52,14 +52,14 @@ def run_trials(
     seed: int,
     verbose: int,
 ) -> None:
-    """Run the trials that are not finished yet, until all are, or time is up.
+    """Run the unfinished trials until all are finished or time is up.
 
     Parameters
     ----------
     task : Task
-        What each trial does.
+        What the trials have in common.
     proposals : Proposals
-        Their configurations.
+        The configurations of the trials.
     scheduler : TrialScheduler
         What ends bad trials.
     resources : dict or None
@@ -67,7 +67,7 @@ def run_trials(
     time_budget : float or None
         Seconds.
     stop_score : float or None
-        Score of a complete trial with which the search ends.
+        The search ends with the first complete trial that scores as high.
     journal : Journal
         Keeps finished trials.
     seed : int
@@ -82,16 +82,12 @@ def run_trials(
     RuntimeError
         If no trial had begun when time was up.
     """
-    pending = proposals.n_trials - len(journal.records)
-    if not pending or any(
-        _reaches(one, stop_score) for one in journal.records.values()
-    ):
+    finished = journal.records.values()
+    is_complete = len(finished) == proposals.n_trials
+    if is_complete or any(_reaches(one, stop_score) for one in finished):
         return
-    search_alg, scheduler = as_last_kept(journal, proposals.search_alg, scheduler)
-    param_space, n_samples = {}, pending
-    if search_alg is None:
-        numbers = set(range(proposals.n_trials)) - set(journal.records)
-        param_space, n_samples = {"candidate": tune.grid_search(sorted(numbers))}, 1
+    search_alg, scheduler = restore_proposers(journal, proposals.search_alg, scheduler)
+    param_space, n_samples = _unfinished(journal, proposals)
     tune_config = tune.TuneConfig(
         search_alg=search_alg,
         scheduler=scheduler,
@@ -108,11 +104,11 @@ def run_trials(
         tempfile.TemporaryDirectory(prefix="tbsclassify-") as folder,
     ):
         if task.rungs and task.checkpoint is None:
-            # Trials that are paused go on from here, on the driver's machine.
-            follower.resting = Checkpoint(Path(folder, "resting"), {})
-            task = replace(task, checkpoint=follower.resting)
+            # Paused trials are kept here, on the machine of the driver.
+            follower.paused = Checkpoint(Path(folder, "paused"), {})
+            task = replace(task, checkpoint=follower.paused)
         resources = resolve_resources(resources, task.estimator)
-        with _shelved(task) as shelf, interruption_told_to(follower):
+        with _in_object_store(task) as shelf, interrupts_noted_in(follower):
             follower.begin()
             tune.Tuner(
                 tune.with_resources(_trial(shelf, resources), resources),
@@ -131,8 +127,16 @@ def run_trials(
         raise follower.error
 
 
+def _unfinished(journal: Journal, proposals: Proposals) -> tuple[dict[str, Any], int]:
+    """Return the space of the trials that are left, and the samples to draw from it."""
+    if proposals.search_alg is not None:
+        return {}, proposals.n_trials - len(journal.records)
+    numbers = set(range(proposals.n_trials)) - set(journal.records)
+    return {"candidate": tune.grid_search(sorted(numbers))}, 1
+
+
 def _reaches(record: TrialRecord, stop_score: float | None) -> bool:
-    """Tell whether a trial is complete and so good that the search ends."""
+    """Tell whether a trial is complete and good enough to end the search."""
     return stop_score is not None and record.has_all and record.score >= stop_score
 
 
@@ -141,7 +145,7 @@ def _trial(shelf: str, resources: dict[str, float]) -> Callable[[dict], None]:
     module_path = list(sys.path)
 
     def trial(config):
-        _work(config, shelf, resources["cpu"], module_path)
+        _run_in_worker(config, shelf, resources["cpu"], module_path)
 
     return trial
 
@@ -150,17 +154,17 @@ def _run_config(folder: str, follower: "_Follower") -> tune.RunConfig:
     return tune.RunConfig(
         storage_path=folder,
         callbacks=[follower],
-        stop=_Ending(follower),
+        stop=_SearchStopper(follower),
         failure_config=tune.FailureConfig(max_failures=_MAX_RETRIES),
         verbose=max(0, follower.verbose - 1),
     )
 
 
-def as_last_kept(journal: Journal, search_alg: Any, scheduler: Any) -> tuple:
+def restore_proposers(journal: Journal, search_alg: Any, scheduler: Any) -> tuple:
     """Return search algorithm and scheduler as they were after the last trial.
 
-    A search algorithm still waits for the trials that were under way when the search
-    was interrupted. It is told that they are lost, or it might wait for ever.
+    The search algorithm still waits for the trials that were running when the search
+    was interrupted. It is told that they are lost, or it might wait forever.
     """
     kept = journal.read_proposers()
     if kept is None:
@@ -173,17 +177,17 @@ def as_last_kept(journal: Journal, search_alg: Any, scheduler: Any) -> tuple:
 
 
 @contextmanager
-def _shelved(task: Task) -> Iterator[str]:
+def _in_object_store(task: Task) -> Iterator[str]:
     """Put the task into the object store; yield the name of an actor that holds it.
 
-    Data in Ray's object store stay there as long as there is a reference to them. One
-    that is pickled along with the trial's function is never counted down: the data of
-    each search would stay until Ray itself ends. The actor holds the only reference
-    that counts; killing it after the search frees the data.
+    Ray keeps data in its object store as long as there is a reference to them. A
+    reference that is pickled with the function of the trials is never released, so the
+    data of each search would stay until Ray itself ends. The actor holds the only
+    reference that counts; killing it after the search frees the data.
     """
 
-    # Inside the function, so that it is pickled whole: the actor's process would take
-    # seconds to import this module.
+    # Defined here so that it is pickled by value: importing this module would take the
+    # process of the actor seconds.
     class Shelf:
         def __init__(self, references):
             self.references = references
@@ -200,9 +204,11 @@ def _shelved(task: Task) -> Iterator[str]:
         ray.kill(shelf)
 
 
-def _work(config: dict, shelf: str, n_threads: float, module_path: list[str]) -> None:
+def _run_in_worker(
+    config: dict, shelf: str, n_threads: float, module_path: list[str]
+) -> None:
     """Run one trial, in a worker."""
-    # Workers can import what the driver can import, as those of joblib can.
+    # Workers can import what the driver can, as workers of joblib can.
     sys.path += [folder for folder in module_path if folder not in sys.path]
     references: list = ray.get(ray.get_actor(shelf).look.remote())
     try:
@@ -212,8 +218,8 @@ def _work(config: dict, shelf: str, n_threads: float, module_path: list[str]) ->
             evaluate(task, task.decode(config), tune.report, place)
     except Exception as error:
         if isinstance(error, _LOST):
-            raise  # another try may find a machine that works
-        # Not raised, since Ray would take it for a dead worker and try again.
+            raise  # a retry may find a machine that works
+        # Reported, not raised: Ray would take it for a dead worker and try again.
         tune.report({"score": np.nan, "epoch": 0, "error": _portable(error)})
 
 
@@ -230,8 +236,8 @@ class _Follower(tune.Callback):
     """Keeps what trials report, and shows the progress.
 
     Ray Tune swallows exceptions of its callbacks and keeps those of trials to itself.
-    So an error that must end the search, be it of a trial, of the disk or Ctrl-C, is
-    noted in `error`. `_Ending` makes Ray end all trials in an orderly way then, and
+    So an error that must end the search, of a trial, of the disk or Ctrl-C, is noted
+    in `error`. Then `_SearchStopper` makes Ray end all trials in an orderly way, and
     `run_trials` raises the error when Ray is done.
     """
 
@@ -247,7 +253,7 @@ class _Follower(tune.Callback):
         self.journal, self.n_trials, self.verbose = journal, n_trials, verbose
         self.search_alg, self.scheduler = search_alg, scheduler
         self.stop_score = stop_score
-        self.resting: Checkpoint | None = None
+        self.paused: Checkpoint | None = None
         self.is_over = False  # with `stop_score` reached
         self.n_before = len(journal.records)
         self.records: dict[str, TrialRecord] = {}
@@ -260,7 +266,7 @@ class _Follower(tune.Callback):
 
     def record(self, trial):
         """Return the record of a trial, a new one for a new trial."""
-        # Ray's names of trials are others after a resumption; the journal's are not.
+        # Unlike the journal, Ray gives a trial a new id when the search is resumed.
         if trial.trial_id not in self.records:
             self.records[trial.trial_id] = self.journal.begin(dict(trial.config))
         return self.records[trial.trial_id]
@@ -268,7 +274,7 @@ class _Follower(tune.Callback):
     def on_trial_start(self, iteration, trials, trial, **info):
         record = self.record(trial)
         if trial.num_failures:
-            # Its worker died, so it begins again, and reports its epochs again.
+            # Its worker died: it starts again, and reports its epochs again.
             record.history.clear()
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
@@ -287,8 +293,8 @@ class _Follower(tune.Callback):
             self.journal.finish(record, (self.search_alg, self.scheduler, others))
         except Exception as error:  # a full disk, for example
             self.error = error
-        if self.resting is not None:
-            self.resting.forget_training(trial_name(record.number))
+        if self.paused is not None:
+            self.paused.forget_training(trial_name(record.number))
         self.is_over = self.is_over or _reaches(record, self.stop_score)
         self.show()
 
@@ -324,11 +330,11 @@ class _Follower(tune.Callback):
             print(file=sys.stderr, flush=True)
 
 
-class _Ending(tune.Stopper):
-    """Makes Ray end all trials once there is an error, or a score good enough.
+class _SearchStopper(tune.Stopper):
+    """Makes Ray end all trials once there is an error, or a good enough score.
 
-    Ray asks a stopper at each turn of its loop, and ends trials in an orderly way,
-    which an exception that is raised in the loop would not.
+    Ray asks a stopper in each round of its loop, and then ends trials in an orderly
+    way. An exception raised in the loop would not.
     """
 
     def __init__(self, follower: _Follower):

@@ -1,4 +1,4 @@
-"""Schedulers of Ray, by name or given, which end bad trials early."""
+"""Schedulers of Ray, which end bad trials early."""
 
 import copy
 from typing import Any
@@ -33,9 +33,9 @@ def make_scheduler(
     scheduler : str, TrialScheduler or None
         As in `RayTuneSearchCV`.
     n_epochs : int
-        Epochs of the longest trial over all folds, 0 where it has none.
+        Epochs of the longest trial over all folds, 0 without epochs.
     halving : Halving
-        What "halving" stands for.
+        The scheduler that "halving" names.
     """
     if isinstance(scheduler, str):
         name = check_option(scheduler, "scheduler", _SCHEDULERS)

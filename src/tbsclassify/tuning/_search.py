@@ -14,7 +14,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import UNUSED
 
-from tbsclassify._checkpoint import Checkpoint, fingerprint
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._fingerprint import fingerprint
 from tbsclassify._pipelines import fit_metadata, keep_training, last_step_prefix
 from tbsclassify._sklearn_compat import (
     BaseSearchCV,
@@ -42,7 +43,7 @@ from tbsclassify.tuning._trial import Task, max_epochs
 if TYPE_CHECKING:
     from tbsclassify.tuning._space import Proposals
 
-# Settings of scikit-learn that change how things look, not what is computed.
+# Settings of scikit-learn that change the display, not the results.
 _COSMETIC = ("display", "print_changed_only")
 
 
@@ -68,20 +69,20 @@ class RayTuneSearchCV(BaseSearchCV):
         Number of configurations to try.
     scheduler : {"halving", "asha", "hyperband", "median"}, None or TrialScheduler, \
 default="halving"
-        What ends trials early. "halving" trains every fold for a fifth of its epochs
-        first. The quarter of the trials with the best mean over the folds goes on to
-        the end. The others wait for as long as they may still come to be among that
-        quarter, but not with a `search_alg`, which learns from trials that have ended.
-        All other schedulers see the folds one after another. "asha" is Ray's
-        asynchronous successive halving: after 3, 6, 12, ... epochs a trial goes on
-        only if it is among the better half of those that got as far. "hyperband" is
+        The scheduler that ends trials early. "halving" first trains every fold for a
+        fifth of its epochs. The quarter of the trials with the best mean over the folds
+        is trained to the end. The others pause for as long as they may still rank in
+        that quarter; with a `search_alg`, which learns from ended trials, they end at
+        once. All other schedulers see the folds one after another. "asha" is Ray's
+        asynchronous successive halving: after 3, 6, 12, ... epochs a trial is promoted
+        only if it is in the better half of those with as many epochs. "hyperband" is
         the same with three brackets, whose trials run for at least 3, 6 and 12 epochs.
         "median" ends trials that after 3 epochs or more are below the median of the
-        others' means. None ends no trial early. A scheduler of `ray.tune.schedulers`
-        is copied; its ``time_attr`` may be "epoch", and its ``max_t`` must cover all
-        folds.
+        means of other trials. None ends no trial early. A scheduler of
+        `ray.tune.schedulers` is copied; its ``time_attr`` may be "epoch", and its
+        ``max_t`` must cover all folds.
     search_alg : {"random", "optuna"} or Searcher, default="random"
-        What proposes configurations. "random" draws those that
+        The algorithm that proposes configurations. "random" draws those that
         `RandomizedSearchCV` would. "optuna" needs ``tbsclassify[optuna]``. A searcher
         of `ray.tune.search` is copied; give it neither space nor metric.
     scoring : str, callable, list, tuple or dict, default=None
@@ -90,13 +91,13 @@ default="halving"
         the whole estimator after each epoch, as it does at the end.
     cv : int, splitter or iterable, default=None
         As in `RandomizedSearchCV`. With `groups` in `fit`, a number of folds means
-        folds that keep groups together, and other splits must do so, too.
+        folds that keep groups together, and other splits must keep them together, too.
     refit : bool, str or callable, default=True
         As in `RandomizedSearchCV`: whether to fit the best configuration on all data,
         in this process, and by which measure or rule it is chosen.
     error_score : "raise" or number, default=nan
-        Score of a fold that cannot be fitted or scored. A warning says why; where
-        that is so in all folds, it is an error.
+        Score of a fold that cannot be fitted or scored. A warning says why. If all
+        folds fail, it is an error.
     return_train_score : bool, default=False
         Whether to score the training scans, too.
     time_budget : float, default=None
@@ -106,18 +107,17 @@ default="halving"
         mean over the folds is as high. Of several measures, it is the one that decides
         which trials are ended early.
     resources_per_trial : dict, default=None
-        What a trial takes on one machine, such as ``{"cpu": 2, "gpu": 0.25}``; other
-        names are custom resources of Ray. By default a core, and a GPU where there is
-        one and the classifier uses it. A trial computes with as many threads as it
-        has cores.
+        Resources of a trial on one machine, such as ``{"cpu": 2, "gpu": 0.25}``; other
+        names are custom resources of Ray. The default is a core, and a GPU if there is
+        one and the classifier uses it. A trial computes with as many threads as it has
+        cores.
     checkpoint_dir : str or path-like, default=None
         Folder in which every finished trial is written at once. If it holds the same
-        search, that search goes on: finished trials are not repeated, and unfinished
-        ones go on from the last epoch in the folder, or begin again where `search_alg`
-        proposes them or a step without a seed draws random numbers. It is the same
-        search if all is equal that its results depend on: the data, the estimator,
-        the arguments that are given here, settings of scikit-learn and versions of
-        libraries.
+        search, that search is resumed: finished trials are not repeated, and unfinished
+        ones continue from the last epoch in the folder, or start again if `search_alg`
+        proposes them or a step without a seed draws random numbers. A search is the
+        same if everything that its results depend on is equal: the data, the estimator,
+        the arguments here, settings of scikit-learn and versions of libraries.
     random_state : int, RandomState or None, default=None
         Seed of the proposed configurations. The estimator's own seed is a parameter
         of the estimator.
@@ -160,12 +160,12 @@ default="halving"
 
     For Ray's schedulers epochs count through the folds: with three folds and 50
     epochs, 51 is the first epoch of the second fold. A fold that stops early counts as
-    all its epochs. With "halving", a fold that goes on does so from a file, in
+    all its epochs. With "halving", a paused fold continues from a file in
     `checkpoint_dir` or a temporary folder, which needs room for the networks of all
-    trials that wait. It begins again, with the same result, on another machine that
-    does not share the folder. All steps of a Pipeline are fitted twice. Where a
-    training cannot be kept, as behind a step without a seed that draws random numbers,
-    no trial is ended early.
+    paused trials. On another machine that does not share the folder it starts again,
+    with the same result. All steps of a Pipeline are fitted twice. If a training
+    cannot be kept, as behind a step without a seed that draws random numbers, no trial
+    is ended early.
 
     ``mean_fit_time`` includes the scoring after each epoch, and is that of the last
     part of a fold that was trained in parts. Scoring runs all steps of a
@@ -173,8 +173,8 @@ default="halving"
     the search if the steps learn nothing from them.
 
     The score of the best configuration is the highest of several, and therefore too
-    good. To know how the tuned model does on other patients, cross-validate the search
-    itself.
+    good. To estimate how the tuned model does on other patients, cross-validate the
+    search itself.
 
     Examples
     --------
@@ -198,13 +198,12 @@ default="halving"
     ['filters', 'lr']
     """
 
-    # To scikit-learn a search routes metadata; it takes none for itself.
+    # For scikit-learn, a search routes metadata to others and takes none itself.
     __metadata_request__fit = {"groups": UNUSED, "tbs": UNUSED}  # noqa: RUF012
 
     # `_get_scorers`, `_get_routed_params_for_fit`, `_format_results`,
-    # `_select_best_index` and `_check_refit_for_multimetric` are methods of the class
-    # we inherit from, not public ones. They are what makes this a search like
-    # scikit-learn's; tests/test_sklearn_compat.py fails where a release changes them.
+    # `_select_best_index` and `_check_refit_for_multimetric` are private methods of
+    # BaseSearchCV. tests/test_sklearn_compat.py fails if a release changes them.
 
     def __init__(
         self,
@@ -334,7 +333,7 @@ default="halving"
         if tbs is not None:
             tbs = check_tbs(tbs, num_samples(X))
         if get_config()["enable_metadata_routing"]:
-            # Groups that nobody requested still decide how `list_folds` splits.
+            # Groups that are not requested still decide how `list_folds` splits.
             requested = self.get_metadata_routing().consumes("fit", ["groups"])
             given = {"groups": groups if requested else None, "tbs": tbs}
             params |= {name: one for name, one in given.items() if one is not None}
@@ -347,8 +346,8 @@ default="halving"
         return routed
 
     def _search(self, task: Task) -> tuple[list[TrialRecord], Task]:
-        """Run the trials; return their records and what they had in common."""
-        # Imported here, since they import Ray.
+        """Run the trials, and return their records and the completed task."""
+        # Imported here because they import Ray.
         from tbsclassify.tuning._halving import Halving, rungs_of
         from tbsclassify.tuning._ray import run_trials
         from tbsclassify.tuning._schedulers import make_scheduler
@@ -396,13 +395,13 @@ default="halving"
     def _open_checkpoint(
         self, task: Task, proposals: "Proposals", seed: int
     ) -> Checkpoint | None:
-        """Return the folder of finished trials, if there is to be one."""
+        """Return the folder of finished trials, None without `checkpoint_dir`."""
         if self.checkpoint_dir is None:
             return None
         import ray
 
         config = task.sklearn_config.items()
-        # Each part has a name of its own, so that a refusal can say what differs.
+        # By name, so that an error can say what differs.
         identity = {
             "X": task.X,
             "y": task.y,
@@ -424,13 +423,7 @@ default="halving"
             },
             "version of ray": ray.__version__,
         }
-        try:
-            checkpoint = Checkpoint(self.checkpoint_dir, identity)
-        except OSError as error:
-            raise _not_writable(self.checkpoint_dir, error) from error
-        if not os.access(checkpoint.folder, os.W_OK):
-            raise _not_writable(self.checkpoint_dir, "it is read-only")
-        return checkpoint
+        return Checkpoint(self.checkpoint_dir, identity)
 
     def _collect(self, task: Task, records: list[TrialRecord]) -> None:
         """Make `cv_results_` and `history_` from the records of trials."""
@@ -454,7 +447,7 @@ default="halving"
             if all(
                 np.isfinite(_values(fold["test_scores"])).all() for fold in finished
             ):
-                # Then the only NaNs are those of folds that were not finished.
+                # Then NaN means only that a fold was not finished.
                 warnings.filterwarnings("ignore", message=".*scores are non-finite")
             self.cv_results_ = self._format_results(
                 [task.decode(record.config) for record in records],
@@ -468,7 +461,7 @@ default="halving"
         self.history_ = history_table(records)
 
     def _choose(self) -> None:
-        """Choose the best configuration."""
+        """Choose the best configuration, if one measure decides."""
         results: dict[str, Any] = self.cv_results_
         metric: Any = "score"
         if self.multimetric_:
@@ -490,7 +483,7 @@ default="halving"
         kept = False
         if task.checkpoint is not None:
             name = fingerprint(self.best_params_)[:12]
-            file = task.checkpoint.in_training("refit", name)
+            file = task.checkpoint.training_file("refit", name)
             kept = keep_training(self.best_estimator_, file)
         began = time.time()
         if task.y is None:
@@ -498,18 +491,11 @@ default="halving"
         else:
             self.best_estimator_.fit(task.X, task.y, **task.fit_params)
         self.refit_time_ = time.time() - began
-        if kept:  # the file is not that of later fits
+        if kept:  # later fits must not use this file
             prefix = last_step_prefix(self.best_estimator_)
             self.best_estimator_.set_params(**{f"{prefix}checkpoint": None})
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-def _not_writable(folder: str | os.PathLike, why: Any) -> OSError:
-    return OSError(
-        "Expected checkpoint_dir to be a folder that can be written to, got "
-        f"{os.fspath(folder)!r} ({why})."
-    )
 
 
 def _values(scores: Any) -> list[float]:

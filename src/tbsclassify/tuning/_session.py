@@ -36,14 +36,14 @@ _ENVIRONMENT = {
 
 
 @contextmanager
-def interruption_told_to(follower: Any) -> Iterator[None]:
+def interrupts_noted_in(follower: Any) -> Iterator[None]:
     """Let Ctrl-C end the trials first; a second one ends this process at once.
 
     Ray's own handling of Ctrl-C is switched off: it ends the trials but not the
-    program, so that `fit` would return as if the search were over. An exception in
-    the midst of Ray's loop, on the other hand, would leave trials running on the
-    cluster. So the handler only notes the interruption. Ray sees the note when it
-    asks whether to stop (`_Ending`), and `run_trials` raises it in the end.
+    program, so `fit` would return as if the search were over. An exception in the
+    middle of Ray's loop, on the other hand, would leave trials running on the
+    cluster. So the handler only notes the interrupt. Ray learns of it when it
+    asks whether to stop (`_SearchStopper`), and `run_trials` raises it in the end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets no other thread set handlers
@@ -59,7 +59,7 @@ def interruption_told_to(follower: Any) -> Iterator[None]:
         yield
     finally:
         for sign, handler in before.items():
-            if handler is not None:  # None is a handler that was not set from Python
+            if handler is not None:  # None: the handler was not set from Python
                 signal.signal(sign, handler)
 
 
@@ -88,14 +88,14 @@ def running_ray(verbose: int) -> Iterator[None]:
 
 
 def resolve_resources(resources: dict | None, estimator: Any) -> dict[str, float]:
-    """Return what each trial takes, checked against the Ray that is running.
+    """Return the resources of each trial, checked against the Ray that is running.
 
-    By default that is a core, and a GPU where there is one and the classifier uses it.
+    The default is a core, and a GPU if there is one and the classifier uses it.
 
     Raises
     ------
     ValueError
-        If no node has as much, so that no trial would ever start.
+        If no node has as much, so that no trial could start.
     """
     nodes = _nodes()
     if resources is None:
@@ -103,7 +103,7 @@ def resolve_resources(resources: dict | None, estimator: Any) -> dict[str, float
         uses_gpu = classifier is not None and classifier.device != "cpu"
         has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
         resources = {"gpu": 1} if uses_gpu and has_gpu else {}
-    # Ray writes CPU in what nodes have, and cpu in what trials take.
+    # Ray writes CPU for the resources of nodes, and cpu for those of trials.
     lower = {"CPU": "cpu", "GPU": "gpu"}
     resources = {lower.get(name, name): amount for name, amount in resources.items()}
     resources = {"cpu": 1} | resources
@@ -113,36 +113,37 @@ def resolve_resources(resources: dict | None, estimator: Any) -> dict[str, float
         all(node.get(name, 0) >= amount for name, amount in needed.items())
         for node in nodes
     )
-    # A cluster started by `ray up` adds nodes, of kinds that cannot be asked for.
+    # A cluster started by `ray up` may add nodes of kinds that it does not list.
     if not fits and not _is_ray_cluster():
         raise ValueError(
             f"Expected resources_per_trial to be what one machine has, got {resources}."
-            f" Ray has {_told(nodes, needed)}. Ask for less, or start Ray with more."
+            f" Ray has {_in_words(nodes, needed)}. Ask for less, or start Ray with "
+            "more."
         )
     return resources
 
 
 def resources_in_words(resources: dict[str, float]) -> str:
-    """Return what a trial takes, what the machines have and what is free."""
+    """Say what a trial takes, what the machines have and what is free."""
     free = ray.available_resources()
     needed = {name.upper() if name in ("cpu", "gpu") else name for name in resources}
     idle = ", ".join(f"{free.get(name, 0):g} {name}" for name in sorted(needed))
     return (
         f"A trial takes resources_per_trial={resources}; Ray has "
-        f"{_told(_nodes(), needed)}, of which are free now: {idle}."
+        f"{_in_words(_nodes(), needed)}, of which are free now: {idle}."
     )
 
 
 def _nodes() -> list[dict[str, float]]:
-    """Return the resources of each node, and of those that an autoscaler may add."""
+    """Return the resources of each node, and of nodes that an autoscaler may add."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     config = ray._private.state.state.get_cluster_config()
     groups = [] if config is None else config.node_group_configs
     return nodes + [dict(group.resources) for group in groups]
 
 
-def _told(nodes: list[dict[str, float]], names: Any) -> str:
-    """Return what each node has of some resources."""
+def _in_words(nodes: list[dict[str, float]], names: Any) -> str:
+    """Say how much of the named resources each node has."""
     names = sorted({"CPU", "GPU", *names})
     each = [
         ", ".join(f"{node.get(name, 0):g} {name}" for name in names) for node in nodes
@@ -152,8 +153,8 @@ def _told(nodes: list[dict[str, float]], names: Any) -> str:
 
 
 def most_epochs(scheduler: Any) -> int | None:
-    """Return after how many epochs a scheduler of Ray ends every trial, if it does."""
-    # Schedulers do not tell their limit in any public way.
+    """Return the number of epochs after which a scheduler ends every trial, or None."""
+    # Schedulers have no public attribute for it.
     return getattr(scheduler, "_max_t", getattr(scheduler, "_max_t_attr", None))
 
 

@@ -23,8 +23,8 @@ _EXPECTED = (
 class Proposals:
     """The configurations of a search, or the algorithm that proposes them one by one.
 
-    Ray gets numbers only as a configuration. `decode` turns such a dict of numbers
-    into parameters of the estimator; it can be pickled.
+    The configurations of Ray hold only numbers. `decode`, which can be pickled, turns
+    them into parameters of the estimator.
     """
 
     n_trials: int
@@ -112,7 +112,7 @@ def sample_candidates(space: Any, n_trials: int, seed: int) -> list[dict]:
     space : dict or list of dicts
         Values or distribution of each parameter, by its name.
     n_trials : int
-        Settings to draw. If all of a space are lists, none is drawn twice.
+        Settings to draw. If a space holds only lists, none is drawn twice.
     seed : int
         Seed of the draws.
 
@@ -134,15 +134,15 @@ def sample_candidates(space: Any, n_trials: int, seed: int) -> list[dict]:
 
 
 def suggestion_space(space: Any) -> tuple[dict, dict]:
-    """Put a space into the form that search algorithms of Ray take.
+    """Bring a space into the form that search algorithms of Ray take.
 
     Returns
     -------
     domains : dict of str to Domain
-        Choices are numbered, since many algorithms cannot take values such as
+        Choices are numbered, because many algorithms do not take values such as
         tuples.
     choices : dict of str to list
-        The values that the numbers stand for.
+        The values by their numbers.
     """
     if not isinstance(space, dict):
         raise ValueError(
@@ -163,7 +163,7 @@ def suggestion_space(space: Any) -> tuple[dict, dict]:
 
 
 class _Drawn:
-    """A domain of Ray with the one method that scikit-learn asks of distributions."""
+    """A domain of Ray with the one method that scikit-learn needs of a distribution."""
 
     def __init__(self, domain):
         self.domain = domain
@@ -173,7 +173,7 @@ class _Drawn:
 
 
 def _distribution(name, values):
-    """Return what scikit-learn can draw from: a list or an object with `rvs`."""
+    """Return values as scikit-learn can draw them: a list or an object with `rvs`."""
     if isinstance(values, Categorical):
         return values.categories
     if isinstance(values, Domain):
@@ -198,7 +198,7 @@ def _distribution(name, values):
 
 
 def _domain_of_scipy(name, distribution):
-    """Return the domain of Ray that is the same as a frozen distribution of scipy."""
+    """Return the domain of Ray that equals a frozen distribution of scipy."""
     kind = getattr(getattr(distribution, "dist", None), "name", None)
     if kind in ("loguniform", "reciprocal", "uniform"):
         low, high = (float(end) for end in distribution.support())
@@ -219,7 +219,7 @@ def check_names(estimator: Any, candidates: list[dict]) -> None:
     Raises
     ------
     ValueError
-        Names all that it does not have, and all that it has.
+        With all unknown names, and all known ones.
     """
     unknown = {
         name
@@ -239,8 +239,8 @@ def _takes(estimator: Any, candidate: dict, name: str) -> bool:
     """Tell whether an estimator takes one parameter of a configuration."""
     if name in estimator.get_params():
         return True
-    # A configuration may put another estimator into a Pipeline, which then has other
-    # parameters: those of the steps above must be set first.
+    # A configuration may put another estimator into a Pipeline, which changes the
+    # parameters below it: set those above first.
     above = {
         one: value
         for one, value in candidate.items()

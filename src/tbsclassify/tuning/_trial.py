@@ -16,7 +16,8 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
 
-from tbsclassify._checkpoint import Checkpoint, write_whole
+from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._files import write_whole
 from tbsclassify._pipelines import keep_training, last_step
 from tbsclassify._sklearn_compat import (
     MultimetricScorer,
@@ -37,22 +38,22 @@ class Task:
     y: Any
     splits: list
     scorer: Any
-    metric: str | None  # that decides, where there are several
+    metric: str | None  # the one that decides, where there are several
     fit_params: dict
     score_params: dict
     error_score: float | str
     return_train_score: bool
     sklearn_config: dict
     decode: Callable[[dict], dict] = dict  # from Ray's configuration to parameters
-    checkpoint: Checkpoint | None = None  # where trials that are stopped go on from
+    checkpoint: Checkpoint | None = None  # from which stopped trials are resumed
     rungs: tuple[int, ...] = ()  # epochs of every fold after which trials are compared
 
     def configured(self, parameters: dict[str, Any]) -> Any:
-        """Return the estimator, unfitted, with these parameters."""
+        """Return an unfitted clone of the estimator with these parameters."""
         return clone(self.estimator).set_params(**clone(parameters, safe=False))
 
     def deciding(self, scores: Any) -> float:
-        """Return the score that decides, of one or several."""
+        """Return the score that decides, where there are several."""
         if isinstance(scores, dict):
             scores = scores[self.metric or next(iter(scores))]
         return float(scores)
@@ -68,11 +69,12 @@ def evaluate(
 
     A classifier with epochs is scored on the held-out scans after each of them, as
     the whole estimator would be if its training ended there, and the score is reported
-    at once. All others are reported when they have been through all folds.
+    at once. Other estimators are reported once, after all folds.
 
-    Folds are fitted one after another. With rungs, each is first trained up to the
-    first rung only, then each up to the next, and so on, so that trials are compared
-    by the mean over all folds; unless its training cannot be kept in a file.
+    Folds are fitted one after another. With rungs, every fold is first trained up to
+    the first rung, then every fold up to the next, and so on, so that trials are
+    compared by their means over all folds. This needs a training that can be kept in a
+    file.
 
     Parameters
     ----------
@@ -81,36 +83,37 @@ def evaluate(
     parameters : dict
         Parameters of the estimator, by name.
     report : callable
-        Takes a dict: ``score``, mean over the folds begun; ``epoch``, counted through
-        the folds, of which each counts as `max_epochs`; ``n_epochs``, those really
-        trained; ``rows``, (fold, epoch, score) of epochs not reported yet; ``splits``,
-        scikit-learn's result of each finished fold, and ``score_errors`` in it, the
-        traceback of each scorer that failed; ``complete``, whether that is all;
-        ``rung``, counted from 0, when all folds have come to one.
+        Takes a dict: ``score``, the mean over the folds begun; ``epoch``, counted
+        through the folds, each of which counts as `max_epochs`; ``n_epochs``, the
+        number really trained; ``rows``, (fold, epoch, score) of epochs not reported
+        yet; ``splits``, scikit-learn's result of each finished fold, with
+        ``score_errors``, the traceback of each scorer that failed; ``complete``,
+        whether all folds are finished; ``rung``, counted from 0, when all folds have
+        reached one.
     place : callable or None
-        Gives the files, by name, from which a trial that was stopped goes on: what it
-        has reported, which it reports again, and the training of each fold.
+        Gives the files, by name, from which a stopped trial is resumed: its reports,
+        which it repeats, and the training of each fold.
     """
     with ExitStack() as stack:
         stack.enter_context(config_context(**task.sklearn_config))
         rungs = task.rungs
         if rungs and not keep_training(task.configured(parameters), "training"):
-            rungs = ()  # a fold that was left would begin again
+            rungs = ()  # a paused fold would start again
         if rungs and place is None:
             folder = tempfile.TemporaryDirectory(prefix="tbsclassify-")
             place = Path(stack.enter_context(folder)).joinpath
         trial = _Trial(task, report, place)
-        trial.go_on()
+        trial.repeat_reports()
         for rung, until in enumerate((*rungs, None)):
             for fold in trial.folds_before(until):
                 trial.run(fold, task.configured(parameters), until)
             trial.end_rung(rung)
 
 
-class _Rest(BaseException):
-    """Leaves the fit of a fold that is to be gone on with from its file.
+class _FoldPaused(BaseException):
+    """Leaves the fit of a fold, which is later resumed from its file.
 
-    Not an Exception, which scikit-learn would take for a fit that failed.
+    It is no Exception, which scikit-learn would take for a failed fit.
     """
 
 
@@ -124,9 +127,9 @@ class _Trial:
         place: Callable[[str], Path] | None,
     ):
         self.task, self.report, self.place = task, report, place
-        self.told: list[dict[str, Any]] = []
+        self.reports: list[dict[str, Any]] = []
         self.known: dict[int, dict[int, float]] = {}  # score by fold and epoch
-        self.results: dict[int, dict[str, Any]] = {}  # by fold, of those finished
+        self.results: dict[int, dict[str, Any]] = {}  # by finished fold
         self.rows: list[tuple] = []
         self.n_epochs = 0
         self.epochs_of_fold = 1
@@ -135,21 +138,21 @@ class _Trial:
     def is_complete(self) -> bool:
         return len(self.results) == len(self.task.splits)
 
-    def go_on(self) -> None:
+    def repeat_reports(self) -> None:
         """Report again what the trial reported before it was stopped."""
         if self.place is None:
             return
         with suppress(FileNotFoundError):
-            self.told = json.loads(self.place("reports").read_text())
-        for told in self.told:
-            for fold, epoch, value in told["rows"]:
+            self.reports = json.loads(self.place("reports").read_text())
+        for sent in self.reports:
+            for fold, epoch, value in sent["rows"]:
                 self.known.setdefault(fold, {})[epoch] = value
-            self.results = dict(enumerate(told["splits"]))
-            self.n_epochs = told["n_epochs"]
-            self.report(told)
+            self.results = dict(enumerate(sent["splits"]))
+            self.n_epochs = sent["n_epochs"]
+            self.report(sent)
 
     def folds_before(self, until: int | None) -> list[int]:
-        """Return the folds that have not been through so many epochs, or all."""
+        """Return the unfinished folds, or those with fewer epochs than `until`."""
         return [
             fold
             for fold in range(len(self.task.splits))
@@ -158,7 +161,7 @@ class _Trial:
         ]
 
     def run(self, fold: int, estimator: Any, until: int | None) -> None:
-        """Fit a fold to its end or, if `until` is given, to that epoch at most."""
+        """Fit a fold to its end or, if `until` is given, up to that epoch."""
         task = self.task
         train, test = task.splits[fold]
         if self.place is not None and not keep_training(
@@ -167,7 +170,7 @@ class _Trial:
             self.place = None
         scorer = _noting(task)
         with warnings.catch_warnings():
-            # Nobody sees the warnings of a worker: reasons go with the results.
+            # Nobody sees the warnings of a worker. The reasons are in its results.
             warnings.filterwarnings("ignore", message="Scoring failed")
             try:
                 with self._following(estimator, fold, test, scorer, until):
@@ -187,21 +190,21 @@ class _Trial:
                         return_times=True,
                         error_score=task.error_score,
                     )
-            except _Rest:
+            except _FoldPaused:
                 return
         self.results[fold] = result | {"score_errors": scorer.errors}
         has_epochs = classifier_with_epochs(estimator) is not None
         if has_epochs or self.is_complete:
-            self._tell()
-        if self.place is not None:  # the result is in what has been reported
+            self._send_report()
+        if self.place is not None:  # the result has been reported
             self.place(f"fold-{fold}").unlink(missing_ok=True)
 
     def end_rung(self, rung: int) -> None:
-        """Report that all folds have been through the epochs of a rung."""
-        reported = {told.get("rung") for told in self.told}
+        """Report that all folds have reached a rung."""
+        reported = {sent.get("rung") for sent in self.reports}
         has_epochs = any(self.known.values())
         if has_epochs and not self.is_complete and rung not in reported:
-            self._tell(rung=rung)
+            self._send_report(rung=rung)
 
     def _following(
         self,
@@ -211,7 +214,7 @@ class _Trial:
         scorer: Any,
         until: int | None,
     ) -> AbstractContextManager:
-        """Score the held-out scans after each epoch of a classifier that has some."""
+        """Score the held-out scans after each epoch, if the classifier has epochs."""
         classifier = classifier_with_epochs(estimator)
         if classifier is None:
             return nullcontext()
@@ -222,23 +225,22 @@ class _Trial:
 
         def on_epoch(epoch: int, max_epochs: int) -> None:
             self.epochs_of_fold = max_epochs
-            if epoch not in known:  # from before the trial was stopped or paused
-                # In a Pipeline the steps before the classifier are fitted by now, so
-                # the whole estimator can be scored, by whatever a scorer asks of it.
+            if epoch not in known:  # else scored before the trial was interrupted
+                # The steps of a Pipeline before the classifier are fitted by now, so a
+                # scorer can use the whole estimator.
                 scores = score(estimator, X, y, scorer, params, task.error_score)
                 self.n_epochs += 1
                 known[epoch] = task.deciding(scores)
                 self.rows.append((fold, epoch, known[epoch]))
-                if epoch < max_epochs:  # the last is reported with the fold
-                    self._tell()
+                if epoch < max_epochs:  # the last one is reported with the fold
+                    self._send_report()
             if until is not None and until <= epoch < max_epochs:
-                raise _Rest
+                raise _FoldPaused
 
         return classifier.monitored(on_epoch)
 
-    def _tell(self, **more: Any) -> None:
-        """Report the results of finished folds and the last scores of the others."""
-        rows, self.rows = self.rows, []
+    def _progress(self) -> tuple[float, int]:
+        """Return the mean of the last scores of the folds begun, and their epochs."""
         scores, epoch = [], 0
         for fold in range(len(self.task.splits)):
             if fold in self.results:
@@ -248,10 +250,16 @@ class _Trial:
                 last = max(self.known[fold])
                 scores.append(self.known[fold][last])
                 epoch += last
-        # In the order of the folds: one that ended before those in front of it waits.
+        return float(np.mean(scores)), epoch
+
+    def _send_report(self, **more: Any) -> None:
+        """Report the results of finished folds and the last scores of the others."""
+        rows, self.rows = self.rows, []
+        score, epoch = self._progress()
+        # Results go out in the order of the folds: a later one waits for earlier ones.
         n_first = next(n for n in count() if n not in self.results)
-        told: dict[str, Any] = {
-            "score": float(np.mean(scores)),
+        sent: dict[str, Any] = {
+            "score": score,
             "epoch": epoch,
             "n_epochs": self.n_epochs,
             "rows": rows,
@@ -259,18 +267,18 @@ class _Trial:
             "complete": self.is_complete,
             **more,
         }
-        if np.isnan(told["score"]):
-            for name in {"epoch", "rung"} & set(told):
-                del told[name]  # or schedulers would compare it
+        if np.isnan(sent["score"]):
+            for name in {"epoch", "rung"} & set(sent):
+                del sent[name]  # so that no scheduler compares it
         if self.place is not None:
-            self.told.append(told)
-            text = json.dumps(self.told, default=float).encode()
+            self.reports.append(sent)
+            text = json.dumps(self.reports, default=float).encode()
             write_whole(self.place("reports"), lambda file: file.write(text))
-        self.report(told)
+        self.report(sent)
 
 
 class _NotingScorer:
-    """A scorer that notes what it failed with, and fails."""
+    """A scorer that keeps the traceback of its error, and raises it."""
 
     def __init__(self, scorer: Callable):
         self.scorer = scorer
@@ -294,10 +302,10 @@ def _check_numbers(scores: Any) -> None:
 
 
 class _NotingScorers(MultimetricScorer):
-    """Scorers of several measures that note what each failed with.
+    """Scorers of several measures that keep the traceback of each error.
 
-    scikit-learn returns the traceback in place of the score. It would replace that by
-    `error_score` and warn, without the name of the measure.
+    scikit-learn returns a traceback in place of the score, and then replaces it by
+    `error_score` and warns, without the name of the measure.
     """
 
     def __init__(self, scorers: dict[str, Callable], raise_exc: bool):
@@ -313,7 +321,7 @@ class _NotingScorers(MultimetricScorer):
 
 
 def _noting(task: Task) -> _NotingScorer | _NotingScorers:
-    """Return the scorer of a task with a place for the errors of one fold."""
+    """Return the scorer of a task, which keeps the errors of one fold."""
     several = scorers_by_name(task.scorer)
     if several is None:
         return _NotingScorer(task.scorer)
@@ -327,7 +335,7 @@ def classifier_with_epochs(estimator: Any) -> Any:
 
 
 def max_epochs(estimator: Any) -> int:
-    """Return how many epochs one fit of an estimator has at most, 0 without any."""
+    """Return the maximum number of epochs of a fit, 0 without any."""
     classifier = classifier_with_epochs(estimator)
     found = 0 if classifier is None else classifier.resolve_max_epochs()
     return int(found) if isinstance(found, Integral) else 0

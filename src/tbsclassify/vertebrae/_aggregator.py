@@ -18,7 +18,7 @@ from tbsclassify._validation import patient_ids
 from tbsclassify.labels import check_tbs
 from tbsclassify.vertebrae._splitter import VertebraSplitter
 
-# What a fit takes beside scans and classes, and hands on.
+# Metadata of a fit that are passed on to the estimator.
 _METADATA = ("groups", "sample_weight", "tbs")
 
 
@@ -30,18 +30,17 @@ def _predicts_tbs(aggregator: "PatientAggregator") -> bool:
 class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Train a classifier on vertebrae, and score scans by the mean over theirs.
 
-    Scans are split by a `VertebraSplitter`. The classifier learns each vertebra under
-    the class of its scan, and the probability of a scan is the mean of those of its
-    vertebrae. Those without a box are left out of both.
+    Scans are split by a `VertebraSplitter`. The classifier learns each vertebra with
+    the class of its scan, and the probability of a scan is the mean over its
+    vertebrae. Vertebrae without a box are left out of both.
 
     Parameters
     ----------
     estimator : classifier
-        Learns from the table of vertebrae and has `predict_proba`. A classifier of
-        the library takes the table as it is, another one in a Pipeline behind
-        features.
+        Learns from the table of vertebrae and has `predict_proba`. A classifier of this
+        library takes the table as it is. Put others into a Pipeline after features.
     splitter : VertebraSplitter, default=None
-        Makes the table of vertebrae. None is ``VertebraSplitter()``.
+        Makes the table of vertebrae. None means ``VertebraSplitter()``.
 
     Attributes
     ----------
@@ -59,19 +58,19 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     A row of `X` is a scan. The probabilities of several scans of a patient are
     averaged by ``pandas.DataFrame(proba).groupby(patient).mean()``.
 
-    A vertebra has the class, and the TBS value, of its scan, which is that of all
-    vertebrae together: what it does not show of them is noise to the classifier. And
-    vertebrae of a scan are alike. So four times as many rows are not four times as
-    many data.
+    A vertebra gets the class and the TBS value of its scan, which describe all
+    vertebrae together: its own difference from them is noise to the classifier. Also,
+    vertebrae of a scan are similar. So four times as many rows are not four times as
+    much data.
 
-    The estimator gets `groups`, `sample_weight` and `tbs` if its `fit` takes them;
-    ``set_fit_request(tbs=False)`` on it keeps them from it. This is so with metadata
-    routing and without. With routing, steps of a Pipeline before the last that take
-    `sample_weight`, too, such as StandardScaler, have to be told by a request.
+    The estimator gets `groups`, `sample_weight` and `tbs` if its `fit` takes them,
+    unless it declines them by ``set_fit_request(tbs=False)``, with metadata routing and
+    without. With routing, other steps of a Pipeline that take `sample_weight`, such as
+    StandardScaler, need a request.
 
-    By `groups`, networks hold out whole scans, and whole patients where they are
-    known, and so does a search inside whose `cv` is a `GroupKFold`. Other splits of
-    vertebrae part those of a scan. So put `CalibratedClassifierCV` and
+    With `groups`, networks hold out whole scans, and whole patients if they are known,
+    and so does a search inside with a `GroupKFold` as its `cv`. Other splits separate
+    vertebrae of the same scan. So put `CalibratedClassifierCV` and
     `TunedThresholdClassifierCV`, which do not take `groups`, around the aggregator.
 
     Examples
@@ -123,7 +122,7 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_scans,)
             Class of each scan.
         groups : array-like of shape (n_scans,), default=None
-            Patient of each scan. None takes each scan for a patient of its own.
+            Patient of each scan. With None, each scan is a patient of its own.
         sample_weight : array-like of shape (n_scans,), default=None
             Weight of each vertebra of a scan.
         tbs : array-like of shape (n_scans,), default=None
@@ -222,7 +221,7 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n_scans,)
             Predicted classes.
         """
-        # The probabilities first: unfitted, they raise the error that says so.
+        # Predict first: an unfitted estimator raises NotFittedError.
         winners = self.predict_proba(X).argmax(axis=1)
         return self.classes_[winners]
 
@@ -281,7 +280,7 @@ class PatientAggregator(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
 
 def _means(values: np.ndarray, scan: np.ndarray) -> np.ndarray:
-    """Mean over the vertebrae of each scan, of which each has one at least."""
+    """Return means over the vertebrae of each scan, which has at least one."""
     sums = np.zeros((scan[-1] + 1, *values.shape[1:]))
     np.add.at(sums, scan, values)
     counts = np.bincount(scan)

@@ -8,7 +8,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from tbsclassify._boxes import BOX_SIDES, LEVELS, box_columns, check_boxes, put_boxes
-from tbsclassify._scans import mask_column, masks_in, numbers_in, scans_of
+from tbsclassify._scans import (
+    as_pandas,
+    mask_column,
+    masks_in,
+    numbers_in,
+    scans_of,
+)
 from tbsclassify._squares import Resample
 from tbsclassify._validation import check_number
 from tbsclassify.cropping import LumbarCropper
@@ -20,8 +26,8 @@ class VertebraSplitter(BaseEstimator):
     """Split scans into their vertebrae, one row for each whose box is known.
 
     Each vertebra becomes a square crop centred on its box. By default pixels are
-    copied, as by `LumbarCropper`. A vertebra without a box, NaN, is left out: that is
-    how vertebrae are excluded.
+    copied, as in `LumbarCropper`. To exclude a vertebra, set its box to NaN: a vertebra
+    without a box is left out.
 
     Parameters
     ----------
@@ -43,8 +49,8 @@ default="bilinear"
 
     Notes
     -----
-    Densitometry leaves out vertebrae that a fracture, degeneration or metal has
-    changed, and wants two at least to remain: no diagnosis is made from one [1]_.
+    Densitometry leaves out vertebrae that are changed by a fracture, degeneration or
+    metal. At least two must remain: no diagnosis is made from one [1]_.
 
     Files are read once, and all scans are in memory while they are split.
 
@@ -201,7 +207,7 @@ def _boxes_by_level(X: Any, boxes: ArrayLike | None, n_scans: int) -> np.ndarray
 
 
 def _table_of(X: Any, images: list[np.ndarray]) -> pd.DataFrame:
-    """Return a table of scans as pandas' own, with their pixels in it."""
+    """Return a table of scans as a table of pandas, with pixels instead of paths."""
     pixels = np.empty(len(images), dtype=object)
     pixels[:] = images
     if "image" not in getattr(X, "columns", ()):
@@ -211,17 +217,15 @@ def _table_of(X: Any, images: list[np.ndarray]) -> pd.DataFrame:
             "Expected X to have no column 'level', which the table of vertebrae gets. "
             "Drop or rename it."
         )
-    if not isinstance(X, pd.DataFrame):
-        X = pd.DataFrame({name: X[name].to_list() for name in X.columns})
-    return X.assign(image=pixels)
+    return as_pandas(X).assign(image=pixels)
 
 
 def _masks_of_level(
     masks: list[Any], level: np.ndarray, boxes: np.ndarray
 ) -> pd.Series:
-    """Keep one label of each map; None, so that the box counts, where it is absent.
+    """Keep one label of each map, or None, so that the box is used, if it is absent.
 
-    Of a map of the whole spine, 0 and 1, what is in the box is kept.
+    Of a map of the whole spine, 0 and 1, the part in the box is kept.
     """
     kept: list[Any] = []
     for mask, label, box in zip(masks, level.tolist(), boxes, strict=True):
