@@ -7,7 +7,7 @@ asked for, Ray with the first search that is fitted.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # Type checkers and editors read these imports. At run time `__getattr__` makes them,
 # one by one as they are asked for.
