@@ -9,12 +9,12 @@ import sys
 import time
 from types import SimpleNamespace
 
-import cloudpickle
 import numpy as np
 import pytest
 import torch
 from conftest import small_adhoc, small_pretrained, small_texture
 from numpy.testing import assert_array_equal
+from ray import cloudpickle
 from ray.tune.schedulers import HyperBandScheduler
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
