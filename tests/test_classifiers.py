@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from conftest import load_real_scans, small_adhoc, small_pretrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import clone
@@ -352,11 +354,44 @@ def test_the_history_holds_an_entry_an_epoch(spines):
     assert (model.history_["seconds"] > 0).all()
 
 
-def test_training_is_silent_by_default_and_a_line_an_epoch_on_request(spines, capsys):
+def test_training_is_silent_by_default(spines, capfd):
     small_adhoc(max_epochs=2).fit(spines.X, spines.y)
-    assert capsys.readouterr().out == ""
-    small_adhoc(max_epochs=2, verbose=1).fit(spines.X, spines.y)
-    assert "train_loss" in capsys.readouterr().out
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_training_shows_epochs_losses_and_the_time_on_request_and_nothing_else(
+    n_jobs, spines, capfd
+):
+    names = np.char.add("SECRET", spines.patient.astype(str))
+    model = small_adhoc(max_epochs=30, patience=30, verbose=1)
+    models = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(clone(model).fit)(spines.X, spines.y, groups=names) for _ in range(2)
+    )
+    out, err = capfd.readouterr()
+    assert out == ""
+    number = r"\d+(\.\d+)?(e-\d+)?"
+    line = rf"epoch \d+/30, train_loss {number}, valid_loss {number}, \d:\d\d:\d\d \w+"
+    assert all(re.fullmatch(line, one) for one in err.splitlines())
+    assert 20 < len(err.splitlines()) <= 42
+    assert len(re.findall("epoch 30/30, .* taken\n", err)) == 2
+    silent = model.set_params(verbose=0).fit(spines.X, spines.y, groups=names)
+    for one in models:
+        assert_array_equal(one.predict_proba(spines.X), silent.predict_proba(spines.X))
+
+
+def test_what_callbacks_measure_is_shown_with_the_losses(spines, capsys):
+    score = EpochScoring("roc_auc", lower_is_better=False, name="valid_auc")
+    small_adhoc(max_epochs=3, callbacks=[score], verbose=1).fit(spines.X, spines.y)
+    assert capsys.readouterr().err.count(", valid_auc ") == 3
+
+
+def test_a_training_that_stops_early_shows_its_last_epoch(spines, capsys):
+    model = small_adhoc(max_epochs=500, patience=2, lr=0.1, verbose=1)
+    model.fit(spines.X, spines.y)
+    assert model.n_epochs_ < 500
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(rf"epoch {model.n_epochs_}/500, .* taken", last)
 
 
 def test_head_mode_trains_the_head_alone(spines):

@@ -4,6 +4,7 @@ import _thread
 import copy
 import pickle
 import random
+import re
 import threading
 import time
 from contextlib import contextmanager, nullcontext
@@ -524,6 +525,20 @@ def test_a_scorer_of_several_measures_may_fail_for_some_configurations(
     assert_array_equal(np.sort(found.cv_results_["mean_test_n"]), [40, np.nan])
 
 
+def fail_always(estimator, X, y):
+    raise RuntimeError("no luck today")
+
+
+def test_a_notebook_shows_whether_a_search_is_fitted(table, trials_in_this_process):
+    options = {"n_trials": 1, "error_score": np.nan, "scoring": fail_always}
+    found = search(LogisticRegression(), {"C": [1.0]}, **options)
+    with pytest.raises(ValueError, match="Scoring failed in all"):
+        found.fit(*table)
+    assert "<span>Not fitted</span>" in found._repr_html_()
+    found.set_params(scoring="f1").fit(*table)
+    assert "<span>Fitted</span>" in found._repr_html_()
+
+
 def score_nan(estimator, X, y):
     return np.nan
 
@@ -984,12 +999,14 @@ def test_optuna_is_silent_too(table, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_is_one_line(table, capfd):
+def test_progress_is_a_few_lines(table, capfd):
     search(LogisticRegression(), {"C": [1.0, 2.0]}, n_trials=2, verbose=1).fit(*table)
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.count("\n") == 1
-    assert err.rstrip().rpartition("\r")[2].startswith("2/2 trials (0 stopped)")
+    line = r"\d/2 trials \(0 stopped\), \d epochs, best \S+, \d:\d\d:\d\d (left|taken)"
+    assert all(re.fullmatch(line, one) for one in err.splitlines())
+    assert err.splitlines()[-1].startswith("2/2 trials")
+    assert len(err.splitlines()) <= 2
 
 
 def test_trials_that_time_does_not_suffice_for_are_unfinished(spines, monkeypatch):

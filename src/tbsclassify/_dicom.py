@@ -14,6 +14,7 @@ import numpy as np
 from tbsclassify._compressed import check_frame, inflate
 from tbsclassify._files import UnreadableScanError
 from tbsclassify._spacing import PLAUSIBLE_SPACING, are_plausible
+from tbsclassify._warn import warn
 
 # Only these elements are parsed; names, ids and dates are never in memory.
 _TAGS = [
@@ -357,13 +358,11 @@ def _pixel_spacing(
             continue
         if are_plausible(np.array([spacing]), limits)[0]:
             return spacing, element
-        warnings.warn(
+        warn(
             f"{name}: expected pixels of {limits[0]} to {limits[1]} mm, got "
             f"{spacing[0]:.3g} x {spacing[1]:.3g} mm from {element}. This size is not "
             "handed on: measure it, and put it into columns row_spacing and "
-            "column_spacing of the table.",
-            UserWarning,
-            stacklevel=5,
+            "column_spacing of the table."
         )
     return None, None
 

@@ -1,7 +1,6 @@
 """Read PNG, JPEG, BMP and TIFF files, and Pillow images, as grey levels."""
 
 import io
-import warnings
 from functools import reduce
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tbsclassify._files import UnreadableScanError
+from tbsclassify._warn import warn
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 # Channels of a grey JPEG may differ by some levels where it stores chroma.
@@ -76,12 +76,10 @@ def to_grey(pixels: np.ndarray, name: str) -> np.ndarray:
     spread = reduce(np.maximum, channels) - reduce(np.minimum, channels)
     n_coloured = int((spread > _COLOUR_SPREAD).sum())
     if n_coloured:
-        warnings.warn(
+        warn(
             f"{name}: {n_coloured} of {spread.size} pixels "
             f"({n_coloured / spread.size:.1%}) are coloured, as burnt-in overlays "
-            "are. They become grey and stay in the scan: export it without overlay.",
-            UserWarning,
-            stacklevel=4,
+            "are. They become grey and stay in the scan: export it without overlay."
         )
     elif not spread.any():
         return pixels[..., 0]

@@ -1,6 +1,5 @@
 """How labels, classes and columns of scores belong together."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Number
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array, column_or_1d
+
+from tbsclassify._warn import warn
 
 
 def check_labels(y: Any, name: str = "y") -> np.ndarray:
@@ -120,12 +121,10 @@ def check_scores(
         y_score, ensure_2d=False, dtype=np.float64, input_name="y_score"
     )
     if whole:
-        warnings.warn(
+        warn(
             "The scores are whole numbers, as predict gives them. A ROC curve of hard "
             "decisions has one point, and its area is balanced accuracy. Pass "
-            "probabilities, from predict_proba.",
-            UserWarning,
-            stacklevel=4,
+            "probabilities, from predict_proba."
         )
     found = check_classes(classes, y_true)
     n_scans, n_columns = len(y_true), len(found)

@@ -1,7 +1,5 @@
 """Pixel sizes of scans in mm, given as an array or in the columns of a table."""
 
-import sys
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tbsclassify._scans import numbers_in, plain_name
+from tbsclassify._warn import warn
 
 # Height and width of a pixel in mm.
 SPACING_COLUMNS = ("row_spacing", "column_spacing")
@@ -142,13 +141,11 @@ def warn_of_mixed_spacings(X: Any, spacings: np.ndarray | None = None) -> None:
     spacings = check_spacings(X) if spacings is None else spacings
     if spacings is None or not are_mixed(spacings):
         return
-    warnings.warn(
+    warn(
         f"X mixes scans with pixels of {np.nanmin(spacings):.3g} to "
         f"{np.nanmax(spacings):.3g} mm. Texture changes with the size of pixels: bring "
         "them to one with LumbarCropper(spacing=...), whose transform_table keeps the "
-        "boxes, or keep scans of one size.",
-        UserWarning,
-        stacklevel=level_of_caller(),
+        "boxes, or keep scans of one size."
     )
 
 
@@ -177,13 +174,11 @@ def warn_of_spacings(
     fitted, given = getattr(estimator, "spacing_", None), _one_size(spacings)
     if fitted is None or given is None or not are_mixed(np.stack([fitted, given])):
         return
-    warnings.warn(
+    warn(
         f"X holds scans with pixels of {_shown(given)} mm, but "
         f"{type(estimator).__name__} was fitted on scans with pixels of "
         f"{_shown(fitted)} mm. Texture changes with the size of pixels: bring all "
-        "scans to one with LumbarCropper(spacing=...), those of the fit and others.",
-        UserWarning,
-        stacklevel=level_of_caller(),
+        "scans to one with LumbarCropper(spacing=...), those of the fit and others."
     )
 
 
@@ -197,15 +192,3 @@ def _one_size(spacings: np.ndarray | None) -> np.ndarray | None:
 def _shown(spacing: np.ndarray) -> str:
     height, width = (f"{size:.3g}" for size in spacing.tolist())
     return height if height == width else f"{height} x {width}"
-
-
-def level_of_caller() -> int:
-    """Level, for who calls this, of the first frame outside of the libraries."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and _is_of_library(frame.f_globals):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _is_of_library(names: dict[str, Any]) -> bool:
-    return names.get("__name__", "").partition(".")[0] in ("tbsclassify", "sklearn")

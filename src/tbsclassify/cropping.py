@@ -1,6 +1,5 @@
 """Crop scans to a square around the vertebrae L1 to L4."""
 
-import warnings
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -24,7 +23,6 @@ from tbsclassify._scans import (
 from tbsclassify._spacing import (
     MILLIMETRES,
     check_spacings,
-    level_of_caller,
     remember_spacing,
     spacing_columns,
     warn_of_spacings,
@@ -38,6 +36,7 @@ from tbsclassify._squares import (
 )
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number, check_option
+from tbsclassify._warn import warn
 from tbsclassify.images import iter_scans
 
 __all__ = ["LumbarCropper", "crop_square"]
@@ -454,7 +453,7 @@ default=None
         if self.unsure == "centre":
             boxes[unknown[unsure]] = np.nan
             remedy = f"They are cropped around their centre. {remedy}"
-        warnings.warn(f"{problem} {remedy}", UserWarning, stacklevel=level_of_caller())
+        warn(f"{problem} {remedy}")
         return boxes
 
     def _crop_mask(
@@ -541,17 +540,11 @@ default=None
         if self.spacing is not None:
             remedy = f"Choose a larger size than {self.size}, or a larger spacing."
         if cut_off:
-            warnings.warn(
-                f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}",
-                UserWarning,
-                stacklevel=level_of_caller(),
-            )
+            warn(f"{cut_off} of {n_scans} crops cut off a part of L1-L4. {remedy}")
         if narrow:
-            warnings.warn(
+            warn(
                 f"{narrow} of {n_scans} crops, without a box, show less than half of "
-                f"their scan's height. Give boxes. {remedy}",
-                UserWarning,
-                stacklevel=level_of_caller(),
+                f"their scan's height. Give boxes. {remedy}"
             )
 
 

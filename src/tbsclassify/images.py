@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from tbsclassify._files import UnreadableScanError, printable_name, read_whole
 from tbsclassify._raster import pixels_of_image, read_raster, to_grey
 from tbsclassify._scans import check_fill, check_one_depth, check_scan, scans_of
 from tbsclassify._sklearn_compat import num_samples
+from tbsclassify._warn import held_back, warn
 
 __all__ = ["UnreadableScanError", "read_scan", "unscanned_mask"]
 
@@ -125,7 +125,7 @@ def read_scan(
     """
     scan, metadata = read_with_metadata(path, fill_unscanned)
     for fault in faults_of_header(metadata):
-        warnings.warn(f"{printable_name(path)} {fault}", UserWarning, stacklevel=2)
+        warn(f"{printable_name(path)} {fault}")
     return (scan, metadata) if return_metadata else scan
 
 
@@ -325,7 +325,7 @@ def _iter_read(scans: Iterable[Any]) -> Iterator[Any]:
         for i, scan in enumerate(scans):
             is_path = _is_path(scan)
             pending.append(
-                pool.submit(read_scan, scan) if is_path else _from_pillow(scan, i)
+                pool.submit(_read_in_thread, scan) if is_path else _from_pillow(scan, i)
             )
             if len(pending) > _N_AHEAD:
                 yield _result(pending.popleft())
@@ -333,8 +333,19 @@ def _iter_read(scans: Iterable[Any]) -> Iterator[Any]:
             yield _result(pending.popleft())
 
 
+def _read_in_thread(path: str | os.PathLike[str]) -> tuple[np.ndarray, list[str]]:
+    """Return a scan and what there is to warn of."""
+    with held_back() as messages:
+        return read_scan(path), messages
+
+
 def _result(scan: Any) -> Any:
-    return scan.result() if isinstance(scan, Future) else scan
+    if not isinstance(scan, Future):
+        return scan
+    scan, messages = scan.result()
+    for message in messages:
+        warn(message)
+    return scan
 
 
 def _is_path(scan: Any) -> bool:

@@ -1,7 +1,6 @@
 """Split scans into training, validation and test sets by patient."""
 
 import numbers
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from tbsclassify._scores import check_labels
 from tbsclassify._sklearn_compat import num_samples
 from tbsclassify._validation import check_groups, check_number, check_random_seed
+from tbsclassify._warn import warn
 
 # Scans that the paper trained on, validated on and tested on, of 1469 in all.
 PAPER_SIZES = (1127, 161, 181)
@@ -245,12 +245,10 @@ def list_folds(
 def _warn_of_patients(column: Any, n_scans: int) -> None:
     n_patients = len(set(column))
     if n_patients < n_scans:
-        warnings.warn(
+        warn(
             f"The {n_scans} scans of X are of {n_patients} patients, by its column "
             "'patient', but groups is None, so that scans of one patient can be on "
-            "both sides of a split. Pass groups=X['patient'].",
-            UserWarning,
-            stacklevel=4,
+            "both sides of a split. Pass groups=X['patient']."
         )
 
 

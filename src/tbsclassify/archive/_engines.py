@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
+from tbsclassify._warn import warn
 from tbsclassify.archive._output import lines_of
 from tbsclassify.archive._reading import Reading, read_ahead
 from tbsclassify.labels import TBS_RANGE
@@ -64,12 +65,10 @@ class Work(NamedTuple):
         low, high = TBS_RANGE
         for cell, row in zip(batch.cells, rows, strict=True):
             if "tbs" in row and not low <= row["tbs"] <= high:
-                warnings.warn(
+                warn(
                     f"{os.path.basename(cell)}: the TBS predicted lies outside "
                     f"{low}-{high}, as of no lumbar spine. Look at the scan, and at "
-                    "the reasons that locate_archive (tbsclassify locate) gives.",
-                    UserWarning,
-                    stacklevel=2,
+                    "the reasons that locate_archive (tbsclassify locate) gives."
                 )
         failed = sum(bool(row.get("error")) for row in rows)
         return Scored(lines_of(batch.cells, rows, self.columns, self.model), failed, [])

@@ -2,7 +2,6 @@
 
 import glob
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from tbsclassify._boxes import CONFIDENCES, box_columns
 from tbsclassify._dicom import looks_like_dicom
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import SPACING_COLUMNS, are_plausible, spacing_columns
+from tbsclassify._warn import warn
 from tbsclassify.archive._names import cell_of
 from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 
@@ -139,12 +139,10 @@ def _in_folder(folder: str) -> Iterator[str]:
             if not name.startswith(".") and _may_be_scan(path):
                 yield path
     if closed:
-        warnings.warn(
+        warn(
             f"{len(closed)} folder(s) below files cannot be opened, the first "
             f"{cell_of(str(closed[0].filename))!r} ({closed[0].strerror}). Their scans "
-            "are left out.",
-            UserWarning,
-            stacklevel=5,
+            "are left out. Allow this program to read them, and call it again."
         )
 
 

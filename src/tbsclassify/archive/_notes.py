@@ -1,9 +1,9 @@
 """Collect the warnings of a long run, and give each kind once."""
 
 import re
-import warnings
 from collections import Counter
 
+from tbsclassify._warn import warn
 from tbsclassify.archive._names import neutral
 
 
@@ -22,9 +22,9 @@ class Notes:
             self._first.setdefault(kind, text)
             self._count[kind] += 1
 
-    def tell(self, stacklevel: int) -> None:
+    def tell(self) -> None:
         """Warn once of each kind."""
         for kind, text in self._first.items():
             more = self._count[kind] - 1
             also = f" ({more} more such warnings)" if more else ""
-            warnings.warn(neutral(text) + also, UserWarning, stacklevel=stacklevel + 1)
+            warn(neutral(text) + also)

@@ -90,7 +90,7 @@ def run_archive(
         if progress is not None:
             progress(n_done, len(listing.cells))
     output.finish()
-    notes.tell(stacklevel=3)
+    notes.tell()
     return ArchiveResult(
         n_files=len(listing.cells),
         n_scored=n_done - len(done) - n_failed,

@@ -111,8 +111,9 @@ def compare_models(
         The seconds of a continued fit are those of its epochs. Workers on other
         machines must see the folder. Needs a `random_state`.
     verbose : int, default=0
-        1 shows fits done and the time left in a line on stderr. A backend that
-        returns all fits together, such as Ray's, shows it at the end only.
+        1 shows fits done and the time left on stderr: in one line of a terminal or
+        notebook, in some twenty lines of a file. A backend that returns all fits
+        together, such as Ray's, shows it at the end only.
 
     Returns
     -------

@@ -1,6 +1,5 @@
 """A negative control: whether models find shuffled labels."""
 
-import warnings
 from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from tbsclassify._scores import class_index
+from tbsclassify._warn import warn
 from tbsclassify.comparison._fits import Split, Target, Trial, derive_seed
 
 # Shuffles that show how far chance moves a ROC AUC from 0.5.
@@ -179,12 +179,10 @@ def warn_of_findings(control: pd.DataFrame, confidence_level: float) -> None:
         f"p = {row.p_value:.2g})"
         for name, row in odd.iterrows()
     )
-    warnings.warn(
+    warn(
         f"On shuffled labels the ROC AUC is not 0.5 for {found}. Chance alone gives "
         f"this warning in about {100 * (1 - confidence_level):.2g} % of comparisons. "
         "Compare again with another random_state. If the warning comes again, check "
         "these models for state that outlives a fit, such as warm_start, a cache, or "
-        "an object that clones share.",
-        UserWarning,
-        stacklevel=3,
+        "an object that clones share."
     )

@@ -1,6 +1,5 @@
 """Near repeats: test rows that are almost a training row of another patient."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.utils import gen_batches
 
 from tbsclassify._boxes import check_scans_and_boxes, hull
 from tbsclassify._scans import as_pandas, scans_of
+from tbsclassify._warn import warn
 from tbsclassify.comparison._fits import Split
 from tbsclassify.images import iter_scans
 
@@ -66,16 +66,14 @@ def find_duplicates(
 def _warn(found: pd.DataFrame, n_tested: int, level: float) -> None:
     by_chance = n_tested * found["p_value"].iloc[-1]
     expected = f"about {by_chance:.1f}" if by_chance >= 0.1 else "fewer than 0.1"
-    warnings.warn(
+    warn(
         f"{found['scan'].nunique()} of {n_tested} test rows have a near repeat among "
         f"the training rows of another patient, where chance gives {expected}: see "
         "`duplicates` of the result. Chance alone gives this warning in at most "
         f"{100 * level:.2g} % of comparisons. If rows were resampled before the split, "
         "as by SMOTE, resample inside the folds with the Pipeline of imblearn. If one "
         "patient has several rows, give them one id in groups. Drop scans that were "
-        "exported twice.",
-        UserWarning,
-        stacklevel=4,
+        "exported twice."
     )
 
 

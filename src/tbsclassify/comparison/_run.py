@@ -1,8 +1,5 @@
 """Run all fits of a comparison, one after another or in parallel."""
 
-import sys
-import time
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -10,6 +7,7 @@ from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
 from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._progress import Progress
 from tbsclassify.comparison._fits import Trial, run_trial
 
 
@@ -52,17 +50,9 @@ def run_all(
         for trial in pending
     )
     by_name = {trial.name: trial for trial in pending}
-    start = time.monotonic()
-    for done, (trial, outcome) in enumerate(finished, start=1):
-        outcomes[by_name[trial.name]] = outcome  # processes return a copy of the trial
-        if verbose:
-            _show_progress(done, len(pending), time.monotonic() - start)
+    with Progress(len(pending), shown=bool(verbose)) as progress:
+        for done, (trial, outcome) in enumerate(finished, start=1):
+            # Processes return a copy of the trial.
+            outcomes[by_name[trial.name]] = outcome
+            progress.show(done, f"{done}/{len(pending)} fits")
     return outcomes
-
-
-def _show_progress(done: int, n_fits: int, seconds: float) -> None:
-    """Write the line of progress again."""
-    left = timedelta(seconds=round(seconds / done * (n_fits - done)))
-    end = "\n" if done == n_fits else ""
-    line = f"\r{done}/{n_fits} fits, {left} left"
-    print(line, end=end, file=sys.stderr, flush=True)

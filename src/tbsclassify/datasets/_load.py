@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from tbsclassify._spacing import (
     spacing_columns,
 )
 from tbsclassify._validation import check_option, patient_ids
+from tbsclassify._warn import held_back, warn
 from tbsclassify.datasets._table import (
     not_a_number,
     parse_numbers,
@@ -309,7 +309,9 @@ def _read_images(
         delayed(_read_or_reason)(path, fill_unscanned) for path in paths
     )
     images, facts = [], []
-    for row, result in enumerate(results):
+    for row, (result, messages) in enumerate(results):
+        for message in messages:
+            warn(message)
         if isinstance(result, str):
             bad[row].append(result)
         image, metadata = result if isinstance(result, tuple) else (None, {})
@@ -320,15 +322,16 @@ def _read_images(
 
 def _read_or_reason(
     path: str | None, fill_unscanned: int | None
-) -> tuple[np.ndarray, dict[str, Any]] | str | None:
-    """Return the image and its metadata, or why there is none."""
+) -> tuple[tuple[np.ndarray, dict[str, Any]] | str | None, list[str]]:
+    """Return the image and its metadata, or why there is none, and warnings."""
     if path is None:
-        return None
-    try:
-        return read_with_metadata(path, fill_unscanned)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return reason.removeprefix(printable_name(path)).strip(" :.")
+        return None, []
+    with held_back() as messages:
+        try:
+            return read_with_metadata(path, fill_unscanned), messages
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            return reason.removeprefix(printable_name(path)).strip(" :."), messages
 
 
 def _read_numbers(column: pd.Series, bad: _Bad) -> np.ndarray:
@@ -350,12 +353,10 @@ def _read_boxes(
         name for name in frame.columns if _FOREIGN_BOX.fullmatch(plain_name(name))
     ]
     if foreign:
-        warnings.warn(
+        warn(
             f"Columns {', '.join(map(repr, foreign))} look like boxes but are not "
             "used. Expected L1_top, L1_left, L1_bottom, L1_right and so on to "
-            "L4_right: rename them.",
-            UserWarning,
-            stacklevel=3,
+            "L4_right: rename them."
         )
     boxes = boxes_of_table(frame)
     if boxes is None:
@@ -396,13 +397,11 @@ def _read_spacing(
     odd = np.flatnonzero(complete & ~are_plausible(of_table))
     if odd.size:
         low, high = PLAUSIBLE_SPACING
-        warnings.warn(
+        warn(
             f"Expected pixels of {low} to {high} mm, neither side more than twice the "
             f"other, got {of_table[odd].min():.3g} to {of_table[odd].max():.3g} mm in "
             f"{odd.size} of {len(frame)} rows of table, {odd[:10].tolist()}. Their "
-            "size is taken as not known: measure it, and correct the table.",
-            UserWarning,
-            stacklevel=3,
+            "size is taken as not known: measure it, and correct the table."
         )
         spacing[odd] = np.nan
     return spacing
@@ -436,9 +435,8 @@ def _report(
     if on_bad_rows == "error":
         remedy = 'Mend the table, or leave these rows out with on_bad_rows="warn".'
         raise ValueError("\n".join([f"{heading}:", *lines, remedy]))
-    warnings.warn(
-        "\n".join([f"{heading} and are left out:", *lines]), UserWarning, stacklevel=3
-    )
+    remedy = "To use them, mend the table."
+    warn("\n".join([f"{heading} and are left out:", *lines, remedy]))
 
 
 def _shown_file(path: str | None) -> str:
@@ -459,11 +457,9 @@ def _warn_of_case(patients: np.ndarray, rows: np.ndarray) -> None:
     doubtful = [list(found.values()) for found in spellings.values() if len(found) > 1]
     if doubtful:
         shown = "; ".join(" and ".join(map(str, group)) for group in doubtful[:10])
-        warnings.warn(
+        warn(
             "Patient ids differ by upper and lower case only, and count as different "
-            f"patients, in rows {shown}. If they are one patient, write them alike.",
-            UserWarning,
-            stacklevel=3,
+            f"patients, in rows {shown}. If they are one patient, write them alike."
         )
 
 
@@ -474,9 +470,7 @@ def _warn_of_headers(facts: list[dict[str, Any]], rows: np.ndarray) -> None:
         for fault in faults_of_header(metadata):
             by_fault[fault].append(row)
     for fault, found in by_fault.items():
-        warnings.warn(
-            f"Scan in {_some(found)} of table {fault}", UserWarning, stacklevel=3
-        )
+        warn(f"Scan in {_some(found)} of table {fault}")
 
 
 def _warn_of_sizes(spacing: np.ndarray, rows: np.ndarray) -> None:
@@ -486,12 +480,10 @@ def _warn_of_sizes(spacing: np.ndarray, rows: np.ndarray) -> None:
         for (height, width), row in zip(spacing, rows.tolist(), strict=True):
             if not np.isnan(height):
                 by_size[f"{height:.2f} x {width:.2f} mm"].append(row)
-        warnings.warn(
+        warn(
             f"The scans have pixels of different sizes: {_by_rows(by_size)}. Texture "
             "changes with the size of pixels: bring them to one with "
-            "LumbarCropper(spacing=...), or keep scans of one size.",
-            UserWarning,
-            stacklevel=3,
+            "LumbarCropper(spacing=...), or keep scans of one size."
         )
 
 

@@ -210,7 +210,8 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         gives the same probabilities bit for bit on one CPU, in threads, too.
         Global random states are left as they were found.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 shows epoch, losses and the time left on stderr: in one line of a terminal
+        or notebook, in some twenty lines of a file.
 
     Attributes
     ----------
@@ -456,7 +457,8 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
         gives the same probabilities bit for bit on one CPU, in threads, too.
         Global random states are left as they were found.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 shows epoch, losses and the time left on stderr: in one line of a terminal
+        or notebook, in some twenty lines of a file.
 
     Attributes
     ----------

@@ -429,8 +429,6 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
         self.intensity_mean_, self.intensity_std_ = intensity_statistics(images)
 
     def _make_net(self, n_classes, callbacks, device, learns_tbs):
-        # Skorch takes a print that was replaced, as Ray does, for a wish to be told.
-        silence: dict[str, Any] = {"callbacks__print_log": None}
         return TBSNet(
             self._make_module(1 if learns_tbs else self._count_outputs(n_classes)),
             losses=value_losses if learns_tbs else CLASS_LOSSES[self.loss],
@@ -440,11 +438,11 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
             train_split=None,
             callbacks=callbacks,
             callbacks__valid_acc=None,
+            callbacks__print_log=None,  # the net shows how far it is itself
             predict_nonlinearity=None if learns_tbs else probabilities,
             classes=list(range(n_classes)) or None,
             device=device,
             verbose=self.verbose,
-            **{} if self.verbose else silence,
             autocast_dtype=resolve_precision(self.precision, device, self.image_shape_),
             augmentation=self.augmentation,
             precompute_features=self._head_only and self.augmentation is None,

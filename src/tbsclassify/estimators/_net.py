@@ -11,6 +11,7 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.helper import predefined_split
 
+from tbsclassify._progress import Progress
 from tbsclassify.estimators._batches import Batches, ImageData
 from tbsclassify.estimators._closed_form import LinearHead
 from tbsclassify.estimators._folded import folded
@@ -161,7 +162,9 @@ class TBSNet(NeuralNetClassifier):
         self.notify("on_train_begin", X=data, y=data.y)
         with suppress(StopTrainingError):
             self._go_on()
-            self.fit_loop(data, epochs=self.max_epochs - len(self.history))
+            total, before = self.max_epochs, len(self.history)
+            with Progress(total, before, shown=bool(self.verbose)) as self.progress_:
+                self.fit_loop(data, epochs=total - before)
         del self.history[count_finished(self.history) :]
         self.notify("on_train_end", X=data, y=data.y)
 
@@ -287,6 +290,7 @@ class TBSNet(NeuralNetClassifier):
                 if is_ctrl_c(error):
                     raise
                 stop = True
+        self.progress_.show(len(self.history), self._last_epoch_in_words())
         if self.file_ is not None:
             is_last = len(self.history) >= self.max_epochs
             self.file_.keep(self, over=stop or is_last)
@@ -294,6 +298,15 @@ class TBSNet(NeuralNetClassifier):
             self.on_epoch_(self)
         if stop:
             raise StopTrainingError
+
+    def _last_epoch_in_words(self):
+        """Say which epoch it was, with its losses and what callbacks have measured."""
+        measured = [
+            f"{name} {value:.4g}"
+            for name, value in self.history[-1].items()
+            if isinstance(value, float) and name != "dur"
+        ]
+        return ", ".join([f"epoch {len(self.history)}/{self.max_epochs}", *measured])
 
     def get_iterator(self, dataset, training=False):
         """Slice batches instead of loading them; shuffled in training."""

@@ -290,7 +290,8 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         out. An int gives the same probabilities bit for bit on one CPU, in
         threads, too. Global random states are left as they were found.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 shows epoch, losses and the time left on stderr, unless there are no epochs:
+        in one line of a terminal or notebook, in some twenty lines of a file.
 
     Attributes
     ----------
@@ -599,7 +600,8 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         out. An int gives the same probabilities bit for bit on one CPU, in
         threads, too. Global random states are left as they were found.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 shows epoch, losses and the time left on stderr, unless there are no epochs:
+        in one line of a terminal or notebook, in some twenty lines of a file.
 
     Attributes
     ----------

@@ -70,7 +70,7 @@ def make_callbacks(estimator: Any, n_scans: int) -> list[Any]:
             patience=estimator.patience,
             threshold=0,
             load_best=True,
-            sink=print if estimator.verbose else noop,
+            sink=noop,
         )
         callbacks.append(("tbs_early_stopping", stopping))
     if estimator.lr_schedule is not None:

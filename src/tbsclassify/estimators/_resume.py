@@ -239,8 +239,7 @@ def _put_state(net, state):
     net.seconds_before_epochs_ = state["seconds_before_epochs"]
     net.alpha_ = state["alpha"]
     for name, callback in net.callbacks_:
-        # One that prints is there only with verbose=1.
-        plain, dicts = state["callbacks"].get(name, ({}, {}))
+        plain, dicts = state["callbacks"][name]
         vars(callback).update(plain)
         for key, content in dicts.items():
             getattr(callback, key).load_state_dict(content)

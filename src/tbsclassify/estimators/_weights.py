@@ -2,13 +2,14 @@
 
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
+
+from tbsclassify._warn import warn
 
 # Networks with auxiliary classifiers. They warn unless they are told how to draw their
 # initial weights.
@@ -170,12 +171,11 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
         and not key.endswith("num_batches_tracked")
     ]
     if missing:
-        warnings.warn(
+        warn(
             f"{file.name} holds no weights for {len(missing)} of the {len(expected)} "
             f"entries of {type(model).__name__}; they start from random values. The "
-            f"first is {missing[0]!r}.",
-            UserWarning,
-            stacklevel=2,
+            f"first is {missing[0]!r}. To start from learned weights alone, name a "
+            "file of the whole backbone."
         )
     _warn_of_folded_statistics(state, file.name)
     model.load_state_dict(state, strict=False)
@@ -252,11 +252,9 @@ def _warn_of_folded_statistics(state, name):
     if not means or any(mean.any() for mean in means):
         return
     if all((variance == variance.flatten()[0]).all() for variance in variances):
-        warnings.warn(
+        warn(
             f"The statistics of batch normalisation in {name} are those of an "
             "untrained network. If they were folded into the other weights, the "
             "network predicts well but forgets what it knows when it is trained: use "
-            'mode="head", or a file with its statistics.',
-            UserWarning,
-            stacklevel=3,
+            'mode="head", or a file with its statistics.'
         )

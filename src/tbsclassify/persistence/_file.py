@@ -2,7 +2,6 @@
 
 import io
 import os
-import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from skops.io.exceptions import (
 )
 
 from tbsclassify._files import printable_name
+from tbsclassify._warn import warn
 from tbsclassify.persistence._container import (
     ModelFileError,
     read_model_file,
@@ -135,11 +135,9 @@ def save_model(
         set(skops.io.get_untrusted_types(data=content)) - {*trusted_types()}
     )
     if unknown:
-        warnings.warn(
+        warn(
             "The model holds types of other packages. Whoever loads it has to trust "
-            f"them by name: load_model(path, trusted={unknown!r}).",
-            UserWarning,
-            stacklevel=2,
+            f"them by name: load_model(path, trusted={unknown!r})."
         )
     about = {
         "saved": datetime.now(UTC).date().isoformat(),

@@ -1,6 +1,5 @@
 """Leave vertebrae out of a table of scans."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from tbsclassify._boxes import LEVELS, box_columns
 from tbsclassify._scans import mask_column, masks_in, numbers_in
 from tbsclassify._validation import check_number
+from tbsclassify._warn import warn
 from tbsclassify.texture._regions import window_of_box
 
 _NEEDED = ("scan", "level", "excluded")
@@ -97,12 +97,10 @@ def exclude_vertebrae(
     kept["usable"] = remaining >= min_remaining
     unusable = np.flatnonzero(~kept["usable"])
     if unusable.size:
-        warnings.warn(
+        warn(
             f"{unusable.size} of {len(table)} scans have fewer than {min_remaining} "
             f"vertebrae left, row {unusable[:10].tolist()}. Leave them out: "
-            'table[table["usable"]].',
-            UserWarning,
-            stacklevel=2,
+            'table[table["usable"]].'
         )
     return kept
 

@@ -1,6 +1,5 @@
 """Radiomics of the vertebrae: matrices of grey levels, vertebra by vertebra."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from tbsclassify._scans import mask_column, masks_in
 from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
+from tbsclassify._warn import warn
 from tbsclassify.images import iter_scans
 from tbsclassify.texture import _matrices
 from tbsclassify.texture._regions import (
@@ -262,21 +262,17 @@ default=None
             ]
             features[i] = np.mean([list(row.values()) for row in measured], axis=0)
         if too_small:
-            warnings.warn(
+            warn(
                 f"{len(too_small)} scan(s), index {too_small[:10]}, have a vertebra "
                 f"with no pixel in it less margin={self.margin}. It is left out. "
-                "Choose a smaller margin, or check the boxes or label maps.",
-                UserWarning,
-                stacklevel=3,  # scikit-learn wraps this method
+                "Choose a smaller margin, or check the boxes or label maps."
             )
         if other_labels:
-            warnings.warn(
+            warn(
                 f"{len(other_labels)} label map(s), index {other_labels[:10]}, have "
                 "none of the labels 1 to 4, which stand for L1 to L4, but others. "
                 "These scans are described by their central region. Renumber the "
-                "labels, or leave these scans out.",
-                UserWarning,
-                stacklevel=3,
+                "labels, or leave these scans out."
             )
         return features
 

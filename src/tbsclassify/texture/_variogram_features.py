@@ -1,7 +1,6 @@
 """The whole variogram as features, and the baseline on them."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from tbsclassify._boxes import check_scans_and_boxes
 from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
+from tbsclassify._warn import warn
 from tbsclassify.images import iter_scans
 from tbsclassify.texture._regions import (
     central_window,
@@ -168,12 +168,10 @@ default=None
             if windows and incomplete:
                 too_small.append(i)
         if too_small:
-            warnings.warn(
+            warn(
                 f"The boxes of {len(too_small)} scan(s), index {too_small[:10]}, are "
                 f"too small for lags up to {lags.max()} with margin={self.margin}. "
-                "Choose fewer lags or a smaller margin, or check the boxes.",
-                UserWarning,
-                stacklevel=3,  # scikit-learn wraps this method
+                "Choose fewer lags or a smaller margin, or check the boxes."
             )
         return features
 

@@ -3,12 +3,12 @@
 Errors and warnings about what went wrong in the workers are raised here.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tbsclassify._warn import warn
 from tbsclassify.tuning._journal import TrialRecord
 from tbsclassify.tuning._trial import Task
 
@@ -102,11 +102,10 @@ def tell_score_errors(folds: list[dict[str, Any]], task: Task) -> None:
             f"Scoring failed in all {len(fitted)} folds that were fitted, so no "
             f"configuration can be chosen.{hint} The scorer raised:\n{details}"
         )
-    warnings.warn(
+    warn(
         f"Scoring failed in {len(failed)} of {len(fitted)} folds. Their scores are "
-        f"error_score={task.error_score}.{hint} The scorer raised:\n{details}",
-        UserWarning,
-        stacklevel=4,
+        f"error_score={task.error_score}. Mend the scorer, or choose folds that it can "
+        f"score.{hint} The scorer raised:\n{details}"
     )
 
 

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ray import tune
 from threadpoolctl import threadpool_limits
 
 from tbsclassify._checkpoint import Checkpoint
+from tbsclassify._progress import Progress
 from tbsclassify.tuning._journal import (
     Journal,
     TrialRecord,
@@ -108,7 +108,11 @@ def run_trials(
             follower.paused = Checkpoint(Path(folder, "paused"), {})
             task = replace(task, checkpoint=follower.paused)
         resources = resolve_resources(resources, task.estimator)
-        with _in_object_store(task) as shelf, interrupts_noted_in(follower):
+        with (
+            _in_object_store(task) as shelf,
+            interrupts_noted_in(follower),
+            follower.progress,
+        ):
             follower.begin()
             tune.Tuner(
                 tune.with_resources(_trial(shelf, resources), resources),
@@ -116,7 +120,7 @@ def run_trials(
                 tune_config=tune_config,
                 run_config=_run_config(folder, follower),
             ).fit()
-        follower.end()
+            follower.show()
         if follower.error is None and not journal.records:
             raise RuntimeError(
                 f"No trial had begun after time_budget={time_budget} seconds. "
@@ -255,7 +259,7 @@ class _Follower(tune.Callback):
         self.stop_score = stop_score
         self.paused: Checkpoint | None = None
         self.is_over = False  # with `stop_score` reached
-        self.n_before = len(journal.records)
+        self.progress = Progress(n_trials, len(journal.records), shown=verbose == 1)
         self.records: dict[str, TrialRecord] = {}
         self.began = time.monotonic()
         self.error: BaseException | None = None
@@ -306,28 +310,16 @@ class _Follower(tune.Callback):
         self.show()
 
     def show(self):
-        """Rewrite the line of progress."""
-        if self.verbose != 1:
-            return
+        """Show how far the search has come."""
         records = list(self.journal.records.values())
         done = sum(record.status != "unfinished" for record in records)
         stopped = sum(record.status == "stopped" for record in records)
         best = max((r.score for r in records if r.status == "complete"), default=np.nan)
-        line = (
+        self.progress.show(
+            done,
             f"{done}/{self.n_trials} trials ({stopped} stopped), "
-            f"{sum(record.n_epochs for record in records)} epochs, best {best:.4f}"
+            f"{sum(record.n_epochs for record in records)} epochs, best {best:.4f}",
         )
-        fresh = done - self.n_before
-        if fresh:
-            seconds = (time.monotonic() - self.began) / fresh * (self.n_trials - done)
-            line += f", {timedelta(seconds=round(seconds))} left"
-        print(f"\r{line:<70}", end="", file=sys.stderr, flush=True)
-
-    def end(self):
-        """End the line of progress."""
-        if self.verbose == 1:
-            self.show()
-            print(file=sys.stderr, flush=True)
 
 
 class _SearchStopper(tune.Stopper):

@@ -122,7 +122,9 @@ default="halving"
         Seed of the proposed configurations. The estimator's own seed is a parameter
         of the estimator.
     verbose : int, default=0
-        1 shows the progress in one line on stderr, 2 also Ray's own messages.
+        1 shows trials done, the best score and the time left on stderr: in one line of
+        a terminal or notebook, in some twenty lines of a file. 2 shows Ray's own
+        messages in its place.
 
     Attributes
     ----------
@@ -496,6 +498,10 @@ default="halving"
             self.best_estimator_.set_params(**{f"{prefix}checkpoint": None})
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        # Some attributes are set before the trials, which may fail.
+        return hasattr(self, "cv_results_")
 
 
 def _values(scores: Any) -> list[float]:
