@@ -31,6 +31,10 @@ SHARED = Path(
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 
+# Tests compare more digits than half precision has, which some processors have.
+SINGLE = {"precision": "float32"}
+
+
 # No test asserts how fast an example is.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -60,6 +64,7 @@ def small_adhoc(**parameters):
     architecture = {"blocks": 1, "filters": (4,), "fc": (8,)}
     training = {"lr": 0.01, "batch_size": 8, "max_epochs": 8, "random_state": 0}
     training |= PAPER_TRAINING | {"pooling": "flatten", "early_stopping": True}
+    training |= SINGLE
     return TBSAdHocClassifier(**architecture | training | parameters)
 
 
@@ -67,14 +72,16 @@ def small_pretrained(**parameters):
     """Make a torchvision classifier that trains in about a second."""
     network = {"backbone": "squeezenet1_1", "mode": "full", "weights": None}
     training = PAPER_TRAINING | {"lr": 0.0001, "max_epochs": 2, "random_state": 0}
+    training |= SINGLE
     return TBSPretrainedClassifier(**network | training | parameters)
 
 
 def small_texture(**parameters):
     """Make a classifier in closed form, on a random network, in milliseconds."""
     network = {"backbone": "squeezenet1_0", "mode": "texture", "weights": None}
-    settings = {"precision": "float32", "random_state": 0}
-    return TBSPretrainedClassifier(**network | settings | parameters)
+    return TBSPretrainedClassifier(
+        **network | {"random_state": 0} | SINGLE | parameters
+    )
 
 
 def count_threads(estimator, X, y):

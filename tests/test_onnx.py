@@ -1,13 +1,11 @@
 """ONNX files: a model from grey levels to probabilities, for other programs."""
 
 import json
-from functools import partial
 
-import conftest
 import numpy as np
 import pytest
 import torch
-from conftest import small_texture
+from conftest import small_adhoc, small_pretrained, small_texture
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
@@ -32,9 +30,6 @@ from tbsclassify.estimators._traced import Outputs, log_ndtr
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 TOLERANCE = 1e-4
-# Files compute in single precision, models in half where the processor can.
-small_adhoc = partial(conftest.small_adhoc, precision="float32")
-small_pretrained = partial(conftest.small_pretrained, precision="float32")
 
 
 @pytest.fixture(scope="module")

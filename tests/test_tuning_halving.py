@@ -185,6 +185,11 @@ def test_a_good_trial_that_waited_goes_on_before_new_ones_begin():
     assert begun == [0, 1, 2, 3, 0, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_equal_trials_the_same_goes_on_whoever_was_faster(seed):
+    assert run_trials([5, 5, 5], seed=seed)[0] == [0]
+
+
 def test_without_waiting_the_first_goes_on_and_worse_ones_end():
     complete, begun = run_trials([5, 1, 2, 9], n_workers=1, waits=False)
     assert complete == [0, 3]

@@ -111,7 +111,8 @@ class _Rung:
 
     def ranked(self) -> list:
         """Return the names of the trials, best first."""
-        return sorted(self.scores, key=lambda name: -self.scores[name])
+        # Among equals, who came first would depend on the speed of the workers.
+        return sorted(self.scores, key=lambda name: (-self.scores[name], str(name)))
 
     def promotes(self, name: Any) -> bool:
         """Tell whether a trial is promoted now, and remember that it is."""
