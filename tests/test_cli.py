@@ -256,6 +256,17 @@ def test_compare_prints_a_table_and_writes_it(data, tmp_path):
     assert pd.read_csv(out)["name"].tolist() == ["texture", "clinical"]
 
 
+def test_compare_tells_by_its_code_that_a_model_failed(data, tmp_path):
+    missing = tmp_path / "missing.safetensors"
+    arguments = ("--models", "texture,deep-texture", "--folds", 2)
+    result = run(
+        *("compare", data / "scans.csv", data / "images", *arguments),
+        *("--weights", missing),
+        code=3,
+    )
+    assert "1 of 2 models failed" in result.stderr
+
+
 def test_three_classes_and_pixel_sizes_are_trained_and_evaluated(data, tmp_path):
     out = tmp_path / "model.tbs"
     pd.read_csv(data / "scans.csv").head(24).to_csv(tmp_path / "few.csv")
@@ -285,6 +296,14 @@ def test_what_goes_wrong_is_a_sentence_and_a_code(
     result = run(*arguments, code=code)
     assert reason in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_random_weights_may_be_spelled_as_in_python():
+    from tbsclassify.cli._choices import choose_model
+
+    for weights in ("none", "None"):
+        model = choose_model("deep-texture", weights, None, False, None, "cpu")
+        assert model[-1].weights is None
 
 
 def test_names_of_models_that_are_not_there_are_told(data):

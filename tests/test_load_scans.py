@@ -608,3 +608,11 @@ def test_characters_without_width_make_no_other_patient(folder):
     path, table = folder
     table["patient"] = ["\ufeffA1", "A1\u200b", "A1", "b", "c", "d"]
     assert load_scans(table, path).patient[:3].tolist() == ["A1"] * 3
+
+
+def test_a_file_whose_name_differs_in_case_is_named(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.PNG")
+    table = pd.DataFrame({"file": ["a.png"], "patient": ["p"], "tbs": [1.2]})
+    table.to_csv(tmp_path / "scans.csv", index=False)
+    with pytest.raises(ValueError, match=r"no such file, but a\.PNG \(upper and lower"):
+        load_scans(tmp_path / "scans.csv", tmp_path)

@@ -633,3 +633,8 @@ def test_a_model_that_holds_itself_is_refused(texture, tmp_path):
     model.itself = model
     with pytest.raises(TypeError, match="has no form without pickle"):
         save_model(model, tmp_path / "file")
+
+
+def test_a_model_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file model\.tbs"):
+        load_model(tmp_path / "model.tbs")

@@ -55,12 +55,22 @@ def read_whole(path: Path) -> bytes:
         unfit = _unfit(found)
         data = b"" if unfit else path.read_bytes()
     except (FileNotFoundError, ValueError):  # a name that no file can have
-        raise FileNotFoundError(f"{name}: there is no such file.") from None
+        hint = _in_other_case(path)
+        raise FileNotFoundError(f"{name}: there is no such file{hint}.") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from None
     if unfit:
         raise UnreadableScanError(unfit)
     return data
+
+
+def _in_other_case(path: Path) -> str:
+    """Name the file that is meant, if its name differs in upper and lower case."""
+    stem, suffix = path.stem, path.suffix
+    for name in (stem + suffix.upper(), stem + suffix.lower(), path.name.lower()):
+        if name != path.name and os.path.lexists(path.with_name(name)):
+            return f", but {printable_name(name)} (upper and lower case matter)"
+    return ""
 
 
 def _unfit(found: os.stat_result) -> str:

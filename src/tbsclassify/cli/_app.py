@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 import tbsclassify
 
 FAILED = 1
-FILES_FAILED = 3
+IN_PART = 3
 INTERRUPTED = 130
 
 # What the library raises with a sentence for the user. All else is a fault of the
@@ -23,6 +23,8 @@ _DOCUMENTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
 _OPTIONS = {
     'on_bad_rows="warn"': "--skip-bad-rows",
     "resume=False": "--restart",
+    "weights=PATH": "--weights FILE",
+    "weights=None": "--weights none",
     "file_column": "--file-column",
     "patient_column": "--patient-column",
     "tbs_column": "--tbs-column",
@@ -56,7 +58,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 failed (a sentence on stderr), 2 wrong usage, "
-    "3 done, but some files have no score (predict, locate), 130 interrupted.",
+    "3 done, but some files or models have no score, 130 interrupted.",
 )
 
 

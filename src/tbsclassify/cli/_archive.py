@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tbsclassify.cli import _options as options
-from tbsclassify.cli._app import FILES_FAILED, progress, say, warn
+from tbsclassify.cli._app import IN_PART, progress, say, warn
 
 _Out = Annotated[
     Path, typer.Option("--out", "-o", help="Table to write: .csv or .parquet.")
@@ -195,4 +195,4 @@ def _finish(result: Any) -> None:
             f"{n_failed} of {result.n_files} files could not be used. Their "
             f"rows of {result.out.name} have the reasons, in the column error."
         )
-        raise typer.Exit(FILES_FAILED)
+        raise typer.Exit(IN_PART)

@@ -47,7 +47,7 @@ def _known_models(
 
     settings: dict[str, Any] = {"device": device}
     if weights is not None:
-        settings["weights"] = None if weights == "none" else weights
+        settings["weights"] = None if weights.lower() == "none" else weights
     if max_epochs is not None:
         settings["max_epochs"] = max_epochs
     cropper = LumbarCropper(spacing=spacing, boxes="auto" if auto_boxes else "given")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tbsclassify.cli import _options as options
-from tbsclassify.cli._app import say
+from tbsclassify.cli._app import IN_PART, say, warn
 from tbsclassify.cli._choices import (
     choose_model,
     choose_models,
@@ -209,6 +209,10 @@ def compare(
     print(found.to_text())
     if out is not None:
         write_rows({str(name): row for name, row in found.table.iterrows()}, out)
+    n_failed = int((found.table["error"] != "").sum())
+    if n_failed:
+        warn(f"{n_failed} of {len(found.table)} models failed and are not compared.")
+        raise typer.Exit(IN_PART)
 
 
 def tune(

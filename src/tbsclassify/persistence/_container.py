@@ -66,6 +66,11 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
                 raise ModelFileError(f"{name} {_what_it_is(start, error)}") from None
     except IsADirectoryError:
         raise ModelFileError(f"{name} is a folder, not a model file.") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            "Expected path to be a model file that save_model wrote, but there is no "
+            f"file {name}."
+        ) from None
     try:
         about = json.loads(header)
         found, of_format = about["format"], about["format_version"]
