@@ -27,6 +27,7 @@ from tbsclassify import (
 )
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators import _base
+from tbsclassify.estimators._losses import probabilities
 from tbsclassify.estimators._net import Batches, ImageData, TBSNet, resolve_precision
 from tbsclassify.estimators._networks import PretrainedNetwork
 
@@ -774,3 +775,18 @@ def test_labels_of_numbers_and_text_are_refused():
     X = np.zeros((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="labels of one kind, got number, str"):
         TBSAdHocClassifier(1, (2,), (2,)).fit(X, [0, "1", 0, "1"])
+
+
+@pytest.mark.parametrize("backbone", ["regnet_y_400mf", "mnasnet0_5", "swin_t"])
+def test_copies_of_other_networks_of_torchvision_predict_the_same(backbone):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (6, 64, 64)).astype(np.uint8), np.arange(6) % 2
+    model = small_pretrained(backbone=backbone, max_epochs=1, device="cpu").fit(X, y)
+    found = model.predict_proba(X)
+    with torch.inference_mode():
+        plain = probabilities(model.net_.module_.eval()(torch.from_numpy(X[:, None])))
+    assert_allclose(found, plain, atol=1e-4)
+    state = torch.get_rng_state()
+    copied = pickle.loads(pickle.dumps(model))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert_array_equal(copied.predict_proba(X), found)

@@ -1,5 +1,6 @@
 """The search on clusters, and when workers and drivers are killed."""
 
+import errno
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from ray.cluster_utils import Cluster
 from sklearn.model_selection import GridSearchCV
 
 from tbsclassify import RayTuneSearchCV
+from tbsclassify.tuning import _journal
 
 pytestmark = pytest.mark.slow
 
@@ -231,3 +233,24 @@ def test_a_grid_search_in_two_workers_takes_one_thread_each_and_finds_the_same(
         there = grid.set_params(n_jobs=2).fit(spines.X, spines.y).cv_results_
     assert_array_equal(there["mean_test_threads"], np.ones(4))
     assert_array_equal(there["mean_test_loss"], here)
+
+
+def test_a_search_goes_on_after_the_disk_was_full_between_two_files(
+    spines, tmp_path, ray_of_two_cores, monkeypatch
+):
+    whole = _journal.write_whole
+
+    def fill_the_disk(path, write):
+        if path.suffix == ".pkl":
+            raise OSError(errno.ENOSPC, "No space left on device", path.name)
+        whole(path, write)
+
+    halving = {"scheduler": "halving", "checkpoint_dir": tmp_path, "time_budget": 90}
+    monkeypatch.setattr(_journal, "write_whole", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        search("neg_log_loss", **halving).fit(spines.X, spines.y)
+    monkeypatch.setattr(_journal, "write_whole", whole)
+    found = search("neg_log_loss", **halving).fit(spines.X, spines.y)
+    status = found.cv_results_["status"].tolist()
+    assert sorted(set(status)) == ["complete", "stopped"]
+    assert len(status) == 4

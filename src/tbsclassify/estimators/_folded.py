@@ -250,6 +250,8 @@ class _LinearInParts(nn.Module):
 
     def __init__(self, layer):
         super().__init__()
+        # For blocks that read them, as attention does, and never call the layer.
+        self.weight, self.bias = layer.weight, layer.bias
         split = (one.split(_OUTPUTS_AT_ONCE) for one in (layer.weight, layer.bias))
         self.parts = list(zip(*split, strict=True))
 

@@ -7,6 +7,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from tbsclassify.estimators._random import RandomStream
+
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
@@ -40,8 +42,13 @@ def build_with(factory: partial[Network], weights: Mapping[str, np.ndarray]) -> 
     if "weights" in factory.keywords:
         factory = partial(factory, weights=None)
     # On this device nothing is stored, computed or drawn; there are only shapes.
-    with torch.device("meta"):
-        module = factory()
+    try:
+        with torch.device("meta"):
+            module = factory()
+    except NotImplementedError:
+        # RegNet computes its widths with tensors, whose values it needs.
+        with RandomStream(0, "cpu").drawing():
+            module = factory()
     expected = {name: (*value.shape,) for name, value in module.state_dict().items()}
     if expected != {name: np.shape(value) for name, value in weights.items()}:
         raise ValueError(
@@ -52,7 +59,8 @@ def build_with(factory: partial[Network], weights: Mapping[str, np.ndarray]) -> 
     # Copied, because speed and the last bits of results depend on the memory layout,
     # which must be that of the factory.
     module.to_empty(device="cpu")
-    module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    for name, tensor in module.state_dict().items():
+        tensor.copy_(torch.from_numpy(weights[name]))
     return module
 
 

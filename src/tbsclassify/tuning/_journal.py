@@ -81,8 +81,10 @@ class Journal:
             search_alg, _, others = proposers
             state = pickle.dumps((search_alg, None, others))
         name = trial_name(record.number)
-        self._checkpoint.write(name, {"record": np.array(text)})
+        # In this order: a trial that is interrupted between the two runs again. If the
+        # scheduler had never heard of it, others would wait for it without end.
         write_whole(_state_path(self._checkpoint), lambda file: file.write(state))
+        self._checkpoint.write(name, {"record": np.array(text)})
         self._checkpoint.forget_training(name)
 
     def read_proposers(self) -> tuple | None:
