@@ -620,7 +620,7 @@ def _scan_errors() -> tuple[type[Exception], ...]:
 
 TARGETS = {
     "read_scan": Target(scan_seeds, _read_scan, _scan_errors()),
-    "load_scans": Target(table_seeds, _load_scans, (ValueError,)),
+    "load_scans": Target(table_seeds, _load_scans, (ValueError, FileNotFoundError)),
     "load_model": Target(model_seeds, _load_model, _model_errors()),
 }
 

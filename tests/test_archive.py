@@ -269,7 +269,8 @@ def test_what_a_table_gets_wrong_about_one_file_is_a_row(
     table["L1_top"] = table["L1_top"].astype(object)
     table.loc[2, "L1_top"] = "top"
     table.loc[3, "L2_bottom"] = -1
-    predict_archive(model, table, tmp_path / "scores.csv", image_dir=folder)
+    with pytest.warns(UserWarning, match="fitted on scans without boxes"):
+        predict_archive(model, table, tmp_path / "scores.csv", image_dir=folder)
     errors = pd.read_csv(tmp_path / "scores.csv")["error"]
     assert pd.isna(errors[0])
     assert errors[1] == "there is no such file"

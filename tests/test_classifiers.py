@@ -24,6 +24,7 @@ from tbsclassify import (
     LumbarCropper,
     TBSAdHocClassifier,
     TBSPretrainedClassifier,
+    make_dxa_phantoms,
 )
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators import _base
@@ -187,12 +188,29 @@ def test_the_decision_function_is_the_log_odds(make, spines):
     [
         (np.zeros(32, int), "one class only"),
         (np.arange(32) == 0, "has one scan only"),
-        (np.linspace(0, 1, 32), "Unknown label type"),
+        (np.linspace(0, 1, 32), "Unknown label type.*TBSLabeler"),
     ],
 )
 def test_labels_that_cannot_be_learnt_are_refused(y, message, spines):
     with pytest.raises(ValueError, match=message):
         small_adhoc().fit(spines.X, y)
+
+
+@both
+def test_scans_that_were_not_cropped_to_their_boxes_warn(make):
+    scans = make_dxa_phantoms(8, size=(64, 64), random_state=0)
+    y = scans.tbs > np.median(scans.tbs)
+    with pytest.warns(UserWarning, match=r"not at boxes.*make_pipeline\(LumbarCropper"):
+        make().fit(scans.frame, y)
+
+
+@both
+def test_crops_with_their_boxes_do_not_warn(make):
+    scans = make_dxa_phantoms(8, random_state=0)
+    table = scans.frame.drop(columns=["row_spacing", "column_spacing"])
+    crops = LumbarCropper(64, scale="fit").transform_table(table)
+    model = make().fit(crops, scans.tbs > np.median(scans.tbs))
+    assert model.image_shape_ == (1, 64, 64)
 
 
 @both
@@ -753,7 +771,9 @@ def test_targets_that_are_on_a_device_go_with_what_replaces_the_images():
 def test_real_scans_are_classified():
     """Bone density classes, not TBS: that it runs, not that it is right."""
     scans = load_real_scans()
-    keep = np.flatnonzero(scans.frame["bone_density_class"] != "osteopenia")[::4]
+    has_box = ~np.isnan(scans.boxes).all(axis=(1, 2))
+    keep = has_box & (scans.frame["bone_density_class"] != "osteopenia")
+    keep = np.flatnonzero(keep)[::4]
     y = scans.frame["bone_density_class"].to_numpy()[keep]
     X = LumbarCropper(160).transform(scans.frame.iloc[keep])
     model = small_adhoc().fit(X, y, groups=scans.patient[keep])

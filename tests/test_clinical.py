@@ -115,12 +115,23 @@ def test_sex_is_a_category_even_where_it_is_coded_by_numbers():
     assert names_of(features)[-2:] == ["sex_1", "sex_2"]
 
 
-def test_an_age_that_is_no_number_is_refused():
+@pytest.mark.parametrize("method", ["fit", "transform"])
+def test_an_age_that_is_no_number_is_named_by_column_and_row_alone(method):
     table, _ = draw_patients()
+    features = make_clinical_features().fit(table)
     table["age"] = table["age"].astype(object)
-    table.loc[3, "age"] = "unknown"
-    with pytest.raises(ValueError, match="unknown"):
-        make_clinical_features().fit(table)
+    table.loc[3, "age"] = "Garcia"
+    message = r"column 'age' of X .* in 1 row\(s\), index \[3\]; the first is not a n"
+    with pytest.raises(ValueError, match=message) as info:
+        getattr(features, method)(table)
+    assert "Garcia" not in str(info.value)
+
+
+def test_numbers_that_are_written_as_text_are_numbers():
+    table, _ = draw_patients()
+    texts = table.assign(age=table["age"].astype(str))
+    features = make_clinical_features().fit(table)
+    assert_array_equal(features.transform(texts), features.transform(table))
 
 
 @pytest.mark.parametrize(

@@ -298,3 +298,50 @@ def test_the_box_of_the_whole_counts_where_no_vertebra_is_known():
     assert_array_equal(
         cropper.transform(table), cropper.transform(scans.images, boxes=boxes)
     )
+
+
+# --- Scans with boxes and without ------------------------------------------------
+
+
+@pytest.fixture
+def boxed():
+    scans = [numbered(40, 50) + i for i in range(3)]
+    return scans, np.array([[8.0, 10, 28, 30]] * 3)
+
+
+def test_scans_with_and_without_boxes_in_one_call_warn(boxed):
+    scans, boxes = boxed
+    boxes[1] = np.nan
+    with pytest.warns(
+        UserWarning, match=r"with and without .* index \[1\], are cropped"
+    ):
+        LumbarCropper(20).transform(scans, boxes=boxes)
+
+
+def test_scans_that_lost_the_boxes_of_the_fit_warn(boxed):
+    scans, boxes = boxed
+    cropper = LumbarCropper(20).fit(scans, boxes=boxes)
+    with pytest.warns(UserWarning, match="fitted on scans with boxes .* X has none"):
+        cropper.transform(scans)
+
+
+def test_boxes_that_the_scans_of_the_fit_lacked_warn(boxed):
+    scans, boxes = boxed
+    cropper = LumbarCropper(20).fit(scans)
+    with pytest.warns(UserWarning, match="fitted on scans without boxes .* X has boxe"):
+        cropper.transform(scans, boxes=boxes)
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_scans_like_those_of_the_fit_do_not_warn(boxed, present):
+    scans, boxes = boxed
+    boxes = boxes if present else None
+    cropper = LumbarCropper(20).fit(scans, boxes=boxes)
+    assert cropper.transform(scans[:1], boxes[:1] if present else None).shape[0] == 1
+
+
+def test_a_texture_model_warns_of_scans_that_lost_their_boxes():
+    frame = make_dxa_phantoms(2, random_state=0).frame
+    features = VariogramFeatures(lags=2).fit(frame)
+    with pytest.warns(UserWarning, match="X has none. Its scans are described by thei"):
+        features.transform(frame[["image"]])

@@ -426,7 +426,7 @@ TABLES = {
     "NUL bytes": (HEAD.encode() + b"0.png,a\0b,1.3\n", "t.csv to be text"),
     "bytes that are no text": (b"\x81\x8d\x8f" * 9, "t.csv to be text"),
     "an odd byte of UTF-16": (b"\xff\xfef\0i\0l", "t.csv to be text"),
-    "one column": (b"file\n0.png\n", "no column 'patient', 'tbs'"),
+    "one column": (b"file\n0.png\n", "no column 'patient' .* 'tbs'"),
     "no header": (
         b"0.png,Garcia,1.3\n1.png,Smith,1.2\n",
         "first line may be no header",
@@ -437,24 +437,24 @@ TABLES = {
     ),
     "duplicate rows": (
         HEAD.encode() + b"0.png,a,1.3\n0.png,a,1.3\n",
-        r"row 1 \(0.png\): the file is listed in an earlier row",
+        r"row 3 \(0.png\): the file is listed in an earlier row",
     ),
     "one file of two patients": (
         HEAD.encode() + b"0.png,a,1.3\n0.png,b,1.3\n",
-        r"row 0 \(0.png\): the file is listed under another patient in row 1",
+        r"row 2 \(0.png\): the file is listed under another patient in row 3",
     ),
     "TBS that is no number": (
         HEAD.encode() + b"0.png,a,Garcia\n",
-        r"row 0 \(0.png\): TBS is not a number",
+        r"row 2 \(0.png\): TBS is not a number",
     ),
-    "TBS without end": (HEAD.encode() + b"0.png,a,inf\n", "row 0 .* outside 0.5-2.0"),
+    "TBS without end": (HEAD.encode() + b"0.png,a,inf\n", "row 2 .* outside 0.5-2.0"),
     "a number of 400 digits": (
         HEAD.encode() + b"0.png,a," + b"9" * 400 + b"\n",
-        "row 0 .* TBS is not a number",
+        "row 2 .* TBS is not a number",
     ),
     "a row in the file name": (
         HEAD.encode() + b'"0.png;Garcia;1.3",,\n',
-        r"row 0 \(name not shown\): no patient",
+        r"row 2 \(name not shown\): no patient",
     ),
 }
 
@@ -495,7 +495,7 @@ def test_a_table_of_very_many_columns_is_refused_at_once(folder):
 
 def test_only_the_first_of_many_columns_are_listed(folder):
     table = pd.DataFrame([[0] * 99], columns=["file", *(f"c{i}" for i in range(98))])
-    with pytest.raises(ValueError, match=r"no column 'patient', 'tbs'; .* and 79 more"):
+    with pytest.raises(ValueError, match=r"no column 'patient' .* and 79 more"):
         load_scans(table, folder)
 
 

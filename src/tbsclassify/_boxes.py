@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from tbsclassify._scans import numbers_in, plain_name, scans_of, set_columns
+from tbsclassify._warn import warn
 
 # Corners of a box in pixels: the first row and column inside it and the first
 # row and column after it.
@@ -108,6 +109,49 @@ def hull(boxes: np.ndarray) -> np.ndarray:
             np.fmax.reduce(boxes[..., 2:], axis=1),
         ],
         axis=1,
+    )
+
+
+def remember_boxes(estimator: Any, is_located: np.ndarray) -> None:
+    """Set `has_boxes_` of an estimator: whether most scans of its fit had boxes."""
+    estimator.has_boxes_ = bool(2 * is_located.sum() >= len(is_located))
+
+
+def warn_of_boxes(estimator: Any, is_located: np.ndarray, otherwise: str) -> None:
+    """Warn if X shows two regions of the spine, or another region than in the fit.
+
+    Parameters
+    ----------
+    estimator : object
+        Without `has_boxes_` it was not fitted, and knows of no other scans.
+    is_located : ndarray of bool of shape (n_scans,)
+        Whether L1-L4 is known in each scan.
+    otherwise : str
+        What happens to scans without boxes.
+    """
+    name, fitted = type(estimator).__name__, getattr(estimator, "has_boxes_", None)
+    with_boxes, without = np.flatnonzero(is_located), np.flatnonzero(~is_located)
+    if with_boxes.size and without.size:
+        problem = (
+            "X mixes scans with and without boxes of L1-L4. Those without, index "
+            f"{without[:10].tolist()}, are {otherwise}"
+        )
+    elif fitted and without.size:
+        problem = (
+            f"{name} was fitted on scans with boxes of L1-L4, and X has none. Its "
+            f"scans are {otherwise}"
+        )
+    elif fitted is False and with_boxes.size:
+        problem = (
+            f"{name} was fitted on scans without boxes of L1-L4, and X has boxes. The "
+            f"scans of the fit were {otherwise}"
+        )
+    else:
+        return
+    warn(
+        f"{problem}, so a model sees another region. Give all scans their boxes (in a "
+        "table they stay with them), or none; LumbarLocalizer().transform_table finds "
+        "missing ones."
     )
 
 

@@ -1,5 +1,6 @@
 """Read and write files whole, and name them in messages that any terminal prints."""
 
+import glob
 import os
 import stat
 import uuid
@@ -55,7 +56,7 @@ def read_whole(path: Path) -> bytes:
         unfit = _unfit(found)
         data = b"" if unfit else path.read_bytes()
     except (FileNotFoundError, ValueError):  # a name that no file can have
-        hint = _in_other_case(path)
+        hint = meant_instead(path)
         raise FileNotFoundError(f"{name}: there is no such file{hint}.") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from None
@@ -64,12 +65,15 @@ def read_whole(path: Path) -> bytes:
     return data
 
 
-def _in_other_case(path: Path) -> str:
-    """Name the file that is meant, if its name differs in upper and lower case."""
+def meant_instead(path: Path) -> str:
+    """Name the file whose name has another case, or the suffix that is missing."""
     stem, suffix = path.stem, path.suffix
     for name in (stem + suffix.upper(), stem + suffix.lower(), path.name.lower()):
         if name != path.name and os.path.lexists(path.with_name(name)):
             return f", but {printable_name(name)} (upper and lower case matter)"
+    if not suffix and "\0" not in stem:
+        for found in sorted(path.parent.glob(f"{glob.escape(stem)}.*"))[:1]:
+            return f", but {printable_name(found)}"
     return ""
 
 

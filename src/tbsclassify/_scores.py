@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 
 from tbsclassify._warn import warn
 
@@ -43,6 +44,26 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
                 f"{', '.join(sorted(kinds))}. Convert them all to int or to str."
             )
         labels = np.array(labels.tolist())
+    return labels
+
+
+def check_targets(y: Any) -> np.ndarray:
+    """Return the classes of scans as `check_labels` does, and refuse values.
+
+    Raises
+    ------
+    ValueError
+        If `y` holds values, such as TBS.
+    """
+    labels = check_labels(y)
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} If y holds TBS values, TBSLabeler().fit_transform(y) makes "
+            "classes of them; networks learn the values as well where they are passed "
+            "as tbs."
+        ) from None
     return labels
 
 

@@ -6,15 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from tbsclassify._boxes import check_scans_and_boxes
+from tbsclassify._boxes import check_scans_and_boxes, remember_boxes
 from tbsclassify._spacing import remember_spacing
 
 
 class StatelessScanTransformer(TransformerMixin, BaseEstimator):
     """A transformer of scans and their L1-L4 boxes that learns nothing from them.
 
-    A fit only remembers the size of their pixels (`spacing_`), to warn of other sizes.
-    Not to be used directly. A subclass has `_check_parameters` and `transform`.
+    A fit only remembers the size of their pixels (`spacing_`) and whether they had
+    boxes (`has_boxes_`), to warn of scans that differ from them. Not to be used
+    directly. A subclass has `_check_parameters` and `transform`.
     """
 
     def _check_parameters(self) -> Any:
@@ -25,8 +26,12 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         """Transform scans."""
         raise NotImplementedError
 
+    def _is_located(self, X: Any, boxes: np.ndarray) -> np.ndarray:
+        """Tell in which scans the place of L1-L4 is known; `boxes` are (n, m, 4)."""
+        return ~np.isnan(boxes).all(axis=(1, 2))
+
     def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
-        """Check parameters, scans and boxes, and remember the size of pixels.
+        """Check parameters, and remember what scans the model is fitted on.
 
         Parameters
         ----------
@@ -43,14 +48,15 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
             The transformer itself.
         """
         self._check_parameters()
-        check_scans_and_boxes(X, boxes)
+        _, boxes = check_scans_and_boxes(X, boxes)
+        remember_boxes(self, self._is_located(X, boxes))
         remember_spacing(self, X)
         return self
 
     def fit_transform(
         self, X: Any, y: Any = None, boxes: ArrayLike | None = None
     ) -> np.ndarray:
-        """Transform scans, and remember the size of their pixels.
+        """Fit, and transform the same scans.
 
         Parameters
         ----------
@@ -66,8 +72,7 @@ class StatelessScanTransformer(TransformerMixin, BaseEstimator):
         transformed : ndarray
             The result of `transform`.
         """
-        remember_spacing(self, X)
-        return self.transform(X, boxes=boxes)
+        return self.fit(X, y, boxes=boxes).transform(X, boxes=boxes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

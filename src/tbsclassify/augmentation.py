@@ -14,12 +14,11 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import grid_sample
 
 from tbsclassify._boxes import box_columns, check_boxes
 from tbsclassify._scans import as_pandas, mask_column, numbers_in, scans_of
-from tbsclassify._scores import check_labels
+from tbsclassify._scores import check_targets
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.images import iter_scans, stack_scans
 
@@ -425,8 +424,7 @@ channels, height, width), or DataFrame
             `y`, or a share cannot be reached by adding copies.
         """
         images = _collect_images(X)
-        labels = check_labels(y)
-        check_classification_targets(labels)
+        labels = check_targets(y)
         check_consistent_length(images, labels)
         classes, codes, counts = np.unique(
             labels, return_inverse=True, return_counts=True

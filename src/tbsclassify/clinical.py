@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from tbsclassify._scans import plain_name
+from tbsclassify._scans import as_pandas, plain_name
+from tbsclassify.datasets._table import not_a_number, parse_numbers
 
 _NUMBERS = ("age", "bmi", "bmd")
 _CATEGORIES = ("sex",)
@@ -132,7 +134,9 @@ def make_clinical_features(columns: Sequence[str] | None = None) -> ColumnTransf
             f"got {columns!r}."
         )
     numbers = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+        FunctionTransformer(_parse, feature_names_out="one-to-one"),
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
     )
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     return ColumnTransformer(
@@ -145,6 +149,22 @@ def make_clinical_features(columns: Sequence[str] | None = None) -> ColumnTransf
 
 
 # Functions, because a lambda cannot be pickled.
+def _parse(X: Any) -> pd.DataFrame:
+    """Turn columns into numbers. The text of other entries is not repeated."""
+    X, parsed = as_pandas(X), {}
+    for name in X.columns:
+        parsed[name], unreadable = parse_numbers(X[name])
+        if unreadable.any():
+            index = np.flatnonzero(unreadable)
+            raise ValueError(
+                f"Expected column {name!r} of X to hold numbers, got other entries in "
+                f"{len(index)} row(s), index {index[:10].tolist()}; the first "
+                f"{not_a_number(X[name].iloc[index[0]])}. Correct them, leave them "
+                "empty, or name other columns."
+            )
+    return pd.DataFrame(parsed, index=X.index)
+
+
 def _numbers(X: Any, columns: Sequence[str] | None) -> list[str]:
     return [name for name in _chosen(X, columns) if not _is_category(X, name)]
 

@@ -12,6 +12,8 @@ from tbsclassify._boxes import (
     check_scans_and_boxes,
     hull,
     put_boxes,
+    remember_boxes,
+    warn_of_boxes,
 )
 from tbsclassify._scans import (
     check_table,
@@ -102,8 +104,9 @@ default="bilinear"
 
     Notes
     -----
-    `transform` works without `fit`. A fit remembers the size of pixels (`spacing_`), to
-    warn of scans of another size later, unless `spacing` brings all to one size.
+    `transform` works without `fit`. A fit remembers the size of pixels (`spacing_`) and
+    whether scans had boxes (`has_boxes_`), to warn of other scans later, unless
+    `spacing` brings all to one size and ``boxes="auto"`` finds those that are missing.
 
     References
     ----------
@@ -158,7 +161,7 @@ default="bilinear"
         boxes: ArrayLike | None = None,
         spacings: ArrayLike | None = None,
     ) -> Self:
-        """Check parameters, scans and boxes, and remember the size of pixels.
+        """Check parameters, and remember what scans the model is fitted on.
 
         Parameters
         ----------
@@ -176,6 +179,7 @@ default="bilinear"
         """
         self._check_parameters()
         _, boxes = check_scans_and_boxes(X, boxes)
+        remember_boxes(self, self._is_located(X, boxes))
         remember_spacing(self, X, self._check_spacings(X, spacings, len(boxes)))
         return self
 
@@ -186,7 +190,7 @@ default="bilinear"
         boxes: ArrayLike | None = None,
         spacings: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Crop scans, and remember the size of their pixels.
+        """Fit, and crop the same scans.
 
         Parameters
         ----------
@@ -246,10 +250,11 @@ default=None
         Warns
         -----
         UserWarning
-            If the localizer is unsure, unless ``unsure="raise"``; if crops lose more
-            than 5 % of their boxes' longer side, or a crop without a box shows less
-            than half of its scan's height; without `spacing`, if pixel sizes are
-            known to differ by more than 2 %, or from those of the fit.
+            If the localizer is unsure, unless ``unsure="raise"``; if some scans have
+            boxes and others none, or those of the fit had boxes and these have none;
+            if crops lose more than 5 % of their boxes' longer side, or a crop without
+            a box shows less than half of its scan's height; without `spacing`, if
+            pixel sizes are known to differ by more than 2 %, or from those of the fit.
         """
         return self._crop(X, boxes, spacings).images
 
@@ -395,8 +400,11 @@ default=None
         """Cut out the crops."""
         self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
+        located = self._is_located(X, boxes)
         boxes, found = hull(boxes), None
-        if self.boxes == "auto":
+        if self.boxes == "given":
+            warn_of_boxes(self, located, "cropped around their own centre")
+        else:
             found = self._find_boxes(scans, boxes)
             boxes = np.where(np.isnan(boxes), hull(found), boxes)
         spacings = self._check_spacings(X, spacings, len(boxes))

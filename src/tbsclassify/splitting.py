@@ -11,9 +11,8 @@ from sklearn.model_selection import (
     StratifiedKFold,
     check_cv,
 )
-from sklearn.utils.multiclass import check_classification_targets
 
-from tbsclassify._scores import check_labels
+from tbsclassify._scores import check_targets
 from tbsclassify._sklearn_compat import num_samples
 from tbsclassify._validation import check_groups, check_number, check_random_seed
 from tbsclassify._warn import warn
@@ -87,8 +86,7 @@ def train_validation_test_split(
     >>> len(train), len(validation), len(test)
     (28, 4, 8)
     """
-    y = check_labels(y)
-    check_classification_targets(y)
+    y = check_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     patient, n_patients = check_groups(groups, len(y))
     sizes = _check_sizes(sizes, len(y), classes)

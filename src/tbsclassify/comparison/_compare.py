@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.utils import check_consistent_length
-from sklearn.utils.multiclass import check_classification_targets
 
 from tbsclassify._checkpoint import Checkpoint
-from tbsclassify._scores import check_labels
+from tbsclassify._scores import check_targets
 from tbsclassify._validation import check_groups, check_random_seed, patient_ids
 from tbsclassify.comparison._checks import (
     check_models,
@@ -245,9 +244,8 @@ def compare_models(
     True
     """
     models = check_models(models, X)
-    y = check_labels(y)
+    y = check_targets(y)
     check_consistent_length(X, y)
-    check_classification_targets(y)
     groups = None if groups is None else patient_ids(groups, len(y))
     target = Target(y, None if tbs is None else check_tbs(tbs, len(y)))
     classes = np.unique(y)

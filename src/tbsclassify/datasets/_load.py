@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from sklearn.utils import Bunch
 
 from tbsclassify._boxes import box_columns, boxes_of_table
-from tbsclassify._files import printable_name
+from tbsclassify._files import meant_instead, printable_name
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import (
     PLAUSIBLE_SPACING,
@@ -26,12 +26,9 @@ from tbsclassify._spacing import (
 )
 from tbsclassify._validation import check_option, patient_ids
 from tbsclassify._warn import held_back, warn
-from tbsclassify.datasets._table import (
-    not_a_number,
-    parse_numbers,
-    read_table,
-    shown_names,
-)
+from tbsclassify.datasets._bad_rows import BadRows, shown_file
+from tbsclassify.datasets._columns import find_columns
+from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 from tbsclassify.images import faults_of_header, read_with_metadata
 from tbsclassify.labels import TBS_RANGE
 
@@ -40,13 +37,6 @@ _FOREIGN_BOX = re.compile(
     r"l[1-4]([xy][012]?|[xy](min|max)|(min|max)[xy]|row|col(umn)?|w(idth)?|h(eight)?)"
     r"|(top|left|bottom|right)l[1-4]"
 )
-
-# Texts that are file names even if there is no such file.
-_FILE_NAME = re.compile(
-    r"[^,;|\t\n\"']+\.(png|jpe?g|bmp|tiff?|dcm|dicom)", re.IGNORECASE
-)
-
-_Bad = dict[int, list[str]]  # reasons by row
 
 
 def load_scans(
@@ -83,7 +73,8 @@ def load_scans(
     file_column, patient_column : str, default="file", "patient"
         Columns with the file's name and the patient's id. Several scans of a
         patient must carry the same id, or they may end up in both training and
-        testing. Blanks around ids do not count: ``"A1 "`` is ``"A1"``.
+        testing. Blanks around ids do not count: ``"A1 "`` is ``"A1"``. Case, blanks and
+        punctuation in the names of all columns do not matter: ``Patient`` will do.
     tbs_column : str or None, default="tbs"
         Column with the TBS value; None where there is none.
     fill_unscanned : int, default=None
@@ -126,10 +117,12 @@ def load_scans(
         row for each vertebra have; or if rows are bad: no file name, a file that
         is missing or unreadable, a file listed twice, no patient, the same pixels
         under two patients, a TBS that is missing or outside 0.5-2.0, a box that
-        is incomplete, no number or outside its scan. Rows are numbered from 0, and
-        patients are never named.
+        is incomplete, no number or outside its scan. Rows of a file have the numbers
+        that a spreadsheet shows, rows of a table in memory count from 0. Patients are
+        never named.
     OSError
-        If the table cannot be opened: there is none, or it may not be read.
+        If the table cannot be opened: there is none, or it may not be read; or if
+        `image_dir` is no folder, or has none of several files.
 
     Warns
     -----
@@ -168,28 +161,30 @@ def load_scans(
     """
     check_option(on_bad_rows, "on_bad_rows", ("error", "warn"))
     frame = read_table(table, [file_column, patient_column])
-    columns = [file_column, patient_column]
-    columns += [] if tbs_column is None else [tbs_column]
-    _check_columns(frame, columns, file_column)
+    wanted = {"file_column": file_column, "patient_column": patient_column}
+    if tbs_column is not None:
+        wanted["tbs_column"] = tbs_column
+    names = find_columns(frame.columns, wanted)
+    file_column, patient_column = names["file_column"], names["patient_column"]
+    _check_place_of_pixels(frame, file_column)
     sizes = spacing_columns(frame.columns)
-    bad: _Bad = defaultdict(list)
-    files = frame[file_column]
-    paths = _resolve_paths(files, Path(image_dir), bad)
+    bad = BadRows(frame.index.tolist())
+    paths = _resolve_paths(frame[file_column], Path(image_dir), bad)
+    _check_folder(Path(image_dir), paths)
     patients = _read_patients(frame[patient_column], bad)
-    tbs = None if tbs_column is None else _read_tbs(frame[tbs_column], bad)
+    _warn_of_case(patients, bad)
+    tbs = None if tbs_column is None else _read_tbs(frame[names["tbs_column"]], bad)
     _check_one_row_a_scan(paths, patients, tbs, bad)
     images, facts = _read_images(paths, fill_unscanned, n_jobs, bad)
     boxes = _read_boxes(frame, images, bad)
     spacing = _read_spacing(frame, sizes, facts, bad)
     _find_shared_pixels(images, patients, bad)
-    if bad:
-        _report(bad, files, paths, on_bad_rows)
+    bad.report(paths, on_bad_rows)
     rows = np.array([row for row in range(len(frame)) if row not in bad], dtype=int)
     if not len(rows):
         raise ValueError("Expected table to have a usable row, got none.")
-    _warn_of_case(patients, rows)
-    _warn_of_headers([facts[row] for row in rows], rows)
-    _warn_of_sizes(spacing[rows], rows)
+    _warn_of_headers(facts, rows, bad)
+    _warn_of_sizes(spacing, rows, bad)
 
     frame = frame.iloc[rows].reset_index(drop=True)
     frame[patient_column] = patient_ids(frame[patient_column].to_numpy(), len(rows))
@@ -208,17 +203,7 @@ def load_scans(
     )
 
 
-def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        known = {str(name).casefold(): name for name in frame.columns}
-        alike = [known[m.casefold()] for m in missing if m.casefold() in known]
-        hint = f" Did you mean {', '.join(map(repr, alike))}?" if alike else ""
-        raise ValueError(
-            f"table has no column {', '.join(map(repr, missing))}; it has "
-            f"{shown_names(frame.columns, columns)}.{hint} Name yours with "
-            "file_column, patient_column and tbs_column."
-        )
+def _check_place_of_pixels(frame: pd.DataFrame, file_column: str) -> None:
     if "image" in frame.columns and file_column != "image":
         raise ValueError(
             "Expected table to have no column 'image', where load_scans puts the "
@@ -227,15 +212,15 @@ def _check_columns(frame: pd.DataFrame, columns: list[str], file_column: str) ->
         )
 
 
-def _resolve_paths(files: pd.Series, folder: Path, bad: _Bad) -> list[str | None]:
+def _resolve_paths(files: pd.Series, folder: Path, bad: BadRows) -> list[str | None]:
     """Return the path of each file, None if the table names none."""
     paths: list[str | None] = []
     for row, file in enumerate(files.to_list()):
         if pd.isna(file) or not str(file).strip():
-            bad[row].append("no file name")
+            bad.add(row, "no file name")
             paths.append(None)
         elif "\0" in str(file):
-            bad[row].append("a file name with a NUL character")
+            bad.add(row, "a file name with a NUL character")
             paths.append(None)
         else:
             path = folder / str(file).strip()
@@ -247,37 +232,55 @@ def _resolve_paths(files: pd.Series, folder: Path, bad: _Bad) -> list[str | None
     return paths
 
 
-def _read_patients(column: pd.Series, bad: _Bad) -> np.ndarray:
+def _check_folder(folder: Path, paths: list[str | None]) -> None:
+    """Refuse a folder that has none of the files, in place of a line for each."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Expected image_dir to be the folder of the scans, got {str(folder)!r}, "
+            "where there is none."
+        )
+    named = [path for path in paths if path is not None]
+    if len(named) > 1 and not any(map(os.path.lexists, named)):
+        raise FileNotFoundError(
+            "Expected image_dir to be the folder that file names refer to, got "
+            f"{str(folder)!r}, which has none of the {len(named)} files. The first, "
+            f"{shown_file(named[0])}, is not there{meant_instead(Path(named[0]))}. "
+            "Pass another folder, or correct the names."
+        )
+
+
+def _read_patients(column: pd.Series, bad: BadRows) -> np.ndarray:
     """Return the id of each patient in one form, None if it is missing."""
     entries = column.to_list()
     missing = np.array([pd.isna(one) or not str(one).split() for one in entries])
     for row in np.flatnonzero(missing).tolist():
-        bad[row].append("no patient")
+        bad.add(row, "no patient")
     patients = np.full(len(entries), None, dtype=object)
     known = column[~missing].to_numpy()
     patients[~missing] = patient_ids(known, len(known))
     return patients
 
 
-def _read_tbs(column: pd.Series, bad: _Bad) -> np.ndarray:
+def _read_tbs(column: pd.Series, bad: BadRows) -> np.ndarray:
     tbs, unreadable = parse_numbers(column)
     low, high = TBS_RANGE
     plausible = (tbs >= low) & (tbs <= high)
     for row in np.flatnonzero(~plausible).tolist():
         if unreadable[row]:
-            bad[row].append(f"TBS {not_a_number(column.iloc[row])}")
+            bad.add(row, f"TBS {not_a_number(column.iloc[row])}")
         elif np.isnan(tbs[row]):
-            bad[row].append("no TBS")
+            bad.add(row, "no TBS")
         else:
-            bad[row].append(
+            bad.add(
+                row,
                 f"TBS {tbs[row]:g} lies outside {low}-{high}, expected TBS units such "
-                "as 1.25"
+                "as 1.25",
             )
     return tbs
 
 
 def _check_one_row_a_scan(
-    paths: list[str | None], patients: np.ndarray, tbs: np.ndarray | None, bad: _Bad
+    paths: list[str | None], patients: np.ndarray, tbs: np.ndarray | None, bad: BadRows
 ) -> None:
     """Mark files that are listed twice; refuse one patient with two TBS values."""
     first_row: dict[str, int] = {}
@@ -288,12 +291,16 @@ def _check_one_row_a_scan(
         first = first_row.setdefault(os.path.realpath(path), row)
         if first == row:
             continue
-        bad[row].append("the file is listed in an earlier row")
+        bad.add(row, "the file is listed in an earlier row")
         if patients[first] != patients[row]:
-            bad[first].append(f"the file is listed under another patient in row {row}")
+            bad.add(
+                first,
+                f"the file is listed under another patient in row {bad.named([row])}",
+            )
         elif tbs is not None and tbs[first] != tbs[row] and not np.isnan(tbs[row]):
             raise ValueError(
-                f"Expected one row a scan, got rows {first} and {row} of one file "
+                f"Expected one row a scan, got rows {bad.named([first])} and "
+                f"{bad.named([row])} of one file "
                 f"({printable_name(path)}) with TBS {tbs[first]:g} and {tbs[row]:g}. "
                 "If the table has a row for each vertebra, aggregate it first to one "
                 "row a file, with the TBS of L1-L4, for instance by "
@@ -302,7 +309,10 @@ def _check_one_row_a_scan(
 
 
 def _read_images(
-    paths: list[str | None], fill_unscanned: int | None, n_jobs: int | None, bad: _Bad
+    paths: list[str | None],
+    fill_unscanned: int | None,
+    n_jobs: int | None,
+    bad: BadRows,
 ) -> tuple[list[np.ndarray | None], list[dict[str, Any]]]:
     """Return images, None for those that failed, and the metadata of their files."""
     results = Parallel(n_jobs=n_jobs, prefer="threads")(
@@ -313,7 +323,7 @@ def _read_images(
         for message in messages:
             warn(message)
         if isinstance(result, str):
-            bad[row].append(result)
+            bad.add(row, result)
         image, metadata = result if isinstance(result, tuple) else (None, {})
         images.append(image)
         facts.append(metadata)
@@ -334,16 +344,16 @@ def _read_or_reason(
             return reason.removeprefix(printable_name(path)).strip(" :."), messages
 
 
-def _read_numbers(column: pd.Series, bad: _Bad) -> np.ndarray:
+def _read_numbers(column: pd.Series, bad: BadRows) -> np.ndarray:
     """Return a column as numbers, and mark rows in which it has something else."""
     values, unreadable = parse_numbers(column)
     for row in np.flatnonzero(unreadable).tolist():
-        bad[row].append(f"{column.name} {not_a_number(column.iloc[row])}")
+        bad.add(row, f"{column.name} {not_a_number(column.iloc[row])}")
     return values
 
 
 def _read_boxes(
-    frame: pd.DataFrame, images: list[np.ndarray | None], bad: _Bad
+    frame: pd.DataFrame, images: list[np.ndarray | None], bad: BadRows
 ) -> np.ndarray | None:
     """Return boxes, after turning their columns in `frame` into numbers."""
     names = [name for sides in box_columns(frame.columns).values() for name in sides]
@@ -364,14 +374,14 @@ def _read_boxes(
     for row, (image, box) in enumerate(zip(images, boxes, strict=True)):
         known = ~np.isnan(box)
         if (known.any(axis=1) & ~known.all(axis=1)).any():
-            bad[row].append("a box is incomplete")
+            bad.add(row, "a box is incomplete")
         box = box[known.all(axis=1)]
         if (box[:, 2:] <= box[:, :2]).any():
-            bad[row].append("a box ends before it begins")
+            bad.add(row, "a box ends before it begins")
         elif image is not None and (
             (box[:, :2] < 0).any() or (box[:, 2:] > image.shape).any()
         ):
-            bad[row].append("a box reaches beyond its scan")
+            bad.add(row, "a box reaches beyond its scan")
     return boxes
 
 
@@ -379,7 +389,7 @@ def _read_spacing(
     frame: pd.DataFrame,
     names: tuple[Any, Any] | None,
     facts: list[dict[str, Any]],
-    bad: _Bad,
+    bad: BadRows,
 ) -> np.ndarray:
     """Return the pixel sizes of the table or, where it has none, of the files."""
     unknown = (np.nan, np.nan)
@@ -392,7 +402,7 @@ def _read_spacing(
     given = ~np.isnan(of_table)
     complete = given.all(axis=1)
     for row in np.flatnonzero(given.any(axis=1) & ~complete).tolist():
-        bad[row].append("one of row_spacing and column_spacing without the other")
+        bad.add(row, "one of row_spacing and column_spacing without the other")
     spacing = np.where(given, of_table, spacing)
     odd = np.flatnonzero(complete & ~are_plausible(of_table))
     if odd.size:
@@ -400,7 +410,7 @@ def _read_spacing(
         warn(
             f"Expected pixels of {low} to {high} mm, neither side more than twice the "
             f"other, got {of_table[odd].min():.3g} to {of_table[odd].max():.3g} mm in "
-            f"{odd.size} of {len(frame)} rows of table, {odd[:10].tolist()}. Their "
+            f"{odd.size} of {len(frame)} rows of table, {bad.named(odd)}. Their "
             "size is taken as not known: measure it, and correct the table."
         )
         spacing[odd] = np.nan
@@ -408,7 +418,7 @@ def _read_spacing(
 
 
 def _find_shared_pixels(
-    images: list[np.ndarray | None], patients: np.ndarray, bad: _Bad
+    images: list[np.ndarray | None], patients: np.ndarray, bad: BadRows
 ) -> None:
     rows_of = defaultdict(list)
     for row, image in enumerate(images):
@@ -418,86 +428,58 @@ def _find_shared_pixels(
     for rows in rows_of.values():
         if len({patients[row] for row in rows} - {None}) > 1:
             for row in rows:
-                others = ", ".join(str(other) for other in rows if other != row)
-                bad[row].append(
-                    f"the same pixels stand under another patient in row {others}"
+                others = bad.named(other for other in rows if other != row)
+                bad.add(
+                    row, f"the same pixels stand under another patient in row {others}"
                 )
 
 
-def _report(
-    bad: _Bad, files: pd.Series, paths: list[str | None], on_bad_rows: str
-) -> None:
-    lines = [
-        f"  row {row} ({_shown_file(paths[row])}): {'; '.join(bad[row])}"
-        for row in sorted(bad)
-    ]
-    heading = f"{len(bad)} of {len(files)} rows of table cannot be used"
-    if on_bad_rows == "error":
-        remedy = 'Mend the table, or leave these rows out with on_bad_rows="warn".'
-        raise ValueError("\n".join([f"{heading}:", *lines, remedy]))
-    remedy = "To use them, mend the table."
-    warn("\n".join([f"{heading} and are left out:", *lines, remedy]))
-
-
-def _shown_file(path: str | None) -> str:
-    """Return the name of a file, unless it may be another entry of the table."""
-    if path is None:
-        return "no file"
-    if os.path.exists(path) or _FILE_NAME.fullmatch(os.path.basename(path)):
-        return printable_name(path)
-    return "name not shown"
-
-
-def _warn_of_case(patients: np.ndarray, rows: np.ndarray) -> None:
+def _warn_of_case(patients: np.ndarray, bad: BadRows) -> None:
     """Warn of ids that differ only by case, without naming them."""
     spellings: dict[str, dict[str, int]] = defaultdict(dict)
-    for row in rows.tolist():
-        one = str(patients[row])
-        spellings[one.casefold()].setdefault(one, row)
+    for row, one in enumerate(patients.tolist()):
+        if one is not None:
+            spellings[str(one).casefold()].setdefault(str(one), row)
     doubtful = [list(found.values()) for found in spellings.values() if len(found) > 1]
     if doubtful:
-        shown = "; ".join(" and ".join(map(str, group)) for group in doubtful[:10])
+        shown = "; ".join(
+            bad.named(rows).replace(", ", " and ") for rows in doubtful[:10]
+        )
         warn(
             "Patient ids differ by upper and lower case only, and count as different "
             f"patients, in rows {shown}. If they are one patient, write them alike."
         )
 
 
-def _warn_of_headers(facts: list[dict[str, Any]], rows: np.ndarray) -> None:
+def _warn_of_headers(
+    facts: list[dict[str, Any]], rows: np.ndarray, bad: BadRows
+) -> None:
     """Warn of faults in DICOM headers, with one warning for each fault."""
     by_fault: dict[str, list[int]] = defaultdict(list)
-    for metadata, row in zip(facts, rows.tolist(), strict=True):
-        for fault in faults_of_header(metadata):
+    for row in rows.tolist():
+        for fault in faults_of_header(facts[row]):
             by_fault[fault].append(row)
     for fault, found in by_fault.items():
-        warn(f"Scan in {_some(found)} of table {fault}")
+        warn(f"Scan in row(s) {bad.named(found)} of table {fault}")
 
 
-def _warn_of_sizes(spacing: np.ndarray, rows: np.ndarray) -> None:
+def _warn_of_sizes(spacing: np.ndarray, rows: np.ndarray, bad: BadRows) -> None:
     """Warn of scans that show texture at another scale."""
-    if are_mixed(spacing):
-        by_size: dict[str, list[int]] = defaultdict(list)
-        for (height, width), row in zip(spacing, rows.tolist(), strict=True):
-            if not np.isnan(height):
-                by_size[f"{height:.2f} x {width:.2f} mm"].append(row)
-        warn(
-            f"The scans have pixels of different sizes: {_by_rows(by_size)}. Texture "
-            "changes with the size of pixels: bring them to one with "
-            "LumbarCropper(spacing=...), or keep scans of one size."
-        )
-
-
-def _by_rows(groups: dict[str, list[int]]) -> str:
-    """List the rows of each group, the smallest group first."""
-    parts = []
-    for name, rows in sorted(groups.items(), key=lambda item: len(item[1]))[:5]:
-        parts.append(f"{name} in {_some(rows)}")
-    return "; ".join(parts)
-
-
-def _some(rows: list[int]) -> str:
-    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
-    return f"row(s) {', '.join(map(str, rows[:10]))}{more}"
+    if not are_mixed(spacing[rows]):
+        return
+    by_size: dict[str, list[int]] = defaultdict(list)
+    for row in rows.tolist():
+        height, width = spacing[row]
+        if not np.isnan(height):
+            by_size[f"{height:.2f} x {width:.2f} mm"].append(row)
+    # The smallest group first, since it may be a mistake.
+    groups = sorted(by_size.items(), key=lambda item: len(item[1]))[:5]
+    shown = "; ".join(f"{size} in row(s) {bad.named(found)}" for size, found in groups)
+    warn(
+        f"The scans have pixels of different sizes: {shown}. Texture changes with the "
+        "size of pixels: bring them to one with LumbarCropper(spacing=...), or keep "
+        "scans of one size."
+    )
 
 
 def _collect(images: list[np.ndarray | None]) -> np.ndarray:

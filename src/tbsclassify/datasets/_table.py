@@ -16,17 +16,21 @@ import numpy as np
 import pandas as pd
 
 from tbsclassify._files import UnreadableScanError, printable_name, read_whole
-from tbsclassify._scans import as_pandas
+from tbsclassify._scans import as_pandas, plain_name
 
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and xls
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _LONGEST_NUMBER = 30
 _MOST_COLUMNS = 10_000  # pandas takes a millisecond for each
+_LINES_BEFORE_HEADER = 5  # titles are looked for in that many lines
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
     """Return a copy of a table, or what a CSV file holds.
+
+    Its index has the numbers by which a user finds the rows: of a file, those of a
+    spreadsheet, where the header is row 1; of a table in memory, positions from 0.
 
     Parameters
     ----------
@@ -37,21 +41,20 @@ def read_table(table: Any, text_columns: list[str]) -> pd.DataFrame:
         decimal commas.
     text_columns : list of str
         Columns of a file that are not turned into numbers: ids such as 007 keep
-        their zeros.
+        their zeros. Case, blanks and punctuation do not matter.
     """
     if isinstance(table, str | os.PathLike):
         frame = _read_csv(Path(table), text_columns)
     elif hasattr(table, "columns"):
         _check_unique(table.columns)
-        frame = as_pandas(table)
+        frame = as_pandas(table).reset_index(drop=True)
     else:
         raise TypeError(
             "Expected table to be the path of a CSV file or a DataFrame, got "
             f"{type(table).__name__}."
         )
     # Spreadsheets export empty rows below the table that were once edited.
-    filled = np.flatnonzero(frame.notna().any(axis=1))
-    frame = frame.iloc[: filled[-1] + 1 if filled.size else 0]
+    frame = frame[frame.notna().any(axis=1)]
     if frame.empty:
         raise ValueError("Expected table to have a row for each scan, got no rows.")
     return frame.copy()
@@ -84,39 +87,22 @@ def not_a_number(entry: Any) -> str:
     return f"{text!r} is not a number (expected {text.replace(',', '.')}, with a point)"
 
 
-def shown_names(names: Iterable[Any], expected: Iterable[str]) -> str:
-    """List the names of columns after "it has", or say that they are not shown.
-
-    Without a header, the first line is that of a patient. A header has one of the
-    expected names, no numbers and no separators.
-    """
-    names = list(names)
-    wanted = {name.casefold() for name in expected}
-    known = any(str(name).casefold() in wanted for name in names)
-    if known and not any(isinstance(name, str) and _is_entry(name) for name in names):
-        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-        return ", ".join(map(repr, names[:20])) + more
-    return (
-        f"{len(names)} columns whose names are not shown, since its first line may be "
-        "no header"
-    )
-
-
 def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
     name = printable_name(path)
-    separator, text = _find_separator(_decode(_read_bytes(path, name), name))
+    separator, text, first_row = _find_separator(_decode(_read_bytes(path, name), name))
+    wanted = {*map(plain_name, text_columns)}
     try:
-        columns = _check_rows(text, separator, name)
+        columns = _check_rows(text, separator, name, first_row)
+        texts = [i for i, one in enumerate(columns) if plain_name(one) in wanted]
         frame = pd.read_csv(
             io.StringIO(text),
             sep=separator,
             decimal="." if separator == "," else ",",
             # By position, since names may have blanks around them.
-            dtype={
-                i: str for i, column in enumerate(columns) if column in text_columns
-            },
+            dtype=dict.fromkeys(texts, str),
             index_col=False,
             skipinitialspace=True,
+            skip_blank_lines=False,  # they count where rows are numbered
             low_memory=False,
         )
     except (csv.Error, pd.errors.ParserError):
@@ -125,10 +111,11 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
             "mark that is not closed, or an entry of more than 100 kB."
         ) from None
     frame.columns = frame.columns.astype(str).map(_plain)
+    frame.index += first_row
     if separator != ",":
         # Pandas leaves a column as text if one of its entries is no number.
-        for column in frame.columns.difference(text_columns):
-            if not pd.api.types.is_numeric_dtype(frame[column]):
+        for i, column in enumerate(frame.columns):
+            if i not in texts and not pd.api.types.is_numeric_dtype(frame[column]):
                 frame[column] = frame[column].map(_with_point, na_action="ignore")
     return frame
 
@@ -151,17 +138,28 @@ def _read_bytes(path: Path, name: str) -> bytes:
     return data
 
 
-def _find_separator(text: str) -> tuple[str, str]:
-    """Return the separator of a table, and its text without a line that names it."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+def _find_separator(text: str) -> tuple[str, str, int]:
+    """Return the separator of a table, its text, and the number of its first row.
+
+    The text begins with the header, and numbers are those of a spreadsheet.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    header_row = 1 + len(text) - len(text.lstrip("\n"))
+    text = text.lstrip("\n")
     first_line, _, rest = text.partition("\n")
     if told := re.match(r'"?sep=(.?)', first_line, re.IGNORECASE):
-        return told[1] or "\t", rest  # a line for Excel, which is no row
-    unquoted = re.sub(r'"[^"]*"', "", first_line)
-    return max(",;\t|", key=unquoted.count), text
+        # A line for Excel, which does not show it.
+        return told[1] or "\t", rest, header_row + 1
+    separator = ","
+    for line in text.split("\n", _LINES_BEFORE_HEADER)[:_LINES_BEFORE_HEADER]:
+        unquoted = re.sub(r'"[^"]*"', "", line)
+        separator = max(",;\t|", key=unquoted.count)
+        if separator in unquoted:
+            break
+    return separator, text, header_row + 1
 
 
-def _check_rows(text: str, separator: str, name: str) -> list[str]:
+def _check_rows(text: str, separator: str, name: str, first_row: int) -> list[str]:
     """Return the names of the columns, after checking them and the lengths of rows."""
     rows = csv.reader(io.StringIO(text), delimiter=separator)
     header = next(rows, [])
@@ -171,14 +169,22 @@ def _check_rows(text: str, separator: str, name: str) -> list[str]:
             f"{len(header)}."
         )
     columns = [_plain(column) for column in header]
-    if not any(columns):
+    n_named = sum(map(bool, columns))
+    if not n_named:
         raise ValueError(
             f"Expected the first line of {name} to name the columns, got an empty "
             "line or file."
         )
     # Those without a name get one.
     _check_unique(column or i for i, column in enumerate(columns))
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, first_row):
+        n_filled = sum(bool(entry.strip()) for entry in row)
+        if n_named == 1 < n_filled and number < first_row + _LINES_BEFORE_HEADER:
+            raise ValueError(
+                f"Expected the first line of {name} to name the columns, got one entry "
+                f"above {n_filled} columns, such as a title. Delete the lines above "
+                "the names."
+            )
         # Pandas would take the first entries for an index, and shift all others.
         if any(entry.strip() for entry in row[len(columns) :]):
             raise ValueError(
@@ -192,17 +198,6 @@ def _check_rows(text: str, separator: str, name: str) -> list[str]:
 def _plain(name: str) -> str:
     """Return the name of a column without invisible characters."""
     return "".join(one for one in name if one.isprintable()).strip()
-
-
-def _is_entry(text: str) -> bool:
-    """Whether a text looks like entries of a table, not like the name of a column."""
-    if re.search(r"[,;|\t\n]", text):
-        return True
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _with_point(entry: Any) -> Any:
@@ -229,7 +224,7 @@ def _decode(data: bytes, name: str) -> str:
 
 
 def _check_unique(names: Iterable[Any]) -> None:
-    """Refuse a name that occurs twice. It is not shown; see `shown_names`."""
+    """Refuse a name that occurs twice. It is not shown, since it may be an entry."""
     columns: dict[Any, list[int]] = {}
     for i, name in enumerate(names):
         columns.setdefault(name, []).append(i)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 
+from tbsclassify._scores import check_targets
 from tbsclassify._spacing import remember_spacing, warn_of_spacings
 from tbsclassify._validation import check_option
 from tbsclassify.estimators._base import BaseTBSEstimator
@@ -22,7 +22,12 @@ from tbsclassify.labels import check_tbs
 
 
 def _has_learned_tbs(classifier):
-    return getattr(classifier, "_ranges", None) is not None
+    if getattr(classifier, "_ranges", None) is None:
+        raise AttributeError(
+            f"{type(classifier).__name__} predicts TBS only after a fit on TBS values: "
+            "fit(X, y, tbs=values)."
+        )
+    return True
 
 
 class BaseTBSClassifier(ClassifierMixin, BaseTBSEstimator):
@@ -228,8 +233,7 @@ height, width), or sequence
         return self._ranges.log_proba(self._as_tbs(outputs), self.residual_std_)
 
     def _encode(self, y):
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        self.classes_, codes = np.unique(check_targets(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
                 "Expected y to hold at least two classes, got one class only, "

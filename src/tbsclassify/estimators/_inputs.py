@@ -7,9 +7,11 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
+from tbsclassify._boxes import boxes_of_table, hull
 from tbsclassify._scores import check_labels
 from tbsclassify._sklearn_compat import check_sample_weight
 from tbsclassify._validation import check_number
+from tbsclassify._warn import warn
 from tbsclassify.estimators._weights import input_statistics
 from tbsclassify.images import stack_scans
 
@@ -28,7 +30,7 @@ def check_images(
     images it is fitted on (`image_shape_`, `image_dtype_`, `n_features_in_`), and
     ``reset=False`` refuses others.
     """
-    X = stack_scans(X)
+    table, X = X, stack_scans(X)
     X = X if hasattr(X, "shape") else np.asarray(X)
     name, shape = type(estimator).__name__, X.shape if len(X.shape) > 2 else None
     if shape is not None:
@@ -58,6 +60,7 @@ def check_images(
     )
     X, y = (checked, None) if isinstance(y, str) else checked
     if reset:
+        _warn_of_boxes(estimator, table, (1, 1) if shape is None else shape[-2:])
         estimator.image_shape_ = (1, 1, X.shape[1]) if shape is None else image_shape
         estimator.image_dtype_ = X.dtype
     elif X.dtype != estimator.image_dtype_:
@@ -67,6 +70,22 @@ def check_images(
             "Convert them to the same depth."
         )
     return np.ascontiguousarray(X).reshape(-1, *estimator.image_shape_), y
+
+
+def _warn_of_boxes(estimator: Any, X: Any, shape: tuple[int, ...]) -> None:
+    """Warn of a table of whole scans whose boxes nothing has cropped to."""
+    boxes = boxes_of_table(X) if "image" in getattr(X, "columns", ()) else None
+    if boxes is None or np.isnan(boxes).all():
+        return
+    box = hull(boxes)
+    # Crops have their boxes in the middle, but for those cut off at the border.
+    off = np.abs((box[:, :2] + box[:, 2:]) / 2 - np.array(shape) / 2)
+    if np.nanmedian(off.max(axis=1)) > 1:
+        name = type(estimator).__name__
+        warn(
+            f"X has boxes of L1-L4, but {name} looks at whole scans, not at boxes. "
+            f"Crop to them first: make_pipeline(LumbarCropper(), {name}(...))."
+        )
 
 
 def combine_weights(

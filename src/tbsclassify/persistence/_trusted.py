@@ -11,6 +11,7 @@ _OURS = (
     "augmentation.RandomAugmentation",
     "clinical._categories",
     "clinical._numbers",
+    "clinical._parse",
     "cropping.LumbarCropper",
     "cropping.LumbarCropper.transform_table",
     "estimators._adhoc.TBSAdHocClassifier",

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from tbsclassify._boxes import LEVELS, check_scans_and_boxes
+from tbsclassify._boxes import LEVELS, check_scans_and_boxes, warn_of_boxes
 from tbsclassify._scans import mask_column, masks_in
 from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._transformers import StatelessScanTransformer
@@ -232,14 +232,15 @@ default=None
         UserWarning
             If a box or a region less the margin holds no pixel. The vertebra is
             left out. A scan without any is described by its central region. Or if
-            a label map has other labels only, or the table has pixel sizes that
-            differ by more than 2 %.
+            a label map has other labels only, some scans have boxes and others none,
+            or the table has pixel sizes that differ by more than 2 %.
         """
         self._check_parameters()
         columns = getattr(X, "columns", ())
         name = mask_column(columns) if boxes is None and "image" in columns else None
         scans, boxes = check_scans_and_boxes(X, boxes)
         warn_of_spacings(self, X)
+        warn_of_boxes(self, self._is_located(X, boxes), "described by their middle")
         masks = [None] * len(boxes) if name is None else masks_in(X, name)
         features = np.empty((len(boxes), len(_names(self.families))))
         too_small, other_labels = [], []
@@ -293,6 +294,13 @@ default=None
         """
         _check_families(self.families)
         return np.array(_names(self.families), dtype=object)
+
+    def _is_located(self, X: Any, boxes: np.ndarray) -> np.ndarray:
+        located, columns = super()._is_located(X, boxes), getattr(X, "columns", ())
+        name = mask_column(columns) if "image" in columns else None
+        if name is not None:
+            located |= np.array([mask is not None for mask in masks_in(X, name)])
+        return located
 
     def _regions(
         self, shape: tuple[int, ...], box: np.ndarray, mask: np.ndarray | None

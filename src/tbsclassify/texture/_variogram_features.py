@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tbsclassify._boxes import check_scans_and_boxes
+from tbsclassify._boxes import check_scans_and_boxes, warn_of_boxes
 from tbsclassify._spacing import warn_of_spacings
 from tbsclassify._transformers import StatelessScanTransformer
 from tbsclassify._validation import check_number
@@ -145,12 +145,14 @@ default=None
         Warns
         -----
         UserWarning
-            If the boxes of a scan are too small for some of the lags, or the table
-            has pixel sizes that differ by more than 2 %.
+            If the boxes of a scan are too small for some of the lags, some scans have
+            boxes and others none, or the table has pixel sizes that differ by more
+            than 2 %.
         """
         lags = self._check_parameters()
         scans, boxes = check_scans_and_boxes(X, boxes)
         warn_of_spacings(self, X)
+        warn_of_boxes(self, self._is_located(X, boxes), "described by their middle")
         features = np.empty((len(boxes), len(DIRECTIONS) * len(lags)))
         too_small = []
         for i, (scan, box) in enumerate(zip(iter_scans(scans), boxes, strict=True)):
