@@ -31,7 +31,10 @@ class ThemedFigure(Directive):
     """Show the light or the dark version of a figure of `figures`, as the page is."""
 
     required_arguments = 1
-    option_spec: ClassVar = {"alt": directives.unchanged_required}
+    option_spec: ClassVar = {
+        "alt": directives.unchanged_required,
+        "wide": directives.flag,  # its text is small: on a phone it scrolls
+    }
     has_content = True
 
     def run(self):
@@ -39,9 +42,12 @@ class ThemedFigure(Directive):
         if name not in {draw.__name__ for draw in figures.FIGURES}:
             raise self.error(f"figures.py draws no figure {name!r}.")
         figure = nodes.container(classes=["themed-figure"])
+        classes = ["themed-figure-picture", *["wide"] * ("wide" in self.options)]
+        picture = nodes.container(classes=classes)
         for theme in figures.INK:
             uri = f"/{FOLDER}/{name}-{theme}.png"
-            figure += nodes.image(uri=uri, alt=alt, classes=[f"only-{theme}"])
+            picture += nodes.image(uri=uri, alt=alt, classes=[f"only-{theme}"])
+        figure += picture
         self.state.nested_parse(self.content, self.content_offset, figure)
         return [figure]
 
