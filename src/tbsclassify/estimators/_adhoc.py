@@ -17,7 +17,7 @@ from tbsclassify.estimators._networks import (
     adhoc_network,
 )
 from tbsclassify.estimators._regressor import BaseTBSRegressor
-from tbsclassify.estimators._statistics import adhoc_texture_network
+from tbsclassify.estimators._texture_network import adhoc_texture_network
 from tbsclassify.labels import TBS_THRESHOLDS
 
 

@@ -20,14 +20,20 @@ from tbsclassify._validation import (
     check_random_seed,
 )
 from tbsclassify.estimators._batches import as_tensor
+from tbsclassify.estimators._device import (
+    PRECISIONS,
+    autocast,
+    resolve_device,
+    resolve_precision,
+    same_or_cpu,
+)
 from tbsclassify.estimators._folded import folded
 from tbsclassify.estimators._inputs import check_images, colour_statistics
 from tbsclassify.estimators._memory import reused_memory
-from tbsclassify.estimators._net import resolve_device, resolve_precision
 from tbsclassify.estimators._networks import check_backbone
 from tbsclassify.estimators._oom import explained_oom
 from tbsclassify.estimators._random import RandomStream
-from tbsclassify.estimators._state import build_with, same_or_cpu, weights_of
+from tbsclassify.estimators._state import build_with, weights_of
 from tbsclassify.estimators._statistics import (
     ChannelStatistics,
     check_layers,
@@ -201,7 +207,7 @@ height, width), or sequence
         check_scales(self.scales)
         check_bool(self.mirror, "mirror")
         check_number(self.batch_size, "batch_size", low=1, integer=True)
-        check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        check_option(self.precision, "precision", PRECISIONS)
         device = resolve_device(self.device)
         remember_spacing(self, X)
         warn_of_spacings(self, X)
@@ -264,11 +270,15 @@ height, width), or sequence
         """
         check_is_fitted(self, "module_")
         warn_of_spacings(self, X)
-        device = next(self.module_.buffers()).device
-        dtype = resolve_precision(self.precision, str(device), self.image_shape_)
-        autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+        device = str(next(self.module_.buffers()).device)
+        dtype = resolve_precision(self.precision, device, self.image_shape_)
         rows = []
-        with torch.inference_mode(), reused_memory(), explained_oom(), autocast:
+        with (
+            torch.inference_mode(),
+            reused_memory(),
+            explained_oom(),
+            autocast(device, dtype),
+        ):
             network = folded(self.module_, single=dtype is None)
             for batch in iter_batches(X, self.batch_size):
                 images, _ = check_images(self, batch, reset=False)

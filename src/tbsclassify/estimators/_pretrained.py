@@ -18,11 +18,8 @@ from tbsclassify.estimators._networks import (
     check_backbone,
 )
 from tbsclassify.estimators._regressor import BaseTBSRegressor
-from tbsclassify.estimators._statistics import (
-    check_layers,
-    check_scales,
-    pretrained_texture_network,
-)
+from tbsclassify.estimators._statistics import check_layers, check_scales
+from tbsclassify.estimators._texture_network import pretrained_texture_network
 from tbsclassify.estimators._weights import check_weights
 from tbsclassify.labels import TBS_THRESHOLDS
 
