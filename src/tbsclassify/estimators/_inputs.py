@@ -30,21 +30,15 @@ def check_images(
     """
     X = stack_scans(X)
     X = X if hasattr(X, "shape") else np.asarray(X)
-    name, shape = type(estimator).__name__, X.shape if len(X.shape) > 2 else None
-    if shape is not None:
-        if len(shape) > 4:
-            raise ValueError(
-                "Expected X to have shape (n, height, width) or (n, channels, height, "
-                f"width), got {shape}."
-            )
-        image_shape = (1, *shape[1:]) if len(shape) == 3 else shape[1:]
+    name, image_shape = type(estimator).__name__, _image_shape(X.shape)
+    if image_shape is not None:
         if not reset and image_shape != estimator.image_shape_:
             raise ValueError(
                 f"X holds images of (channels, height, width) {image_shape}, but "
                 f"{name} was fitted on {estimator.image_shape_}. Bring them to the "
                 "same size, with the same LumbarCropper."
             )
-        X = np.asarray(X).reshape(shape[0], -1)
+        X = np.asarray(X).reshape(X.shape[0], -1)
     if np.asarray(y).ndim == 1 and not y_numeric:
         # scikit-learn turns nullable columns of pandas into floats.
         y = check_labels(y)
@@ -58,7 +52,7 @@ def check_images(
     )
     X, y = (checked, None) if isinstance(y, str) else checked
     if reset:
-        estimator.image_shape_ = (1, 1, X.shape[1]) if shape is None else image_shape
+        estimator.image_shape_ = image_shape or (1, 1, X.shape[1])
         estimator.image_dtype_ = X.dtype
     elif X.dtype != estimator.image_dtype_:
         raise ValueError(
@@ -67,6 +61,18 @@ def check_images(
             "Convert them to the same depth."
         )
     return np.ascontiguousarray(X).reshape(-1, *estimator.image_shape_), y
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return channels, height and width of images; None for the rows of a table."""
+    if len(shape) <= 2:
+        return None
+    if len(shape) > 4:
+        raise ValueError(
+            "Expected X to have shape (n, height, width) or (n, channels, height, "
+            f"width), got {shape}."
+        )
+    return (1, *shape[1:]) if len(shape) == 3 else shape[1:]
 
 
 def combine_weights(

@@ -106,37 +106,53 @@ class TBSNet(NeuralNetClassifier):
         file : TrainingFile or None
             Keeps the epochs; a training in it is resumed.
         """
-        self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
-        with explained_oom(self.batch_size):
-            self.initialize()
-        check_finite_weights(self.module_)
-        self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
-        self.shuffle_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
-        self.alpha_: float | None = None
         self.on_epoch_, self.file_ = on_epoch, file
+        self._draw_weights()
         if file is not None and file.state is not None:
             solve = None  # its result is in the file
         start = time.perf_counter()
-        head_only = getattr(self.module_, "head_only", False)
-        memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
+        follows = on_epoch is not None and self._is_frozen
+        memo = FeatureMemo() if follows else nullcontext()
         with reused_memory(), explained_oom(self.batch_size), memo as self.memo_:
-            if solve is not None and not head_only:
-                self._settle_batch_norm(data)
-            features = data
-            is_over = file is not None and file.is_over
-            if (self.precompute_features and not is_over) or solve is not None:
-                features = self.precompute(data)
-            if solve is not None:
-                self._set_head(solve, features)
-            if self.precompute_features:
-                data = features
-                valid = None if valid is None else self.precompute(valid)
+            data, valid = self._before_epochs(data, valid, solve)
             self.seconds_before_epochs_ = time.perf_counter() - start
             if epochs:
                 self._train_in_epochs(data, valid)
             elif self.on_epoch_ is not None:
                 self.on_epoch_(self)
         return self
+
+    def _draw_weights(self):
+        """Build the network, and set up all that draws random numbers."""
+        self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
+        with explained_oom(self.batch_size):
+            self.initialize()
+        check_finite_weights(self.module_)
+        self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
+        self.shuffle_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
+
+    @property
+    def _is_frozen(self):
+        """Whether all but the head of the network is frozen."""
+        return getattr(self.module_, "head_only", False)
+
+    def _before_epochs(self, data, valid, solve):
+        """Set the head in closed form, and return the data to train on in epochs.
+
+        These are features in place of images, if they are computed only once.
+        """
+        self.alpha_: float | None = None
+        if solve is not None and not self._is_frozen:
+            self._settle_batch_norm(data)
+        features = data
+        is_over = self.file_ is not None and self.file_.is_over
+        if (self.precompute_features and not is_over) or solve is not None:
+            features = self.precompute(data)
+        if solve is not None:
+            self._set_head(solve, features)
+        if not self.precompute_features:
+            return data, valid
+        return features, None if valid is None else self.precompute(valid)
 
     def _settle_batch_norm(self, data):
         """Give batch normalisation the statistics of the training scans.
