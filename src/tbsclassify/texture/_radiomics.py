@@ -261,19 +261,7 @@ default=None
                 for window, inside in used
             ]
             features[i] = np.mean([list(row.values()) for row in measured], axis=0)
-        if too_small:
-            warn(
-                f"{len(too_small)} scan(s), index {too_small[:10]}, have a vertebra "
-                f"with no pixel in it less margin={self.margin}. It is left out. "
-                "Choose a smaller margin, or check the boxes or label maps."
-            )
-        if other_labels:
-            warn(
-                f"{len(other_labels)} label map(s), index {other_labels[:10]}, have "
-                "none of the labels 1 to 4, which stand for L1 to L4, but others. "
-                "These scans are described by their central region. Renumber the "
-                "labels, or leave these scans out."
-            )
+        _warn_of_regions(too_small, other_labels, self.margin)
         return features
 
     def get_feature_names_out(
@@ -310,6 +298,22 @@ default=None
         check_number(self.n_levels, "n_levels", low=2, integer=True)
         check_number(self.margin, "margin", low=0, integer=True)
         check_central_region(self.central_region)
+
+
+def _warn_of_regions(too_small, other_labels, margin):
+    if too_small:
+        warn(
+            f"{len(too_small)} scan(s), index {too_small[:10]}, have a vertebra with "
+            f"no pixel in it less margin={margin}. It is left out. Choose a smaller "
+            "margin, or check the boxes or label maps."
+        )
+    if other_labels:
+        warn(
+            f"{len(other_labels)} label map(s), index {other_labels[:10]}, have none "
+            "of the labels 1 to 4, which stand for L1 to L4, but others. These scans "
+            "are described by their central region. Renumber the labels, or leave "
+            "these scans out."
+        )
 
 
 def _measure(pixels, inside, families, n_levels):
