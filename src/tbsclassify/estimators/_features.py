@@ -45,38 +45,37 @@ from tbsclassify.images import iter_batches
 
 
 class DeepTextureFeatures(TransformerMixin, BaseEstimator):
-    """Statistics of the channels of a frozen torchvision network at several depths.
+    """Describe scans by channel statistics of a frozen torchvision network.
 
-    Each scan is described by the mean and the standard deviation of each channel over
-    the positions of its map. Early layers see texture. Standardise the features before
-    an estimator learns from them.
+    The features of a scan are the mean and the standard deviation of each channel over
+    the positions of its map, at several depths of the network. Early layers see
+    texture. Standardise the features before an estimator learns from them.
 
     Parameters
     ----------
     backbone : str, default="squeezenet1_0"
         Torchvision's name of the network.
     weights : {"imagenet", None} or path-like, default="imagenet"
-        Weights of the network. ImageNet's come from torchvision, which downloads them
-        once into its cache; None takes random weights, for which nothing is
-        downloaded. A path names a state dict with torchvision's keys,
-        ``.safetensors`` or written by ``torch.save``; its first convolution may have
-        one input channel, as in `TBSPretrainedClassifier`.
+        Weights of the network. "imagenet" is torchvision's, downloaded once into its
+        cache; None is random weights, and needs no download. A path names a state dict
+        with torchvision's keys, ``.safetensors`` or written by ``torch.save``; its
+        first convolution may have one input channel, as in `TBSPretrainedClassifier`.
     layers : list of str, default=None
-        Modules whose outputs are described, by torchvision's names. Layers after the
-        deepest are not computed. None takes early layers of AlexNet, DenseNet, ResNet,
-        SqueezeNet and VGG-16; with random weights, only the first of them.
+        Modules whose outputs are described, by torchvision's names. Later layers are
+        not computed. None takes two early layers of AlexNet, DenseNet, ResNet,
+        SqueezeNet and VGG-16 (with random weights, the first of them). For other
+        networks, name early ones.
     statistics : list of {"mean", "std"}, default=("mean", "std")
         Statistics of each channel over all positions.
     scales : list of float, default=(1.0, 0.5)
-        Factors by which scans are resized before they are described: in a scan of half
-        the size, coarse texture is fine.
+        Factors by which scans are resized before they are described. At half the size,
+        coarse texture is fine.
     mirror : bool, default=True
         Whether to average the statistics of a scan and its mirror image.
     batch_size : int, default=24
         Scans that are described at once.
     device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU where
-        there is one.
+        "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the maps. "auto" takes bfloat16 on processors that compute with
         it natively, else float32. Statistics are always float32, and so are the maps
@@ -115,7 +114,7 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    Beside age, in front of a ridge regression on TBS:
+    Together with age, as input of a ridge regression of TBS:
 
     >>> from sklearn.compose import make_column_transformer
     >>> from sklearn.linear_model import RidgeCV

@@ -45,10 +45,10 @@ class CropDisplay:
     square : ndarray of shape (4,), default=None
         What is cropped, in the same form.
     confidence : dict, default=None
-        Confidence, 0 to 1, by what it is in, for the title; NaN where unknown.
+        Confidences from 0 to 1, by name, for the title; NaN where unknown.
     saliency : ndarray of shape (crop_height, crop_width), default=None
         Attributions of the crop's pixels, drawn over the square, or over the scan
-        where there is none: red for evidence of degraded bone, blue against it.
+        without a square: red for evidence of degraded bone, blue against it.
 
     Attributes
     ----------
