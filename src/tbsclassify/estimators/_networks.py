@@ -315,7 +315,7 @@ class PretrainedNetwork(HeadedNetwork):
 
 
 def check_backbone(name: str) -> None:
-    """Refuse a name that is no classification model of torchvision."""
+    """Refuse a name that is not a classification model of torchvision."""
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)

@@ -17,7 +17,7 @@ _SCHEDULES = ("cosine", "one-cycle")
 
 
 def check_recipe(estimator: Any) -> None:
-    """Check the parameters of an estimator, but for those of its network."""
+    """Check the parameters of an estimator, except those of its network."""
     check_option(estimator.optimizer, "optimizer", _OPTIMIZERS)
     check_number(estimator.resolve_lr(), "lr", low=0, inclusive=(False, True))
     check_number(estimator.momentum, "momentum", low=0, high=1, inclusive=(True, False))
@@ -65,7 +65,7 @@ def _check_callbacks(callbacks):
 
 
 def optimizer_options(estimator: Any) -> dict[str, Any]:
-    """Return what skorch is to be told of the optimiser."""
+    """Return skorch's arguments for the optimiser."""
     options = {
         "optimizer": _OPTIMIZERS[estimator.optimizer],
         "optimizer__weight_decay": estimator.weight_decay,

@@ -86,11 +86,9 @@ def place_labels(
     frame = ax.get_window_extent()
     labels = []
     for point, centre, radius, text in zip(points, centres, radii, texts, strict=True):
-        probe = ax.text(0, 0, text, size=LABEL_SIZE)
-        extent = probe.get_window_extent()
-        probe.remove()
-        half_width = extent.width / 2 + dots * _MARGIN
-        half_height = extent.height / 2 + dots * _MARGIN
+        width, height = _size_of_label(ax, text)
+        half_width = width / 2 + dots * _MARGIN
+        half_height = height / 2 + dots * _MARGIN
         offset, gaps = _places_around(radius, half_width, half_height, dots)
         boxes = _boxes(centre + offset, half_width, half_height)
         outside = (2 * half_width) * (2 * half_height) - _overlap(
@@ -114,6 +112,13 @@ def place_labels(
             )
         )
     return labels
+
+
+def _size_of_label(ax, text):
+    probe = ax.text(0, 0, text, size=LABEL_SIZE)
+    extent = probe.get_window_extent()
+    probe.remove()
+    return extent.width, extent.height
 
 
 def _places_around(radius, half_width, half_height, dots):
