@@ -115,6 +115,15 @@ def compress(features):
 
 def make_models(weights):
     """Make all models by name, each with the whole way from scans to classes."""
+    models = make_models_on_features(weights)
+    for name, network in make_networks(weights).items():
+        if not name.endswith("TBS"):
+            decline_metadata(network, "tbs")
+        models[name] = make_pipeline(LumbarCropper(), network)
+    return models
+
+
+def make_models_on_features(weights):
     image = make_pipeline(
         LumbarCropper(),
         DeepTextureFeatures(weights=weights),
@@ -125,7 +134,7 @@ def make_models(weights):
     radiomics = make_pipeline(TextureMatrixFeatures(), StandardScaler())
     variogram = make_pipeline(VariogramFeatures(), StandardScaler())
     textures = [("variogram", variogram), ("radiomics", radiomics)]
-    models = {
+    return {
         "clinical": make_clinical_baseline(),
         "grey levels": make_pipeline(
             LumbarCropper(),
@@ -150,7 +159,10 @@ def make_models(weights):
             FeatureUnion(image_and_clinical), RidgeOnTBS()
         ),
     }
-    networks = {
+
+
+def make_networks(weights):
+    return {
         "deep texture": TBSPretrainedClassifier(weights=weights),
         "deep texture, TBS": TBSPretrainedClassifier(weights=weights),
         "deep texture, random weights, TBS": TBSPretrainedClassifier(weights=None),
@@ -161,11 +173,6 @@ def make_models(weights):
         ),
         "paper's Model 4": TBSAdHocClassifier.from_paper("model4"),
     }
-    for name, network in networks.items():
-        if not name.endswith("TBS"):
-            decline_metadata(network, "tbs")
-        models[name] = make_pipeline(LumbarCropper(), network)
-    return models
 
 
 def make_phantoms(n_patients, seed, n_jobs):
@@ -256,6 +263,12 @@ def measure(models, data, arguments):
         row["fit_seconds"] = np.mean([fit["fit_seconds"] for fit in fits])
         row["minutes"] = sum(fit["seconds"] for fit in fits) / 60
         rows[name] = row
+    add_differences(rows, scores, y, options)
+    return rows
+
+
+def add_differences(rows, scores, y, options):
+    """Add to each row how far its AUC is from those of the references."""
     for name, row in rows.items():
         for other in REFERENCES:
             if other in scores and other != name:
@@ -264,7 +277,6 @@ def measure(models, data, arguments):
                 )
                 for end in ("", "_low", "_high"):
                     row[f"auc_less_{other}{end}"] = difference[f"roc_auc{end}"]
-    return rows
 
 
 def label(name, arguments):

@@ -5,8 +5,8 @@ Run it by hand, in an environment of its own::
     pip install mirp==2.7.0
     python benchmarks/radiomics_reference.py
 
-Mirp is a second implementation of the IBSI's definitions, by other authors. It is
-no dependency of the tests, which read what it wrote.
+Mirp is a second implementation of the IBSI's definitions, by other authors. The tests
+do not depend on it: they read what it wrote.
 """
 
 import json

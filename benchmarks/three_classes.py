@@ -67,6 +67,25 @@ def cell(value, low, high, spec=".3f"):
     return f"{value:{spec}} [{low:{spec}}, {high:{spec}}]"
 
 
+def report(result):
+    ends = ("", "_low", "_high")
+    for name, row in result.table.iterrows():
+        if row["error"]:
+            print(f"{name:22} {row['error']}")
+            continue
+        kappa, auc = (
+            cell(*(row[f"{measure}{end}"] for end in ends))
+            for measure in ("quadratic_kappa", "roc_auc")
+        )
+        rest = f"accuracy {row['accuracy']:.3f}  {row['fit_seconds']:.1f} s"
+        print(f"{name:22} kappa {kappa}  AUC {auc}  {rest}")
+    for name, other in REFERENCES.items():
+        if {name, other} <= {*result.table.index}:
+            found = result.differences("quadratic_kappa", reference=other).loc[name]
+            values = found[["difference", "low", "high"]]
+            print(f"{name:22} less {other}: kappa {cell(*values, spec='+.3f')}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n-patients", type=int, default=500)
@@ -95,22 +114,7 @@ def main():
         f"{len(y)} phantoms, seed {arguments.seed}, {counts} normal, partially", end=""
     )
     print(" degraded, degraded; 3 folds by patient")
-    ends = ("", "_low", "_high")
-    for name, row in result.table.iterrows():
-        if row["error"]:
-            print(f"{name:22} {row['error']}")
-            continue
-        kappa, auc = (
-            cell(*(row[f"{measure}{end}"] for end in ends))
-            for measure in ("quadratic_kappa", "roc_auc")
-        )
-        rest = f"accuracy {row['accuracy']:.3f}  {row['fit_seconds']:.1f} s"
-        print(f"{name:22} kappa {kappa}  AUC {auc}  {rest}")
-    for name, other in REFERENCES.items():
-        if {name, other} <= {*result.table.index}:
-            found = result.differences("quadratic_kappa", reference=other).loc[name]
-            values = found[["difference", "low", "high"]]
-            print(f"{name:22} less {other}: kappa {cell(*values, spec='+.3f')}")
+    report(result)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ on a CPU whose every operation ran at the speed of its matrix products.
 """
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
@@ -44,7 +45,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tbsclassify import TBSAdHocClassifier, TBSPretrainedClassifier
-from tbsclassify.estimators._net import resolve_precision
+from tbsclassify.estimators._device import resolve_precision
 from tbsclassify.estimators._networks import PAPER_BACKBONES, PAPER_MODELS
 
 SIDE = 224
@@ -261,32 +262,42 @@ def main():
     columns = [*contenders, "GTX 1070", *(f"{one}/ours" for one in others), *contenders]
     print(f"{'':22s}", *(f"{column:>12s}" for column in columns), flush=True)
     ratios, limits = {}, []
-    for mode, networks in (
-        ("full", PAPER_BACKBONES),
-        ("head", PAPER_BACKBONES),
-        ("ad hoc", PAPER_MODELS),
+    for mode, name in itertools.chain(
+        itertools.product(("full", "head"), PAPER_BACKBONES),
+        itertools.product(("ad hoc",), PAPER_MODELS),
     ):
-        for name in networks:
-            if options.networks and name not in options.networks:
-                continue
-            figures = {}
-            for contender in contenders:
-                command = [sys.executable, __file__, "--one", name, mode, contender]
-                done = subprocess.run(command, capture_output=True, check=True)
-                figures[contender] = json.loads(done.stdout)
-            column = 1 if mode == "head" else 0
-            row = [figures[other][column] / figures["ours"][column] for other in others]
-            ratios.setdefault(mode, []).append(row)
-            if mode == "full" and "skorch" in contenders and DEVICE == "cpu":
-                limits.append(figures["skorch"][0] / fewest_seconds(name, flops))
-            print(
-                f"{name + ' ' + mode:22s}",
-                *(f"{figures[contender][0]:12.1f}" for contender in contenders),
-                f"{PAPER_SECONDS[name, mode]:12.1f}",
-                *(f"{ratio:12.2f}" for ratio in row),
-                *(f"{figures[contender][2]:12.2f}" for contender in contenders),
-                flush=True,
-            )
+        if options.networks and name not in options.networks:
+            continue
+        figures = {one: measure_apart(name, mode, one) for one in contenders}
+        column = 1 if mode == "head" else 0
+        row = [figures[other][column] / figures["ours"][column] for other in others]
+        ratios.setdefault(mode, []).append(row)
+        if mode == "full" and "skorch" in contenders and DEVICE == "cpu":
+            limits.append(figures["skorch"][0] / fewest_seconds(name, flops))
+        print(
+            f"{name + ' ' + mode:22s}",
+            *(f"{seconds:12.1f}" for seconds, _, _ in figures.values()),
+            f"{PAPER_SECONDS[name, mode]:12.1f}",
+            *(f"{ratio:12.2f}" for ratio in row),
+            *(f"{memory:12.2f}" for _, _, memory in figures.values()),
+            flush=True,
+        )
+    print_means(ratios, others)
+    if limits:
+        print(
+            f"At the {flops / 1e9:.0f} GFLOP/s of matrix products, full could be "
+            f"{statistics.geometric_mean(limits):.2f} x plain skorch at best."
+        )
+
+
+def measure_apart(*what):
+    """Run `measure` in a process of its own."""
+    command = [sys.executable, __file__, "--one", *what]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+def print_means(ratios, others):
     for mode, rows in ratios.items() if others else ():
         means = (statistics.geometric_mean(ratio) for ratio in zip(*rows, strict=True))
         print(
@@ -295,11 +306,6 @@ def main():
                 f"{mean:.2f} x as fast as {other}"
                 for mean, other in zip(means, others, strict=True)
             ),
-        )
-    if limits:
-        print(
-            f"At the {flops / 1e9:.0f} GFLOP/s of matrix products, full could be "
-            f"{statistics.geometric_mean(limits):.2f} x plain skorch at best."
         )
 
 

@@ -76,7 +76,7 @@ def cell(row, name="", spec=".3f"):
     return f"{value:{spec}} [{low:{spec}}, {high:{spec}}]"
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n-patients", type=int, default=600)
     parser.add_argument("--seed", type=int, default=21)
@@ -84,7 +84,30 @@ def main():
     parser.add_argument("--weights", default="imagenet", metavar="FILE")
     parser.add_argument("--models", nargs="+", metavar="NAME")
     parser.add_argument("--checkpoint", metavar="DIR")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def report(result):
+    for name, row in result.table.iterrows():
+        if row["error"]:
+            print(f"{name:32} {row['error']}")
+            continue
+        measures = f"{cell(row, 'roc_auc')}  Brier {cell(row, 'brier_score')}"
+        print(f"{name:32} AUC {measures}  {row['fit_seconds']:5.1f} s")
+    for name, other in PAIRS.items():
+        if {name, other} <= {*result.table.index}:
+            auc, brier = (
+                result.differences(measure, reference=other)
+                .loc[name]
+                .rename({"difference": "", "low": "_low", "high": "_high"})
+                for measure in ("roc_auc", "brier_score")
+            )
+            changes = f"AUC {cell(auc, spec='+.3f')}  Brier {cell(brier, spec='+.3f')}"
+            print(f"{name:32} less {other}: {changes}")
+
+
+def main():
+    arguments = parse()
     models = make_models(arguments.weights)
     scans = make_dxa_phantoms(
         arguments.n_patients,
@@ -114,22 +137,7 @@ def main():
     )
     print(f"{scans.excluded[enough].sum()} vertebrae left out, ", end="")
     print(f"{y.sum()} degraded, 5 folds by patient")
-    for name, row in result.table.iterrows():
-        if row["error"]:
-            print(f"{name:32} {row['error']}")
-            continue
-        measures = f"{cell(row, 'roc_auc')}  Brier {cell(row, 'brier_score')}"
-        print(f"{name:32} AUC {measures}  {row['fit_seconds']:5.1f} s")
-    for name, other in PAIRS.items():
-        if {name, other} <= {*result.table.index}:
-            auc, brier = (
-                result.differences(measure, reference=other)
-                .loc[name]
-                .rename({"difference": "", "low": "_low", "high": "_high"})
-                for measure in ("roc_auc", "brier_score")
-            )
-            changes = f"AUC {cell(auc, spec='+.3f')}  Brier {cell(brier, spec='+.3f')}"
-            print(f"{name:32} less {other}: {changes}")
+    report(result)
 
 
 if __name__ == "__main__":

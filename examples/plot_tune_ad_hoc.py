@@ -48,13 +48,13 @@ space = [
 # %%
 # The search
 # ----------
-# A trial is the cross-validation of one configuration, fold after fold. After each
-# epoch the network is scored on the fold that is held out, and successive halving
-# (``scheduler="asha"``, the default) lets the better half go on. Patients stay together
-# in the folds. What the space does not set is as in the paper: stochastic gradient
-# descent at a constant rate. Without a running Ray, the search starts one and stops it
-# at the end. With ``checkpoint_dir="runs"`` it would keep each finished trial, and go
-# on from there when it is called again.
+# A trial is the cross-validation of one configuration. After a fifth of the epochs of
+# every fold, successive halving (``scheduler="halving"``, the default) compares the
+# trials by their scores on the held-out folds, and trains the best quarter to the end.
+# Patients stay together in the folds. What the space does not set is as in the paper:
+# stochastic gradient descent at a constant rate. Without a running Ray, the search
+# starts one and stops it at the end. With ``checkpoint_dir="runs"`` it would keep each
+# finished trial, and continue from there when it is called again.
 
 from tbsclassify import RayTuneSearchCV, TBSAdHocClassifier
 
@@ -75,8 +75,7 @@ print(search.best_params_)
 # %%
 # ``cv_results_`` has the columns of scikit-learn's searches, and the status of each
 # trial. Only trials that completed all folds have a mean score, and only they are
-# ranked: the score of a network after three epochs of one fold cannot be compared with
-# theirs.
+# ranked: the score of a network after its first epochs cannot be compared with theirs.
 
 import pandas as pd
 

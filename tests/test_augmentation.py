@@ -14,13 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.preprocessing import FunctionTransformer
 
-from tbsclassify import LumbarCropper, augmentation, initial_slope, make_dxa_phantoms
+from tbsclassify import LumbarCropper, initial_slope, make_dxa_phantoms
 from tbsclassify.augmentation import (
     AugmentationDraws,
     AugmentationSampler,
     RandomAugmentation,
     rotate,
 )
+from tbsclassify.augmentation._table import move_boxes
 
 DTYPES = [torch.uint8, torch.uint16, torch.float32, torch.float64]
 NOTHING = {"horizontal_flip": 0, "rotation": 0, "brightness": None}
@@ -606,7 +607,7 @@ def test_a_turned_copy_has_the_hull_of_its_turned_box(angle, flip, height, width
     image = torch.from_numpy(bright_box(height, width, box[0]))[None, None].float()
     draws = draws_of([flip], [angle])
     turned = RandomAugmentation.apply(image, draws)[0, 0].numpy()
-    moved = augmentation._move_boxes(box, [(height, width)], draws)[0]
+    moved = move_boxes(box, [(height, width)], draws)[0]
     # Reflection at the border may show a second box in a corner.
     boxes, _ = ndimage.label(turned > 100)
     middle = ((moved[:2] + moved[2:]) / 2).astype(int)
@@ -618,7 +619,7 @@ def test_a_turned_copy_has_the_hull_of_its_turned_box(angle, flip, height, width
 def test_boxes_are_cut_at_the_border_and_unknown_ones_stay_unknown():
     boxes = np.array([[0.0, 0, 40, 50], [0, 48, 1, 50], [np.nan] * 4])
     draws = draws_of([0, 0, 0], [30.0, 45.0, 30.0])
-    moved = augmentation._move_boxes(boxes, [(40, 50)] * 3, draws)
+    moved = move_boxes(boxes, [(40, 50)] * 3, draws)
     assert_array_equal(moved[0], [0, 0, 40, 50])
     assert np.isnan(moved[1:]).all()
 

@@ -28,8 +28,9 @@ from tbsclassify import (
 )
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators import _base
+from tbsclassify.estimators._device import resolve_precision
 from tbsclassify.estimators._losses import probabilities
-from tbsclassify.estimators._net import Batches, ImageData, TBSNet, resolve_precision
+from tbsclassify.estimators._net import Batches, ImageData, TBSNet
 from tbsclassify.estimators._networks import PretrainedNetwork
 
 MAKERS = [small_adhoc, small_pretrained]

@@ -14,10 +14,8 @@ from torch import nn
 from tbsclassify.estimators._folded import folded
 from tbsclassify.estimators._losses import probabilities
 from tbsclassify.estimators._networks import PretrainedNetwork, adhoc_network
-from tbsclassify.estimators._statistics import (
-    ChannelStatistics,
-    adhoc_texture_network,
-)
+from tbsclassify.estimators._statistics import ChannelStatistics
+from tbsclassify.estimators._texture_network import adhoc_texture_network
 
 SIDE = 64
 GREY = (1, SIDE, SIDE)

@@ -43,6 +43,7 @@ from tbsclassify import (
     model_info,
     save_model,
 )
+from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.datasets import make_dxa_phantoms
 
 
@@ -561,13 +562,27 @@ def test_keys_of_a_dict_call_no_method(saved):
 @pytest.mark.parametrize("loader", ["ConstructorFromReduceNode", "SetNode"])
 def test_a_trusted_type_is_not_called_with_arguments(loader, saved):
     def change(schema):
-        kind = "tbsclassify.augmentation.RandomAugmentation"
+        kind = "tbsclassify.augmentation._random.RandomAugmentation"
         content = listed() if loader == "ConstructorFromReduceNode" else []
         schema["content"]["content"]["x"] = node(kind, loader, content=content)
 
     with_schema(saved, change)
     with pytest.raises(ModelFileError, match="a call of tbsclassify"):
         load_model(saved)
+
+
+def test_a_file_that_names_a_class_by_an_earlier_path_loads(scans, tmp_path):
+    model = small_adhoc(augmentation=RandomAugmentation(rotation=3))
+    model.fit(scans.images[:, :64, :64], scans.y)
+    save_model(model, tmp_path / "model.tbs")
+
+    def move_back(schema):
+        part = schema["content"]["content"]["augmentation"]
+        assert part["__module__"] == "tbsclassify.augmentation._random"
+        part["__module__"] = "tbsclassify.augmentation"
+
+    with_schema(tmp_path / "model.tbs", move_back)
+    assert load_model(tmp_path / "model.tbs").augmentation.rotation == 3
 
 
 def test_a_directory_that_points_before_the_file_is_refused(saved):

@@ -17,7 +17,7 @@ from tbsclassify.estimators._networks import (
     adhoc_network,
 )
 from tbsclassify.estimators._regressor import BaseTBSRegressor
-from tbsclassify.estimators._statistics import adhoc_texture_network
+from tbsclassify.estimators._texture_network import adhoc_texture_network
 from tbsclassify.labels import TBS_THRESHOLDS
 
 
@@ -125,7 +125,7 @@ class AdHocEstimator(BaseTBSEstimator):
 
 
 class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
-    """A small convolutional network trained on the scans alone.
+    """A small network trained from scratch to classify trabecular bone.
 
     Blocks of a 3x3 convolution, batch normalisation, ReLU and 2x2 max pooling are
     followed by a linear head on statistics of their maps, or by fully connected layers
@@ -142,96 +142,90 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
     fc : sequence of int, default=()
-        Sizes of the hidden fully connected layers after flattened maps. The output
-        layer follows the number of classes and is not listed.
+        Sizes of the hidden fully connected layers after flattened maps, without the
+        output layer.
     pooling : {"statistics", "flatten"}, default=None
-        "statistics" describes the maps of every block by mean and standard deviation,
-        which do not depend on positions, with a linear head on them. The head starts
-        from the closed form on random filters, and then everything is trained.
-        "flatten" passes every value of the last maps to the fully connected layers.
-        None means "flatten" if `fc` has layers, else "statistics".
+        "statistics" puts a linear head on mean and standard deviation of the maps of
+        every block. It starts from the closed form on random filters, and then
+        everything is trained. "flatten" passes the last maps to the fully connected
+        layers. None is "flatten" if `fc` has layers, else "statistics".
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.0003
-        Learning rate, the highest where there is a schedule.
+        Learning rate; with a schedule, the highest.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
     weight_decay : float, default=0.01
         Weight decay of the optimiser.
     lr_schedule : {"one-cycle", "cosine", None}, default="one-cycle"
-        Course of the learning rate over all epochs: rising from a 25th before it
-        falls; falling to zero as half a cosine does; or constant.
+        "one-cycle" lets the learning rate rise from a 25th, and then fall to zero, over
+        all epochs. "cosine" only lets it fall. None keeps it constant.
     batch_size : int, default=24
-        Scans in a batch.
+        Scans in a batch. Lower it if a GPU runs out of memory.
     max_epochs : int, default=10
         Epochs to train for, at most.
     early_stopping : bool, default=False
-        Whether to stop once the loss of a validation set has not improved for
+        Whether to set scans aside, stop once the loss on them has not improved for
         `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
-        Share of the scans set aside to stop early by, and to measure
-        `residual_std_` on where TBS is learned. It is met as closely as whole
-        patients allow, each class on both sides.
+        Share of the scans set aside for early stopping and, where TBS is learned, for
+        `residual_std_`. Patients stay whole, and each class is on both sides.
     patience : int, default=15
         Epochs without improvement before training stops.
     thresholds : tuple of two floats, default=(1.200, 1.350)
-        Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
-        learned.
+        Borders of the partially degraded range, as in `TBSLabeler`. Used only where TBS
+        is learned.
     loss : {"cross-entropy", "ordinal"}, default="cross-entropy"
-        Loss of training in epochs on classes; not used where TBS is learned. "ordinal"
-        is class distance weighted cross-entropy [2]_, in which a wrong class costs more
-        the further it is from the right one in `classes_`. With two classes it equals
-        cross-entropy.
+        Loss in epochs; not used where TBS is learned. "ordinal" is class distance
+        weighted cross-entropy [2]_: the further a wrong class is from the right one in
+        `classes_`, the more it costs. With two classes both are the same.
     class_weight : {"balanced", None} or dict, default=None
-        Weights of the classes in the loss, with scikit-learn's meaning; the
-        keys of a dict are class labels.
+        Weights of the classes in the loss, as in scikit-learn. The keys of a dict are
+        class labels.
     augmentation : RandomAugmentation, default=None
-        Random changes to the scans of each training batch, new ones in every epoch.
-        The validation set and scans to predict are never changed.
+        Random changes to the scans of training batches, new ones in every epoch. Scans
+        that are set aside or predicted are never changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied, so
-        the ones passed are never changed. A callback ends the training by raising
-        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
-        see classes as numbers, in the order of `classes_`, and TBS standardised.
+        Additional callbacks of the training, which are copied. They see classes as
+        indices of `classes_` and TBS standardised, and end the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`.
     checkpoint : str or path-like, default=None
-        File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call continues from the last epoch in the
-        file. Once the training is over, the same call returns its result. See Notes.
+        File that keeps the training. After a crash, a kill or an error, the same call
+        continues from the last epoch in the file. Once the training is over, it returns
+        its result. See Notes.
     device : str, default="auto"
-        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
-        there is one.
+        "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32. Images at
-        most 16 pixels wide, and those under 128 pixels that are taller than
-        wide, are in float32 always.
+        Precision of the network's arithmetic. "auto" is bfloat16 on processors that
+        compute with it natively, else float32. Images at most 16 pixels wide, and those
+        under 128 that are taller than wide, are always in float32.
     random_state : int, RandomState or None, default=None
-        Seed of the initial weights, shuffling and the validation split. An int
-        gives the same probabilities bit for bit on one CPU, in threads, too.
-        Global random states are left as they were found.
+        Seed of initial weights, shuffling and held-out scans. On one CPU, an int gives
+        the same probabilities bit for bit, in threads, too. Global random states are
+        left as they were found.
     verbose : int, default=0
-        1 shows epoch, losses and the time left on stderr: in one line of a terminal
-        or notebook, in some twenty lines of a file.
+        1 shows epoch, losses and the time left on stderr: one line in a terminal or
+        notebook, some twenty lines in a file.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
-        set aside, ``seconds``, and what callbacks record. Losses are weighted means
-        over all scans.
+        A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss`` if scans are set
+        aside, ``seconds``, and what callbacks record. Losses are weighted means over
+        all scans.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: with early stopping the one with
-        the lowest validation loss, else the last.
+        Epoch whose weights are kept, counted from 1: with early stopping the one of the
+        lowest validation loss, else the last.
     residual_std_ : float
-        Standard deviation of TBS around the predicted value, in TBS units, on
-        patients that were not trained on. Only if TBS was learned.
+        Standard deviation of TBS around the predicted value, in TBS units, on patients
+        not trained on. Only if TBS was learned.
     tbs_mean_, tbs_scale_ : float
-        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
-        plus the scale. Only if TBS was learned.
+        Mean and spread by which TBS is standardised for the network. Only if TBS was
+        learned.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
@@ -240,8 +234,8 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         Height and width in mm of the pixels of the scans (their median); None if they
         are unknown, or differ by more than 2 %. Scans of another size give a warning.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
-        Mean and standard deviation of the training scans' grey levels. The network
-        gets grey levels shifted by the first and divided by the second.
+        Mean and standard deviation of the training scans' grey levels, by which the
+        network standardises its input.
     net_ : skorch.NeuralNetClassifier
         The trained net; its ``module_`` is the PyTorch module.
     device_ : str
@@ -264,17 +258,17 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
     the initial weights: we use ReLU and PyTorch's defaults. Its validation set is
     augmented, ours is not.
 
-    The file of `checkpoint` is written whole at the end of an epoch, unless writing
-    would take more than a twentieth of the time: a kill costs at most epochs of twenty
-    times as long as a write takes. The last epoch is always written, and then the file
-    stays until you delete it. On one CPU, a resumed training ends with the same
-    weights, bit for bit, as an uninterrupted one. With ``random_state=None`` it uses
-    the seed in the file. A file of another training, by parameters (`device` and
-    `verbose` aside), data or versions, is refused with an error that names the
-    difference, and so is a damaged file. Callbacks are kept by their attributes. A
-    callback is refused at the end of an epoch if an attribute changes in training that
-    is no number, text, tensor, list or dict of these and has no ``state_dict``. Effects
-    of callbacks outside, such as written files, are not undone.
+    The file of `checkpoint` is complete at any time. It is written at the end of an
+    epoch, unless that would take more than a twentieth of the time of the epochs since
+    the last write, and at the end of the training. It then stays until you delete it.
+    On one CPU, a resumed training ends with the same weights, bit for bit, as an
+    uninterrupted one. With ``random_state=None`` it uses the seed in the file. A file
+    of another training, by parameters (except `device` and `verbose`), data or
+    versions, is refused with an error that names the difference, and so is a damaged
+    file. Callbacks are kept by their attributes: numbers, texts, tensors, lists and
+    dicts of these, and what has a ``state_dict``. A callback is refused at the end of
+    an epoch if another attribute changes in training. Effects outside, such as written
+    files, are not undone.
 
     References
     ----------
@@ -363,7 +357,7 @@ class TBSAdHocClassifier(BaseTBSClassifier, AdHocEstimator):
         name : {"model1", "model2", "model3", "model4"}
             The model.
         **parameters : dict
-            Parameters to set otherwise than the paper.
+            Parameters that differ from the paper's.
 
         Returns
         -------
@@ -400,83 +394,77 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
     filters : sequence of int, default=(16, 32, 64)
         Filters of each block.
     fc : sequence of int, default=()
-        Sizes of the hidden fully connected layers after flattened maps. The output
-        layer is not listed.
+        Sizes of the hidden fully connected layers after flattened maps, without the
+        output layer.
     pooling : {"statistics", "flatten"}, default=None
-        "statistics" describes the maps of every block by mean and standard deviation,
-        which do not depend on positions, with a linear head on them. The head starts
-        from the closed form on random filters, and then everything is trained.
-        "flatten" passes every value of the last maps to the fully connected layers.
-        None means "flatten" if `fc` has layers, else "statistics".
+        "statistics" puts a linear head on mean and standard deviation of the maps of
+        every block. It starts from the closed form on random filters, and then
+        everything is trained. "flatten" passes the last maps to the fully connected
+        layers. None is "flatten" if `fc` has layers, else "statistics".
     optimizer : {"adamw", "sgd"}, default="adamw"
         AdamW, or stochastic gradient descent.
     lr : float, default=0.0003
-        Learning rate, the highest where there is a schedule.
+        Learning rate; with a schedule, the highest.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
     weight_decay : float, default=0.01
         Weight decay of the optimiser.
     lr_schedule : {"one-cycle", "cosine", None}, default="one-cycle"
-        Course of the learning rate over all epochs: rising from a 25th before it
-        falls; falling to zero as half a cosine does; or constant.
+        "one-cycle" lets the learning rate rise from a 25th, and then fall to zero, over
+        all epochs. "cosine" only lets it fall. None keeps it constant.
     batch_size : int, default=24
-        Scans in a batch.
+        Scans in a batch. Lower it if a GPU runs out of memory.
     max_epochs : int, default=10
         Epochs to train for, at most.
     early_stopping : bool, default=False
-        Whether to stop once the loss of a validation set has not improved for
+        Whether to set scans aside, stop once the loss on them has not improved for
         `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
-        Share of the scans set aside to stop early by, and to measure
-        `residual_std_` on. It is met as closely as whole patients allow.
+        Share of the scans set aside for early stopping and for `residual_std_`.
+        Patients stay whole.
     patience : int, default=15
         Epochs without improvement before training stops.
     augmentation : RandomAugmentation, default=None
-        Random changes to the scans of each training batch, new ones in every epoch.
-        The validation set and scans to predict are never changed.
+        Random changes to the scans of training batches, new ones in every epoch. Scans
+        that are set aside or predicted are never changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied, so
-        the ones passed are never changed. A callback ends the training by raising
-        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
-        see TBS standardised.
+        Additional callbacks of the training, which are copied. They see TBS
+        standardised, and end the training by raising ``KeyboardInterrupt`` in
+        `on_epoch_end`.
     checkpoint : str or path-like, default=None
-        File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call continues from the last epoch in the
-        file. Once the training is over, the same call returns its result. See the notes
-        of `TBSAdHocClassifier`.
+        File that keeps the training. After a crash, a kill or an error, the same call
+        continues from the last epoch in the file. Once the training is over, it returns
+        its result. See the notes of `TBSAdHocClassifier`.
     device : str, default="auto"
-        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
-        there is one.
+        "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32. Images at
-        most 16 pixels wide, and those under 128 pixels that are taller than
-        wide, are in float32 always.
+        Precision of the network's arithmetic. "auto" is bfloat16 on processors that
+        compute with it natively, else float32. Images at most 16 pixels wide, and those
+        under 128 that are taller than wide, are always in float32.
     random_state : int, RandomState or None, default=None
-        Seed of the initial weights, shuffling and the validation split. An int
-        gives the same probabilities bit for bit on one CPU, in threads, too.
-        Global random states are left as they were found.
+        Seed of initial weights, shuffling and held-out scans. On one CPU, an int gives
+        the same probabilities bit for bit, in threads, too. Global random states are
+        left as they were found.
     verbose : int, default=0
-        1 shows epoch, losses and the time left on stderr: in one line of a terminal
-        or notebook, in some twenty lines of a file.
+        1 shows epoch, losses and the time left on stderr: one line in a terminal or
+        notebook, some twenty lines in a file.
 
     Attributes
     ----------
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
-        set aside, ``seconds``, and what callbacks record. Losses are weighted means
-        over all scans.
+        A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss`` if scans are set
+        aside, ``seconds``, and what callbacks record. Losses are weighted means over
+        all scans.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: with early stopping the one with
-        the lowest validation loss, else the last.
+        Epoch whose weights are kept, counted from 1: with early stopping the one of the
+        lowest validation loss, else the last.
     residual_std_ : float
-        Standard deviation of TBS around the predicted value, in TBS units, on
-        patients that were not trained on.
+        Standard deviation of TBS around the predicted value, in TBS units, on patients
+        not trained on.
     tbs_mean_, tbs_scale_ : float
-        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
-        plus the scale.
+        Mean and spread by which TBS is standardised for the network.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
@@ -485,8 +473,8 @@ class TBSAdHocRegressor(BaseTBSRegressor, AdHocEstimator):
         Height and width in mm of the pixels of the scans (their median); None if they
         are unknown, or differ by more than 2 %. Scans of another size give a warning.
     intensity_mean_, intensity_std_ : ndarray of shape (n_channels,)
-        Mean and standard deviation of the training scans' grey levels. The network
-        gets grey levels shifted by the first and divided by the second.
+        Mean and standard deviation of the training scans' grey levels, by which the
+        network standardises its input.
     net_ : skorch.NeuralNetClassifier
         The trained net; its ``module_`` is the PyTorch module.
     device_ : str

@@ -16,15 +16,15 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import EarlyStopping
 
 from tbsclassify._spacing import warn_of_spacings
-from tbsclassify._validation import (
-    check_groups,
-    check_number,
-    check_option,
-    check_random_seed,
-)
+from tbsclassify._validation import check_groups, check_random_seed
 from tbsclassify.augmentation import RandomAugmentation
 from tbsclassify.estimators._batches import ImageData, as_tensor
 from tbsclassify.estimators._closed_form import fit_head
+from tbsclassify.estimators._device import (
+    resolve_device,
+    resolve_precision,
+    same_or_cpu,
+)
 from tbsclassify.estimators._history import history_table
 from tbsclassify.estimators._inputs import (
     check_images,
@@ -32,7 +32,7 @@ from tbsclassify.estimators._inputs import (
     with_mean_one,
 )
 from tbsclassify.estimators._losses import CLASS_LOSSES, probabilities, value_losses
-from tbsclassify.estimators._net import TBSNet, resolve_device, resolve_precision
+from tbsclassify.estimators._net import TBSNet
 from tbsclassify.estimators._oom import explained_oom
 from tbsclassify.estimators._recipe import (
     check_recipe,
@@ -40,7 +40,6 @@ from tbsclassify.estimators._recipe import (
     optimizer_options,
 )
 from tbsclassify.estimators._resume import TrainingFile
-from tbsclassify.estimators._state import same_or_cpu
 from tbsclassify.estimators._validation_split import validation_split
 from tbsclassify.images import iter_batches
 
@@ -395,21 +394,6 @@ class BaseTBSEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _check_parameters(self):
         check_recipe(self)
-        check_number(self.batch_size, "batch_size", low=1, integer=True)
-        check_number(self.resolve_max_epochs(), "max_epochs", low=1, integer=True)
-        check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
-        if not (
-            self.checkpoint is None or isinstance(self.checkpoint, str | os.PathLike)
-        ):
-            raise TypeError(
-                "Expected checkpoint to be the path of a file or None, got "
-                f"{self.checkpoint!r}."
-            )
-        if not (self.augmentation is None or hasattr(self.augmentation, "draw")):
-            raise TypeError(
-                "Expected augmentation to be a RandomAugmentation or None, got "
-                f"{self.augmentation!r}."
-            )
         self._check_architecture()
 
     def _split(self, codes, groups, seed, *, learns_tbs):

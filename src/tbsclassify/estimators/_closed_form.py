@@ -133,13 +133,9 @@ def fit_ridge(
     center, scale = _center_and_scale(features, weight)
     standard = (features - center) / scale
     alphas = _ALPHAS if alpha is None else np.array([alpha], dtype=float)
-    held_out = np.empty((len(alphas), *targets.shape))
     folds = GroupKFold(min(_N_FOLDS, n_patients), shuffle=True, random_state=seed)
-    for train, test in folds.split(standard, groups=patient):
-        coef, intercept = _ridge_path(
-            standard[train], targets[train], weight[train], alphas
-        )
-        held_out[:, test] = standard[test] @ coef + intercept
+    splits = folds.split(standard, groups=patient)
+    held_out = _predict_held_out(standard, targets, weight, alphas, splits)
     errors = np.einsum("arj,r->a", (held_out - targets) ** 2, weight)
     best = errors.argmin()
     coef, intercept = _ridge_path(standard, targets, weight, alphas[best : best + 1])
@@ -164,6 +160,15 @@ def _center_and_scale(features, weight):
         scale = np.maximum(scale, _LEAST_SCALE * np.median(scale[~constant]))
     scale[constant] = np.inf
     return center, scale
+
+
+def _predict_held_out(X, targets, weight, alphas, splits):
+    """Return the outputs for each strength by fits without a scan's patient."""
+    held_out = np.empty((len(alphas), *targets.shape))
+    for train, test in splits:
+        coef, intercept = _ridge_path(X[train], targets[train], weight[train], alphas)
+        held_out[:, test] = X[test] @ coef + intercept
+    return held_out
 
 
 def _ridge_path(X, targets, weight, alphas):

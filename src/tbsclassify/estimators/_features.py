@@ -20,14 +20,20 @@ from tbsclassify._validation import (
     check_random_seed,
 )
 from tbsclassify.estimators._batches import as_tensor
+from tbsclassify.estimators._device import (
+    PRECISIONS,
+    autocast,
+    resolve_device,
+    resolve_precision,
+    same_or_cpu,
+)
 from tbsclassify.estimators._folded import folded
 from tbsclassify.estimators._inputs import check_images, colour_statistics
 from tbsclassify.estimators._memory import reused_memory
-from tbsclassify.estimators._net import resolve_device, resolve_precision
 from tbsclassify.estimators._networks import check_backbone
 from tbsclassify.estimators._oom import explained_oom
 from tbsclassify.estimators._random import RandomStream
-from tbsclassify.estimators._state import build_with, same_or_cpu, weights_of
+from tbsclassify.estimators._state import build_with, weights_of
 from tbsclassify.estimators._statistics import (
     ChannelStatistics,
     check_layers,
@@ -39,38 +45,37 @@ from tbsclassify.images import iter_batches
 
 
 class DeepTextureFeatures(TransformerMixin, BaseEstimator):
-    """Statistics of the channels of a frozen torchvision network at several depths.
+    """Describe scans by channel statistics of a frozen torchvision network.
 
-    Each scan is described by the mean and the standard deviation of each channel over
-    the positions of its map. Early layers see texture. Standardise the features before
-    an estimator learns from them.
+    The features of a scan are the mean and the standard deviation of each channel over
+    the positions of its map, at several depths of the network. Early layers see
+    texture. Standardise the features before an estimator learns from them.
 
     Parameters
     ----------
     backbone : str, default="squeezenet1_0"
         Torchvision's name of the network.
     weights : {"imagenet", None} or path-like, default="imagenet"
-        Weights of the network. ImageNet's come from torchvision, which downloads them
-        once into its cache; None takes random weights, for which nothing is
-        downloaded. A path names a state dict with torchvision's keys,
-        ``.safetensors`` or written by ``torch.save``; its first convolution may have
-        one input channel, as in `TBSPretrainedClassifier`.
+        Weights of the network. "imagenet" is torchvision's, downloaded once into its
+        cache; None is random weights, and needs no download. A path names a state dict
+        with torchvision's keys, ``.safetensors`` or written by ``torch.save``; its
+        first convolution may have one input channel, as in `TBSPretrainedClassifier`.
     layers : list of str, default=None
-        Modules whose outputs are described, by torchvision's names. Layers after the
-        deepest are not computed. None takes early layers of AlexNet, DenseNet, ResNet,
-        SqueezeNet and VGG-16; with random weights, only the first of them.
+        Modules whose outputs are described, by torchvision's names. Later layers are
+        not computed. None takes two early layers of AlexNet, DenseNet, ResNet,
+        SqueezeNet and VGG-16 (with random weights, the first of them). For other
+        networks, name early ones.
     statistics : list of {"mean", "std"}, default=("mean", "std")
         Statistics of each channel over all positions.
     scales : list of float, default=(1.0, 0.5)
-        Factors by which scans are resized before they are described: in a scan of half
-        the size, coarse texture is fine.
+        Factors by which scans are resized before they are described. At half the size,
+        coarse texture is fine.
     mirror : bool, default=True
         Whether to average the statistics of a scan and its mirror image.
     batch_size : int, default=24
         Scans that are described at once.
     device : str, default="auto"
-        Where to compute: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU where
-        there is one.
+        "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of the maps. "auto" takes bfloat16 on processors that compute with
         it natively, else float32. Statistics are always float32, and so are the maps
@@ -109,7 +114,7 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    Beside age, in front of a ridge regression on TBS:
+    Together with age, as input of a ridge regression of TBS:
 
     >>> from sklearn.compose import make_column_transformer
     >>> from sklearn.linear_model import RidgeCV
@@ -201,7 +206,7 @@ height, width), or sequence
         check_scales(self.scales)
         check_bool(self.mirror, "mirror")
         check_number(self.batch_size, "batch_size", low=1, integer=True)
-        check_option(self.precision, "precision", ("auto", "float32", "bfloat16"))
+        check_option(self.precision, "precision", PRECISIONS)
         device = resolve_device(self.device)
         remember_spacing(self, X)
         warn_of_spacings(self, X)
@@ -264,11 +269,15 @@ height, width), or sequence
         """
         check_is_fitted(self, "module_")
         warn_of_spacings(self, X)
-        device = next(self.module_.buffers()).device
-        dtype = resolve_precision(self.precision, str(device), self.image_shape_)
-        autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+        device = str(next(self.module_.buffers()).device)
+        dtype = resolve_precision(self.precision, device, self.image_shape_)
         rows = []
-        with torch.inference_mode(), reused_memory(), explained_oom(), autocast:
+        with (
+            torch.inference_mode(),
+            reused_memory(),
+            explained_oom(),
+            autocast(device, dtype),
+        ):
             network = folded(self.module_, single=dtype is None)
             for batch in iter_batches(X, self.batch_size):
                 images, _ = check_images(self, batch, reset=False)

@@ -32,21 +32,15 @@ def check_images(
     """
     table, X = X, stack_scans(X)
     X = X if hasattr(X, "shape") else np.asarray(X)
-    name, shape = type(estimator).__name__, X.shape if len(X.shape) > 2 else None
-    if shape is not None:
-        if len(shape) > 4:
-            raise ValueError(
-                "Expected X to have shape (n, height, width) or (n, channels, height, "
-                f"width), got {shape}."
-            )
-        image_shape = (1, *shape[1:]) if len(shape) == 3 else shape[1:]
+    name, image_shape = type(estimator).__name__, _image_shape(X.shape)
+    if image_shape is not None:
         if not reset and image_shape != estimator.image_shape_:
             raise ValueError(
                 f"X holds images of (channels, height, width) {image_shape}, but "
                 f"{name} was fitted on {estimator.image_shape_}. Bring them to the "
                 "same size, with the same LumbarCropper."
             )
-        X = np.asarray(X).reshape(shape[0], -1)
+        X = np.asarray(X).reshape(X.shape[0], -1)
     if np.asarray(y).ndim == 1 and not y_numeric:
         # scikit-learn turns nullable columns of pandas into floats.
         y = check_labels(y)
@@ -60,8 +54,8 @@ def check_images(
     )
     X, y = (checked, None) if isinstance(y, str) else checked
     if reset:
-        _warn_of_boxes(estimator, table, (1, 1) if shape is None else shape[-2:])
-        estimator.image_shape_ = (1, 1, X.shape[1]) if shape is None else image_shape
+        estimator.image_shape_ = image_shape or (1, 1, X.shape[1])
+        _warn_of_boxes(estimator, table)
         estimator.image_dtype_ = X.dtype
     elif X.dtype != estimator.image_dtype_:
         raise ValueError(
@@ -72,20 +66,34 @@ def check_images(
     return np.ascontiguousarray(X).reshape(-1, *estimator.image_shape_), y
 
 
-def _warn_of_boxes(estimator: Any, X: Any, shape: tuple[int, ...]) -> None:
+def _warn_of_boxes(estimator: Any, X: Any) -> None:
     """Warn of a table of whole scans whose boxes nothing has cropped to."""
     boxes = boxes_of_table(X) if "image" in getattr(X, "columns", ()) else None
     if boxes is None or np.isnan(boxes).all():
         return
     box = hull(boxes)
     # Crops have their boxes in the middle, but for those cut off at the border.
-    off = np.abs((box[:, :2] + box[:, 2:]) / 2 - np.array(shape) / 2)
+    off = np.abs(
+        (box[:, :2] + box[:, 2:]) / 2 - np.array(estimator.image_shape_[1:]) / 2
+    )
     if np.nanmedian(off.max(axis=1)) > 1:
         name = type(estimator).__name__
         warn(
             f"X has boxes of L1-L4, but {name} looks at whole scans, not at boxes. "
             f"Crop to them first: make_pipeline(LumbarCropper(), {name}(...))."
         )
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return channels, height and width of images; None for the rows of a table."""
+    if len(shape) <= 2:
+        return None
+    if len(shape) > 4:
+        raise ValueError(
+            "Expected X to have shape (n, height, width) or (n, channels, height, "
+            f"width), got {shape}."
+        )
+    return (1, *shape[1:]) if len(shape) == 3 else shape[1:]
 
 
 def combine_weights(

@@ -1,4 +1,4 @@
-"""The skorch net inside the estimators: training, loss, precision, device."""
+"""The skorch net inside the estimators: training, loss, outputs."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +14,7 @@ from skorch.helper import predefined_split
 from tbsclassify._progress import Progress
 from tbsclassify.estimators._batches import Batches, ImageData
 from tbsclassify.estimators._closed_form import LinearHead
+from tbsclassify.estimators._device import autocast
 from tbsclassify.estimators._folded import folded
 from tbsclassify.estimators._history import count_finished, without_batches
 from tbsclassify.estimators._losses import check_losses
@@ -25,10 +26,6 @@ from tbsclassify.estimators._resume import TrainingFile
 from tbsclassify.estimators._state import build_with, weights_of
 from tbsclassify.estimators._stopping import StopTrainingError, is_ctrl_c
 from tbsclassify.estimators._weights import check_finite_weights
-
-# Images at most this wide, and those narrower than the second that are taller than
-# wide, are never in bfloat16; see `resolve_precision`.
-_NARROW, _NARROW_AND_TALL = 16, 128
 
 
 class TBSNet(NeuralNetClassifier):
@@ -109,37 +106,53 @@ class TBSNet(NeuralNetClassifier):
         file : TrainingFile or None
             Keeps the epochs; a training in it is resumed.
         """
-        self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
-        with explained_oom(self.batch_size):
-            self.initialize()
-        check_finite_weights(self.module_)
-        self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
-        self.shuffle_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
-        self.alpha_: float | None = None
         self.on_epoch_, self.file_ = on_epoch, file
+        self._draw_weights()
         if file is not None and file.state is not None:
             solve = None  # its result is in the file
         start = time.perf_counter()
-        head_only = getattr(self.module_, "head_only", False)
-        memo = FeatureMemo() if on_epoch is not None and head_only else nullcontext()
+        follows = on_epoch is not None and self._is_frozen
+        memo = FeatureMemo() if follows else nullcontext()
         with reused_memory(), explained_oom(self.batch_size), memo as self.memo_:
-            if solve is not None and not head_only:
-                self._settle_batch_norm(data)
-            features = data
-            is_over = file is not None and file.is_over
-            if (self.precompute_features and not is_over) or solve is not None:
-                features = self.precompute(data)
-            if solve is not None:
-                self._set_head(solve, features)
-            if self.precompute_features:
-                data = features
-                valid = None if valid is None else self.precompute(valid)
+            data, valid = self._before_epochs(data, valid, solve)
             self.seconds_before_epochs_ = time.perf_counter() - start
             if epochs:
                 self._train_in_epochs(data, valid)
             elif self.on_epoch_ is not None:
                 self.on_epoch_(self)
         return self
+
+    def _draw_weights(self):
+        """Build the network, and set up all that draws random numbers."""
+        self.random_stream_: Any = RandomStream(self.torch_seed, self.device)
+        with explained_oom(self.batch_size):
+            self.initialize()
+        check_finite_weights(self.module_)
+        self.augmentation_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
+        self.shuffle_generator_ = torch.Generator().manual_seed(self.shuffle_seed)
+
+    @property
+    def _is_frozen(self):
+        """Whether all but the head of the network is frozen."""
+        return getattr(self.module_, "head_only", False)
+
+    def _before_epochs(self, data, valid, solve):
+        """Set the head in closed form, and return the data to train on in epochs.
+
+        These are features in place of images, if they are computed only once.
+        """
+        self.alpha_: float | None = None
+        if solve is not None and not self._is_frozen:
+            self._settle_batch_norm(data)
+        features = data
+        is_over = self.file_ is not None and self.file_.is_over
+        if (self.precompute_features and not is_over) or solve is not None:
+            features = self.precompute(data)
+        if solve is not None:
+            self._set_head(solve, features)
+        if not self.precompute_features:
+            return data, valid
+        return features, None if valid is None else self.precompute(valid)
 
     def _settle_batch_norm(self, data):
         """Give batch normalisation the statistics of the training scans.
@@ -341,11 +354,7 @@ class TBSNet(NeuralNetClassifier):
         return network(x["images"].to(self.device)).float()
 
     def _autocast(self):
-        return torch.autocast(
-            torch.device(self.device).type,
-            dtype=self.autocast_dtype,
-            enabled=self.autocast_dtype is not None,
-        )
+        return autocast(self.device, self.autocast_dtype)
 
     def outputs(
         self, batches: Iterable[torch.Tensor], *, by_twin: bool = True
@@ -419,47 +428,3 @@ class TBSNet(NeuralNetClassifier):
         # The memory layout of weights changes the last bits of outputs.
         self.release() if state["is_released"] else self._forget_training()
         return self
-
-
-def resolve_device(device: str) -> str:
-    """Return the device, with ``"auto"`` as CUDA if there is a GPU, else the CPU."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=str(device))
-    except (AssertionError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            'Expected device to be "auto", "cpu" or a CUDA device that torch.cuda '
-            f"lists, got {device!r} ({str(error).splitlines()[0]})."
-        ) from None
-    return str(device)
-
-
-def resolve_precision(
-    precision: str, device: str, image_shape: tuple[int, ...]
-) -> torch.dtype | None:
-    """Return the dtype to autocast to, or None for float32 throughout.
-
-    ``"auto"`` means bfloat16 only on processors that compute with it natively: CUDA
-    from compute capability 8 on, CPUs with AVX-512 BF16 or AMX. Narrow images are
-    always in float32.
-    """
-    # On a CPU with AMX, a strided convolution in bfloat16 reads uninitialised memory if
-    # its output is one pixel wide and taller than that, and so does its gradient if its
-    # input is one pixel wide (PyTorch 2.14). Most networks halve the width five times;
-    # in ConvNeXt 63 pixels become one, in Inception 106.
-    height, width = image_shape[-2:]
-    if width <= _NARROW or width < min(height, _NARROW_AND_TALL):
-        return None
-    if precision == "float32":
-        return None
-    if precision == "bfloat16":
-        return torch.bfloat16
-    if torch.device(device).type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    elif torch.device(device).type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-    else:
-        native = False
-    return torch.bfloat16 if native else None

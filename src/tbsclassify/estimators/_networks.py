@@ -4,6 +4,7 @@ import difflib
 import itertools
 import math
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -217,7 +218,43 @@ def _check_blocks_fit(sides, n_blocks):
             )
 
 
-class PretrainedNetwork(nn.Module):
+class HeadedNetwork(nn.Module):
+    """A backbone that computes features of raw images, and a head on them.
+
+    Not to be used directly. A subclass computes `features`, and outputs from features
+    (`classify`). If the backbone is frozen, it gets no gradients, and its batch
+    normalisation and dropout work as in prediction.
+    """
+
+    backbone: nn.Module
+    head_only: bool
+
+    def _freeze_backbone_if(self, head_only: bool) -> None:
+        self.head_only = head_only
+        if head_only:
+            self.backbone.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, of the head alone if the backbone is frozen."""
+        super().train(mode)
+        if self.head_only:
+            self.backbone.eval()
+        return self
+
+    @abstractmethod
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of raw images, the input of the head."""
+
+    @abstractmethod
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the outputs for the features of `features`."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the outputs for raw images."""
+        return self.classify(self.features(images))
+
+
+class PretrainedNetwork(HeadedNetwork):
     """A torchvision network with a new last layer.
 
     Parameters
@@ -236,8 +273,7 @@ class PretrainedNetwork(nn.Module):
     dropout : float
         Share of the new layer's inputs dropped in training.
     head_only : bool
-        Whether to train the new layer alone. All other layers are then frozen: they
-        get no gradients, and batch normalisation and dropout work as in prediction.
+        Whether to train the new layer alone, with the backbone frozen.
     """
 
     def __init__(
@@ -257,9 +293,7 @@ class PretrainedNetwork(nn.Module):
         check_images_fit(backbone, model, (3, *image_shape[1:]))
         self.standardize = Standardize(mean, std)
         self.backbone, self.head = _replace_head(model, n_outputs, dropout)
-        self.head_only = head_only
-        if head_only:
-            self.backbone.requires_grad_(False)
+        self._freeze_backbone_if(head_only)
         self.takes_grey = False
         if head_only or not backbone.startswith("vgg"):
             # Faster on CPUs and GPUs, except for the gradients of VGG's large maps.
@@ -267,15 +301,8 @@ class PretrainedNetwork(nn.Module):
             if image_shape[0] == 1:
                 self.takes_grey = put_grey_stem(self.backbone, mean, std)
 
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode, of the head alone if the backbone is frozen."""
-        super().train(mode)
-        if self.head_only:
-            self.backbone.eval()
-        return self
-
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the features of raw images, the input of the new layer."""
+        """Return the features of raw images, of one or three channels."""
         one = self.takes_grey and images.is_cpu and images.shape[1] == 1
         return self.backbone(self.standardize(images, 1 if one else None))
 
@@ -286,13 +313,9 @@ class PretrainedNetwork(nn.Module):
             features = features.contiguous(memory_format=torch.channels_last)
         return self.head(features)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of raw images of one or three channels."""
-        return self.classify(self.features(images))
-
 
 def check_backbone(name: str) -> None:
-    """Refuse a name that is no classification model of torchvision."""
+    """Refuse a name that is not a classification model of torchvision."""
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)

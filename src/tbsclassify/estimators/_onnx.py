@@ -32,9 +32,10 @@ _OPSET = 20
 def export_onnx(model: Any, path: str | os.PathLike) -> None:
     """Write a fitted network as an ONNX file, from grey levels to probabilities.
 
-    Inside are the normalisation of grey levels, the network, its statistics and head,
-    probabilities by ranges of TBS, scikit-learn's calibration and decision threshold.
-    Outside is the crop: ``images`` are what `LumbarCropper` gives.
+    The file contains the normalisation of grey levels, the network, its statistics and
+    head, probabilities by ranges of TBS, and scikit-learn's calibration and decision
+    threshold. It does not contain the crop: ``images`` are the output of
+    `LumbarCropper`.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def export_onnx(model: Any, path: str | os.PathLike) -> None:
     NotFittedError
         If the model is not fitted.
     TypeError
-        If the model, or a step in it, has no form in ONNX here.
+        If the model, or a step in it, cannot be exported.
     ImportError
         If the extra is not installed: ``pip install "tbsclassify[onnx]"``.
     OSError

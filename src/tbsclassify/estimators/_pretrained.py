@@ -18,11 +18,8 @@ from tbsclassify.estimators._networks import (
     check_backbone,
 )
 from tbsclassify.estimators._regressor import BaseTBSRegressor
-from tbsclassify.estimators._statistics import (
-    check_layers,
-    check_scales,
-    pretrained_texture_network,
-)
+from tbsclassify.estimators._statistics import check_layers, check_scales
+from tbsclassify.estimators._texture_network import pretrained_texture_network
 from tbsclassify.estimators._weights import check_weights
 from tbsclassify.labels import TBS_THRESHOLDS
 
@@ -181,11 +178,11 @@ class PretrainedEstimator(BaseTBSEstimator):
 
 
 class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
-    """A torchvision network that tells classes of trabecular structure.
+    """A torchvision network that classifies trabecular bone.
 
     ``mode="texture"`` describes the maps of early layers by mean and standard
     deviation of each channel, and finds a linear head on them in closed form, in
-    seconds. ``mode="full"`` retrains the whole network in epochs (the paper's
+    seconds. ``mode="full"`` trains the whole network in epochs (the paper's
     approach 1 [1]_), ``mode="head"`` a new last layer alone (approach 2).
     `from_paper` makes the paper's networks.
 
@@ -195,126 +192,118 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     Parameters
     ----------
     backbone : str, default="squeezenet1_0"
-        Torchvision's name of the network. The paper's are "alexnet",
-        "resnet18", "vgg16", "densenet121" and "squeezenet1_0".
+        Torchvision's name of the network. The paper's are "alexnet", "resnet18",
+        "vgg16", "densenet121" and "squeezenet1_0".
     mode : {"texture", "full", "head"}, default="texture"
-        Describe the maps of frozen layers by statistics; train all layers; or train
-        a new last layer with everything else frozen, batch normalisation and dropout
-        included.
+        "texture" describes the maps of frozen early layers, with a head in closed form.
+        "full" trains all layers. "head" trains a new last layer, with everything else
+        frozen, batch normalisation and dropout included.
     weights : {"imagenet", None} or path-like, default="imagenet"
-        Initial weights. ImageNet's come from torchvision, which downloads them
-        once into its cache; None starts from random weights. A path names a
-        state dict with torchvision's keys, ``.safetensors`` or written by
-        ``torch.save``, of the whole network or of its backbone alone. Its first
-        convolution may have one input channel: grey levels from 0 to 1 are then
-        shifted by 0.449 and divided by 0.226, the means of ImageNet's three.
+        Initial weights. "imagenet" is torchvision's, downloaded once into its cache;
+        None is random weights, and needs no download. A path names a state dict with
+        torchvision's keys, ``.safetensors`` or written by ``torch.save``, of the whole
+        network or of its backbone alone.
     layers : list of str, default=None
-        Modules of the network whose outputs are described, with ``mode="texture"``
-        and ``pooling="statistics"``. Layers after the deepest are not computed. None
-        takes early layers of AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16; with
-        random weights, only the first of them.
+        Modules of the network, by torchvision's names, whose outputs are described with
+        ``mode="texture"`` or ``pooling="statistics"``. Later layers are not computed.
+        None takes two early layers of AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16
+        (with random weights, the first of them). For other networks, name early ones.
     scales : list of float, default=(1.0, 0.5)
-        Factors by which scans are resized before their maps are described: in a scan
-        of half the size, coarse texture is fine.
+        Factors by which scans are resized before their maps are described. At half the
+        size, coarse texture is fine.
     alpha : float, default=None
-        Strength of the ridge penalty of the closed form. None chooses the strength
-        with the least squared error in a cross-validation by patient.
+        Strength of the ridge penalty of the closed form. None chooses it by
+        cross-validation, by patient.
     pooling : {"network", "statistics"}, default="network"
-        With ``mode="full"``: train the whole network with a new last layer, or train
-        the layers up to those that ``mode="texture"`` describes, with the same head,
-        which starts from the closed form.
+        Only for ``mode="full"``. "network" trains the whole network with a new last
+        layer. "statistics" trains the layers and the head of ``mode="texture"``, which
+        start from its closed form.
     dropout : float, default=0.4
-        Share of the new layer's inputs dropped in training. The head on statistics
-        has none.
+        Share of the inputs of the new last layer that is dropped in training. The head
+        on statistics has no dropout.
     optimizer : {"adamw", "sgd"}, default="adamw"
-        AdamW, or stochastic gradient descent. This and the following parameters up to
-        `patience` are for training in epochs; ``mode="texture"`` does not use them.
+        AdamW, or stochastic gradient descent. This and the parameters below, down to
+        `patience`, are not used with ``mode="texture"``, which has no epochs.
     lr : float, default=None
-        Learning rate, the highest where there is a schedule. None means 0.0001 for
-        ``mode="full"`` and 0.001 for ``mode="head"``.
+        Learning rate; with a schedule, the highest. None is 0.0001 for ``mode="full"``
+        and 0.001 for ``mode="head"``.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
     weight_decay : float, default=0.01
         Weight decay of the optimiser.
     lr_schedule : {"cosine", "one-cycle", None}, default="cosine"
-        Course of the learning rate over all epochs: falling to zero as half a cosine
-        does; rising from a 25th before it falls; or constant.
+        "cosine" lets the learning rate fall to zero over all epochs. "one-cycle" first
+        lets it rise from a 25th. None keeps it constant.
     batch_size : int, default=24
-        Scans in a batch.
+        Scans in a batch. Lower it if a GPU runs out of memory.
     max_epochs : int, default=None
-        Epochs to train for, at most. None means 50 for ``mode="full"`` and 20
-        for ``mode="head"``.
+        Epochs to train for, at most. None is 50 for ``mode="full"`` and 20 for
+        ``mode="head"``.
     early_stopping : bool, default=False
-        Whether to stop once the loss of a validation set has not improved for
+        Whether to set scans aside, stop once the loss on them has not improved for
         `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
-        Share of the scans set aside to stop early by, and to measure
-        `residual_std_` on where TBS is learned. It is met as closely as whole
-        patients allow, each class on both sides.
+        Share of the scans set aside for early stopping and, where TBS is learned, for
+        `residual_std_`. Patients stay whole, and each class is on both sides.
     patience : int, default=15
         Epochs without improvement before training stops.
     thresholds : tuple of two floats, default=(1.200, 1.350)
-        Borders of the partially degraded range, as in `TBSLabeler`; used where TBS is
-        learned.
+        Borders of the partially degraded range, as in `TBSLabeler`. Used only where TBS
+        is learned.
     loss : {"cross-entropy", "ordinal"}, default="cross-entropy"
-        Loss of training in epochs on classes; not used where TBS is learned. "ordinal"
-        is class distance weighted cross-entropy [3]_, in which a wrong class costs more
-        the further it is from the right one in `classes_`. With two classes it equals
-        cross-entropy.
+        Loss in epochs; not used where TBS is learned. "ordinal" is class distance
+        weighted cross-entropy [3]_: the further a wrong class is from the right one in
+        `classes_`, the more it costs. With two classes both are the same.
     class_weight : {"balanced", None} or dict, default=None
-        Weights of the classes in the loss, with scikit-learn's meaning; the
-        keys of a dict are class labels.
+        Weights of the classes in the loss, as in scikit-learn. The keys of a dict are
+        class labels.
     augmentation : RandomAugmentation, default=None
-        Random changes to the scans of each training batch, new ones in every epoch.
-        The validation set, scans to predict and the scans of a closed form are never
-        changed.
+        Random changes to the scans of training batches, new ones in every epoch. Scans
+        that are set aside, predicted or fitted in closed form are never changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied, so
-        the ones passed are never changed. A callback ends the training by raising
-        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
-        see classes as numbers, in the order of `classes_`, and TBS standardised.
+        Additional callbacks of the training, which are copied. They see classes as
+        indices of `classes_` and TBS standardised, and end the training by raising
+        ``KeyboardInterrupt`` in `on_epoch_end`.
     checkpoint : str or path-like, default=None
-        File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call continues from the last epoch in the
-        file. Once the training is over, the same call returns its result. See Notes.
+        File that keeps the training. After a crash, a kill or an error, the same call
+        continues from the last epoch in the file. Once the training is over, it returns
+        its result. See Notes.
     device : str, default="auto"
-        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
-        there is one.
+        "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32. Images at
-        most 16 pixels wide, and those under 128 pixels that are taller than
-        wide, are in float32 always.
+        Precision of the network's arithmetic. "auto" is bfloat16 on processors that
+        compute with it natively, else float32. Images at most 16 pixels wide, and those
+        under 128 that are taller than wide, are always in float32.
     random_state : int, RandomState or None, default=None
-        Seed of the initial weights, dropout, shuffling and of what is held
-        out. An int gives the same probabilities bit for bit on one CPU, in
-        threads, too. Global random states are left as they were found.
+        Seed of initial weights, dropout, shuffling and held-out scans. On one CPU, an
+        int gives the same probabilities bit for bit, in threads, too. Global random
+        states are left as they were found.
     verbose : int, default=0
-        1 shows epoch, losses and the time left on stderr, unless there are no epochs:
-        in one line of a terminal or notebook, in some twenty lines of a file.
+        1 shows epoch, losses and the time left on stderr: one line in a terminal or
+        notebook, some twenty lines in a file.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
-        set aside, ``seconds`` (the first with the time for the frozen backbone), and
-        what callbacks record. Losses are weighted means over all scans. The one row
-        of ``mode="texture"`` has the loss of its cross-validation.
+        A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss`` if scans are set
+        aside, ``seconds`` (the first with the time of the frozen layers), and what
+        callbacks record. Losses are weighted means over all scans. With
+        ``mode="texture"``, one row with the loss of the cross-validation.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: with early stopping the one with
-        the lowest validation loss, else the last.
+        Epoch whose weights are kept, counted from 1: with early stopping the one of the
+        lowest validation loss, else the last.
     alpha_ : float
         Strength of the closed form.
     residual_std_ : float
-        Standard deviation of TBS around the predicted value, in TBS units, on
-        patients that were not trained on. Only if TBS was learned.
+        Standard deviation of TBS around the predicted value, in TBS units, on patients
+        not trained on. Only if TBS was learned.
     tbs_mean_, tbs_scale_ : float
-        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
-        plus the scale. Only if TBS was learned.
+        Mean and spread by which TBS is standardised for the network. Only if TBS was
+        learned.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype
@@ -340,14 +329,13 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
 
     Notes
     -----
-    Orderless statistics of early maps are an old way to recognise textures; RADAM
-    [2]_ is a recent form of it. Early layers see texture, later ones see objects of
-    photographs. Statistics are means over a scan and its mirror image, and are
-    compressed by ``arcsinh(10 * x)``. The closed form is a ridge regression on
-    standardised statistics. It learns TBS where that is given, else the classes as -1
-    and 1. Its outputs become probabilities by a logistic function, or by the spread of
-    TBS, that are fitted to its predictions for patients held out in the
-    cross-validation.
+    Statistics of early maps that ignore positions are an old way to recognise
+    textures; RADAM [2]_ is a recent form of it. Early layers see texture, later ones
+    the objects of photographs. Statistics are means over a scan and its mirror image,
+    and are compressed by ``arcsinh(10 * x)``. The closed form is a ridge regression of
+    TBS on standardised statistics or, without `tbs`, of the classes, coded as -1 and 1.
+    Outputs become probabilities by the spread of TBS or a logistic function, fitted to
+    the predictions for patients held out in the cross-validation.
 
     With `tbs`, P(degraded) is the probability of a TBS below the lower threshold under
     a normal distribution around the predicted value, with `residual_std_` as its
@@ -358,30 +346,32 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
     as torchvision's networks expect them: the range of the depth is mapped to
     0-1, and ImageNet's mean and deviation follow. 8-bit scans have the range
     0-255; for 16-bit and floating-point scans, which rarely fill theirs, it is
-    the range of the training scans. With random weights the mean and deviation
-    of the training scans are taken. Grey scans become three equal channels in
-    the batch.
+    the range of the training scans. If the first convolution of a file has one
+    channel, ImageNet's means over the three channels are taken: grey levels from 0 to 1
+    are shifted by 0.449 and divided by 0.226. With random weights the mean and
+    deviation of the training scans are taken. Grey scans become three equal channels
+    in the batch.
 
     With ``mode="head"`` the output of the frozen layers for a scan never changes. It
     is computed once and kept in a temporary file, from which every epoch reads it: 20
     epochs cost little more than one prediction. With `augmentation`, which changes
     the scans, the frozen layers are computed in every epoch.
 
-    The ReLU after the last layer of SqueezeNet is left out. With few classes, all
-    outputs are soon negative at once, and the network would stop learning.
+    The ReLU after the last layer of SqueezeNet is left out: with few classes, all
+    outputs would soon be negative at once, and the network would stop learning.
 
-    The file of `checkpoint` is written whole at the end of an epoch, unless writing
-    would take more than a twentieth of the time: a kill costs at most epochs of twenty
-    times as long as a write takes. The last epoch is always written, and then the file
-    stays until you delete it. On one CPU, a resumed training ends with the same
-    weights, bit for bit, as an uninterrupted one. With ``random_state=None`` it uses
-    the seed in the file. A file of another training, by parameters (`device` and
-    `verbose` aside), data or versions, is refused with an error that names the
-    difference, and so is a damaged file. Callbacks are kept by their attributes. A
-    callback is refused at the end of an epoch if an attribute changes in training that
-    is no number, text, tensor, list or dict of these and has no ``state_dict``. Effects
-    of callbacks outside, such as written files, are not undone. With
-    ``mode="texture"`` there are no epochs, and no file is written.
+    The file of `checkpoint` is complete at any time. It is written at the end of an
+    epoch, unless that would take more than a twentieth of the time of the epochs since
+    the last write, and at the end of the training. It then stays until you delete it.
+    On one CPU, a resumed training ends with the same weights, bit for bit, as an
+    uninterrupted one. With ``random_state=None`` it uses the seed in the file. A file
+    of another training, by parameters (except `device` and `verbose`), data or
+    versions, is refused with an error that names the difference, and so is a damaged
+    file. Callbacks are kept by their attributes: numbers, texts, tensors, lists and
+    dicts of these, and what has a ``state_dict``. A callback is refused at the end of
+    an epoch if another attribute changes in training. Effects outside, such as written
+    files, are not undone.
+    With ``mode="texture"`` there are no epochs, and no file is written.
 
     References
     ----------
@@ -486,10 +476,10 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         backbone : str
             Torchvision's name of the network.
         mode : {"full", "head"}
-            All layers retrained (approach 1, 50 epochs), or the head alone (approach
-            2, 20 epochs).
+            Train all layers (approach 1, 50 epochs), or the head alone (approach 2,
+            20 epochs).
         **parameters : dict
-            Parameters to set otherwise than the paper.
+            Parameters that differ from the paper's.
 
         Returns
         -------
@@ -516,113 +506,105 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
     Parameters
     ----------
     backbone : str, default="squeezenet1_0"
-        Torchvision's name of the network. The paper's are "alexnet",
-        "resnet18", "vgg16", "densenet121" and "squeezenet1_0".
+        Torchvision's name of the network. The paper's are "alexnet", "resnet18",
+        "vgg16", "densenet121" and "squeezenet1_0".
     mode : {"texture", "full", "head"}, default="texture"
-        Describe the maps of frozen layers by statistics; train all layers; or train
-        a new last layer with everything else frozen, batch normalisation and dropout
-        included.
+        "texture" describes the maps of frozen early layers, with a head in closed form.
+        "full" trains all layers. "head" trains a new last layer, with everything else
+        frozen, batch normalisation and dropout included.
     weights : {"imagenet", None} or path-like, default="imagenet"
-        Initial weights. ImageNet's come from torchvision, which downloads them
-        once into its cache; None starts from random weights. A path names a
-        state dict with torchvision's keys, ``.safetensors`` or written by
-        ``torch.save``, of the whole network or of its backbone alone. Its first
-        convolution may have one input channel: grey levels from 0 to 1 are then
-        shifted by 0.449 and divided by 0.226, the means of ImageNet's three.
+        Initial weights. "imagenet" is torchvision's, downloaded once into its cache;
+        None is random weights, and needs no download. A path names a state dict with
+        torchvision's keys, ``.safetensors`` or written by ``torch.save``, of the whole
+        network or of its backbone alone.
     layers : list of str, default=None
-        Modules of the network whose outputs are described, with ``mode="texture"``
-        and ``pooling="statistics"``. Layers after the deepest are not computed. None
-        takes early layers of AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16; with
-        random weights, only the first of them.
+        Modules of the network, by torchvision's names, whose outputs are described with
+        ``mode="texture"`` or ``pooling="statistics"``. Later layers are not computed.
+        None takes two early layers of AlexNet, DenseNet, ResNet, SqueezeNet and VGG-16
+        (with random weights, the first of them). For other networks, name early ones.
     scales : list of float, default=(1.0, 0.5)
-        Factors by which scans are resized before their maps are described: in a scan
-        of half the size, coarse texture is fine.
+        Factors by which scans are resized before their maps are described. At half the
+        size, coarse texture is fine.
     alpha : float, default=None
-        Strength of the ridge penalty of the closed form. None chooses the strength
-        with the least squared error in a cross-validation by patient.
+        Strength of the ridge penalty of the closed form. None chooses it by
+        cross-validation, by patient.
     pooling : {"network", "statistics"}, default="network"
-        With ``mode="full"``: train the whole network with a new last layer, or train
-        the layers up to those that ``mode="texture"`` describes, with the same head,
-        which starts from the closed form.
+        Only for ``mode="full"``. "network" trains the whole network with a new last
+        layer. "statistics" trains the layers and the head of ``mode="texture"``, which
+        start from its closed form.
     dropout : float, default=0.4
-        Share of the new layer's inputs dropped in training. The head on statistics
-        has none.
+        Share of the inputs of the new last layer that is dropped in training. The head
+        on statistics has no dropout.
     optimizer : {"adamw", "sgd"}, default="adamw"
-        AdamW, or stochastic gradient descent. This and the following parameters up to
-        `patience` are for training in epochs; ``mode="texture"`` does not use them.
+        AdamW, or stochastic gradient descent. This and the parameters below, down to
+        `patience`, are not used with ``mode="texture"``, which has no epochs.
     lr : float, default=None
-        Learning rate, the highest where there is a schedule. None means 0.0001 for
-        ``mode="full"`` and 0.001 for ``mode="head"``.
+        Learning rate; with a schedule, the highest. None is 0.0001 for ``mode="full"``
+        and 0.001 for ``mode="head"``.
     momentum : float, default=0.9
         Momentum of stochastic gradient descent.
     weight_decay : float, default=0.01
         Weight decay of the optimiser.
     lr_schedule : {"cosine", "one-cycle", None}, default="cosine"
-        Course of the learning rate over all epochs: falling to zero as half a cosine
-        does; rising from a 25th before it falls; or constant.
+        "cosine" lets the learning rate fall to zero over all epochs. "one-cycle" first
+        lets it rise from a 25th. None keeps it constant.
     batch_size : int, default=24
-        Scans in a batch.
+        Scans in a batch. Lower it if a GPU runs out of memory.
     max_epochs : int, default=None
-        Epochs to train for, at most. None means 50 for ``mode="full"`` and 20
-        for ``mode="head"``.
+        Epochs to train for, at most. None is 50 for ``mode="full"`` and 20 for
+        ``mode="head"``.
     early_stopping : bool, default=False
-        Whether to stop once the loss of a validation set has not improved for
+        Whether to set scans aside, stop once the loss on them has not improved for
         `patience` epochs, and restore the weights of the best epoch.
     validation_fraction : float, default=0.125
-        Share of the scans set aside to stop early by, and to measure
-        `residual_std_` on. It is met as closely as whole patients allow.
+        Share of the scans set aside for early stopping and for `residual_std_`.
+        Patients stay whole.
     patience : int, default=15
         Epochs without improvement before training stops.
     augmentation : RandomAugmentation, default=None
-        Random changes to the scans of each training batch, new ones in every epoch.
-        The validation set, scans to predict and the scans of a closed form are never
-        changed.
+        Random changes to the scans of training batches, new ones in every epoch. Scans
+        that are set aside, predicted or fitted in closed form are never changed.
     callbacks : list of skorch callbacks, default=None
-        Callbacks of the training, in addition to early stopping. They are copied, so
-        the ones passed are never changed. A callback ends the training by raising
-        ``KeyboardInterrupt`` in `on_epoch_end`. Callbacks
-        see TBS standardised.
+        Additional callbacks of the training, which are copied. They see TBS
+        standardised, and end the training by raising ``KeyboardInterrupt`` in
+        `on_epoch_end`.
     checkpoint : str or path-like, default=None
-        File in which the training is kept after its epochs. If `fit` was ended by a
-        crash, a kill or an error, the same call continues from the last epoch in the
-        file. Once the training is over, the same call returns its result. See the notes
-        of `TBSPretrainedClassifier`.
+        File that keeps the training. After a crash, a kill or an error, the same call
+        continues from the last epoch in the file. Once the training is over, it returns
+        its result. See the notes of `TBSPretrainedClassifier`.
     device : str, default="auto"
-        Device to train on: "cpu", "cuda", "cuda:1" and so on; "auto" takes a GPU if
-        there is one.
+        "cpu", "cuda", "cuda:1" and so on. "auto" takes a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Precision of the network's arithmetic. "auto" takes bfloat16 on
-        processors that compute with it natively, else float32. Images at
-        most 16 pixels wide, and those under 128 pixels that are taller than
-        wide, are in float32 always.
+        Precision of the network's arithmetic. "auto" is bfloat16 on processors that
+        compute with it natively, else float32. Images at most 16 pixels wide, and those
+        under 128 that are taller than wide, are always in float32.
     random_state : int, RandomState or None, default=None
-        Seed of the initial weights, dropout, shuffling and of what is held
-        out. An int gives the same probabilities bit for bit on one CPU, in
-        threads, too. Global random states are left as they were found.
+        Seed of initial weights, dropout, shuffling and held-out scans. On one CPU, an
+        int gives the same probabilities bit for bit, in threads, too. Global random
+        states are left as they were found.
     verbose : int, default=0
-        1 shows epoch, losses and the time left on stderr, unless there are no epochs:
-        in one line of a terminal or notebook, in some twenty lines of a file.
+        1 shows epoch, losses and the time left on stderr: one line in a terminal or
+        notebook, some twenty lines in a file.
 
     Attributes
     ----------
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``valid_loss`` where scans are
-        set aside, ``seconds`` (the first with the time for the frozen backbone), and
-        what callbacks record. Losses are weighted means over all scans. The one row
-        of ``mode="texture"`` has the loss of its cross-validation.
+        A row for each epoch: ``epoch``, ``train_loss``, ``valid_loss`` if scans are set
+        aside, ``seconds`` (the first with the time of the frozen layers), and what
+        callbacks record. Losses are weighted means over all scans. With
+        ``mode="texture"``, one row with the loss of the cross-validation.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int
-        Epoch, counted from 1, whose weights are kept: with early stopping the one with
-        the lowest validation loss, else the last.
+        Epoch whose weights are kept, counted from 1: with early stopping the one of the
+        lowest validation loss, else the last.
     alpha_ : float
         Strength of the closed form.
     residual_std_ : float
-        Standard deviation of TBS around the predicted value, in TBS units, on
-        patients that were not trained on.
+        Standard deviation of TBS around the predicted value, in TBS units, on patients
+        not trained on.
     tbs_mean_, tbs_scale_ : float
-        Mean and scale of TBS: an output of 0 stands for the mean, one of 1 for the mean
-        plus the scale.
+        Mean and spread by which TBS is standardised for the network.
     image_shape_ : tuple of three ints
         Channels, height and width of the scans.
     image_dtype_ : dtype

@@ -1,6 +1,7 @@
-"""How a network is trained in epochs: optimiser, schedule, and when to stop."""
+"""How a network is trained: its parameters, optimiser, schedule and callbacks."""
 
 import copy
+import os
 from typing import Any
 
 import torch
@@ -9,13 +10,14 @@ from skorch.utils import noop
 
 from tbsclassify._validation import check_bool, check_number, check_option
 from tbsclassify.estimators._batches import Batches
+from tbsclassify.estimators._device import PRECISIONS
 
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
 _SCHEDULES = ("cosine", "one-cycle")
 
 
 def check_recipe(estimator: Any) -> None:
-    """Check those parameters of an estimator that its training in epochs has."""
+    """Check the parameters of an estimator, except those of its network."""
     check_option(estimator.optimizer, "optimizer", _OPTIMIZERS)
     check_number(estimator.resolve_lr(), "lr", low=0, inclusive=(False, True))
     check_number(estimator.momentum, "momentum", low=0, high=1, inclusive=(True, False))
@@ -32,6 +34,19 @@ def check_recipe(estimator: Any) -> None:
     )
     check_number(estimator.patience, "patience", low=1, integer=True)
     _check_callbacks(estimator.callbacks)
+    check_number(estimator.batch_size, "batch_size", low=1, integer=True)
+    check_number(estimator.resolve_max_epochs(), "max_epochs", low=1, integer=True)
+    check_option(estimator.precision, "precision", PRECISIONS)
+    checkpoint, augmentation = estimator.checkpoint, estimator.augmentation
+    if not (checkpoint is None or isinstance(checkpoint, str | os.PathLike)):
+        raise TypeError(
+            f"Expected checkpoint to be the path of a file or None, got {checkpoint!r}."
+        )
+    if not (augmentation is None or hasattr(augmentation, "draw")):
+        raise TypeError(
+            "Expected augmentation to be a RandomAugmentation or None, got "
+            f"{augmentation!r}."
+        )
 
 
 def _check_callbacks(callbacks):
@@ -50,7 +65,7 @@ def _check_callbacks(callbacks):
 
 
 def optimizer_options(estimator: Any) -> dict[str, Any]:
-    """Return what skorch is to be told of the optimiser."""
+    """Return skorch's arguments for the optimiser."""
     options = {
         "optimizer": _OPTIMIZERS[estimator.optimizer],
         "optimizer__weight_decay": estimator.weight_decay,

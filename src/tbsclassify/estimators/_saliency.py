@@ -48,22 +48,22 @@ def saliency(
         Scans, as `model` predicts them.
     target : label, default=None
         Class whose score is explained. None takes degraded bone: the class of the
-        lowest range of TBS where the network has learned TBS, else the highest
-        number, as `TBSLabeler` orders them; names have to be told. None for a
-        regressor, whose score is the predicted TBS with its sign changed.
+        lowest range of TBS if the network has learned TBS, else the highest number,
+        as `TBSLabeler` orders them. If classes are names, it must be given. A
+        regressor takes None: its score is the predicted TBS with its sign changed.
     method : {"integrated_gradients", "gradients"}, default="integrated_gradients"
-        Gradients integrated on the way from an even grey to the scan [1]_, or the
-        gradient at the scan times the difference to that grey: many times faster, and
-        blind where the network saturates.
+        "integrated_gradients" integrates gradients on the way from an even grey to the
+        scan [1]_. "gradients" is the gradient at the scan times the difference from
+        that grey: many times faster, but blind where the network saturates.
     n_steps : int, default=16
         Steps of the integral.
 
     Returns
     -------
     attributions : ndarray of float32 of shape (n_scans, height, width)
-        In pixels of the network's input, which behind a cropper are those of the
-        crop. Positive where a pixel speaks for the target. Those of a scan sum to its
-        score less that of an even grey of the same mean, up to the error of the
+        One for each pixel of the network's input, which after a cropper is the crop;
+        positive for pixels that are evidence of the target. Those of a scan sum to its
+        score minus that of an even grey of the same mean, up to the error of the
         integral. The score of a class is the logarithm of its odds.
 
     Raises
@@ -71,7 +71,7 @@ def saliency(
     TypeError
         If `model` does not end in an estimator of this library.
     ValueError
-        If `target` is no class of the model, or None where classes are names.
+        If `target` is not a class of the model, or None where classes are names.
     ImportError
         If captum is not installed.
 

@@ -62,11 +62,3 @@ def build_with(factory: partial[Network], weights: Mapping[str, np.ndarray]) -> 
     for name, tensor in module.state_dict().items():
         tensor.copy_(torch.from_numpy(weights[name]))
     return module
-
-
-def same_or_cpu(device: str) -> str:
-    """Return the device if it exists on this machine, else the CPU."""
-    where = torch.device(device)
-    if where.type == "cuda" and (where.index or 0) < torch.cuda.device_count():
-        return device
-    return "cpu"

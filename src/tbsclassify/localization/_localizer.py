@@ -103,7 +103,7 @@ class LumbarLocalizer(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, boxes: ArrayLike | None = None) -> Self:
-        """Adapt to the boxes of a site, from about twenty scans on.
+        """Adapt to the boxes of a site, given about twenty scans or more.
 
         The localizer learns the look of the scans, how they are framed, and where
         boxes end. The network sees as many phantoms as scans, so that it does not

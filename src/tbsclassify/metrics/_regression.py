@@ -33,8 +33,8 @@ def regression_row(
     n_bootstrap : int, default=2000
         Number of bootstrap replicates; 0 leaves the intervals out.
     confidence_level : float, default=0.95
-        Confidence level of the intervals. The limits of agreement are at 95 %
-        whatever it is.
+        Confidence level of the intervals. The limits of agreement are always at
+        95 %.
     random_state : int, RandomState or None, default=None
         Seed of the bootstrap.
 
@@ -71,20 +71,20 @@ def regression_row(
     Notes
     -----
     *How good a value can be.* TBS itself is repeatable within limits. Replicate
-    scans on one densitometer have a coefficient of variation of 1.4 to 1.6 %, some
+    scans on one densitometer have a coefficient of variation of 1.4 to 1.6 %, about
     0.02 at a TBS of 1.25. Two densitometers of one model (GE Prodigy) agree with
     an R\ :sup:`2` of 0.85, r = 0.92, and a bias of 0.010; two models with an
-    R\ :sup:`2` of 0.72 to 0.81 [2]_. No prediction agrees better with the TBS of
-    another scan of the patient. Where the TBS was computed from the very scan that
-    the prediction is made from, closer agreement is possible: both see the noise
-    of that scan. It says no more about the patient. For comparison, TBS predicted
-    from CT by a ResNet-50 had r = 0.54 [3]_.
+    R\ :sup:`2` of 0.72 to 0.81 [2]_. No prediction can agree better with the TBS of
+    another scan of the patient. If TBS was computed from the same scan as the
+    prediction, closer agreement is possible, because both see the noise of that scan,
+    but it says nothing more about the patient. For comparison, TBS predicted from CT
+    by a ResNet-50 had r = 0.54 [3]_.
 
     *Folds.* Predicted values of all folds of a cross-validation may be pooled.
     They are in TBS units, unlike scores of classes, which need the `folds` of
-    `classification_row`. One trace of the folds is left: the mean of the
-    training patients, predicted for all, has an r somewhat below 0, because a
-    fold with low values leaves high ones for training.
+    `classification_row`. One trace of the folds is left: a model that predicts the
+    mean of the training patients has an r somewhat below 0, because a fold with low
+    values leaves high ones for training.
 
     *Several rows of a patient.* Each scan counts once, and so does each
     prediction of repeated cross-validation. Give `groups`, so that repetition does

@@ -1,7 +1,6 @@
 """Rows of results tables from labels and scores, with patient-level intervals."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ from tbsclassify.metrics._bootstrap import with_intervals
 from tbsclassify.metrics._tallies import (
     COUNTS,
     MEASURES,
-    REGRESSION_MEASURES,
     MulticlassTallies,
     Tallies,
 )
@@ -46,7 +44,7 @@ def classification_row(
     y_true : array-like of shape (n_scans,)
         True classes, two at the most.
     y_score : array-like of shape (n_scans,) or (n_scans, 2)
-        Probability of the positive class; or what `predict_proba` gives, of
+        Probability of the positive class; or the output of `predict_proba`, of
         which the column of `pos_label` is taken.
     groups : array-like of shape (n_scans,), default=None
         Patient of each scan. The bootstrap draws whole patients, because scans of one
@@ -54,8 +52,8 @@ def classification_row(
     folds : array-like of shape (n_scans,), default=None
         Fold of a cross-validation that each scan was tested in. Scores of
         different folds come from different fits and are not on one scale.
-        With `folds`, ROC AUC compares scans of the same fold only. Without, a
-        classifier that always says how common a class was in training falls
+        With `folds`, ROC AUC compares only scans of the same fold. Without them, a
+        classifier that always predicts the share of a class in training falls
         below 0.5.
     threshold : float or array-like of shape (n_scans,), default=0.5
         A scan counts as positive if its score is *above* this value, as in `predict`
@@ -106,11 +104,10 @@ def classification_row(
     Replicates in which a measure is not defined (a draw without a positive
     patient) are left out of that measure's interval.
 
-    A scan may come several times, each time with another score, as repeated
-    cross-validation gives them. Give `groups` then: a patient is drawn with all
-    rows, so that repetition does not narrow the interval. Do not average the
-    scores over the repeats first: that would score an ensemble of the fits,
-    which is better than the model.
+    Repeated cross-validation gives several rows for each scan, each with another
+    score. Pass `groups` then: a patient is drawn with all rows, so that repetition
+    does not narrow the interval. Do not average the scores over the repeats first:
+    that would score an ensemble of the fits, which is better than the model.
 
     References
     ----------
@@ -150,7 +147,7 @@ def multiclass_table(
     confidence_level: float = 0.95,
     random_state: np.random.RandomState | int | None = None,
 ) -> pd.DataFrame:
-    """Score a classifier of several classes, over all of them and each by itself.
+    """Score a classifier of several classes, over all classes and for each one.
 
     Parameters
     ----------
@@ -200,9 +197,9 @@ def multiclass_table(
     The predicted class is the most probable one. Definitions of the first row
     are scikit-learn's: macro averages, one-vs-rest for the ROC.
 
-    ``quadratic_kappa`` takes the order of `classes` for that of severity. Labels
-    of `TBSLabeler` are in this order. Three names or more in the order of the alphabet
-    are not, and have none: give numbers, or names in their order in `classes`.
+    ``quadratic_kappa`` assumes that `classes` are in order of severity, as the labels
+    of `TBSLabeler` are. It is NaN for three or more names in alphabetical order: pass
+    numbers, or names in order of severity in `classes`.
 
     References
     ----------
@@ -319,54 +316,6 @@ def difference_row(
     return pd.Series(row, dtype=object).infer_objects()
 
 
-def format_table(rows: Mapping[Any, pd.Series], *, decimals: int = 3) -> pd.DataFrame:
-    """Format rows of results for reading.
-
-    Parameters
-    ----------
-    rows : dict of str to pandas.Series
-        A row of `classification_row`, `multiclass_table`, `difference_row` or
-        `regression_row` for each model, by the model's name. All are of one kind.
-    decimals : int, default=3
-        Digits after the point.
-
-    Returns
-    -------
-    table : pandas.DataFrame of str
-        A row for each model, a column for each measure, written as
-        ``value [low, high]`` where the interval is known.
-
-    See Also
-    --------
-    classification_row : A row of predicted classes.
-    regression_row : A row of predicted values.
-
-    Examples
-    --------
-    >>> from tbsclassify.metrics import classification_row, format_table
-    >>> row = classification_row([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], n_bootstrap=0)
-    >>> print(format_table({"a model": row}, decimals=2)[["tp", "f1", "roc_auc"]])
-            tp    f1 roc_auc
-    a model  1  0.50    0.75
-    """
-
-    def cell(row, name):
-        value = f"{row[name]:.{decimals}f}"
-        if f"{name}_low" not in row:
-            return value
-        low, high = row[f"{name}_low"], row[f"{name}_high"]
-        return f"{value} [{low:.{decimals}f}, {high:.{decimals}f}]"
-
-    measures = (*MEASURES, *REGRESSION_MEASURES)
-    return pd.DataFrame(
-        {
-            model: {name: str(int(row[name])) for name in COUNTS if name in row}
-            | {name: cell(row, name) for name in measures if name in row}
-            for model, row in rows.items()
-        }
-    ).T
-
-
 def _binary_tallies(y_true, y_score, threshold, folds, pos_label, classes) -> Tallies:
     y_true, y_score, known = check_scores(y_true, y_score, classes)
     if len(known) > 2:
@@ -391,7 +340,7 @@ def _multiclass_tallies(
         )
     codes = (y_true[:, np.newaxis] == known).argmax(axis=1)
     fold = check_folds(folds, len(y_true))
-    # The alphabet is no order of severity. Two classes need no order.
+    # Names in alphabetical order are not in order of severity. Two need no order.
     in_alphabet = known.dtype.kind not in "biuf" and (known == np.sort(known)).all()
     ordered = len(known) == 2 or not in_alphabet
     return MulticlassTallies(codes, y_proba, fold, ordered=ordered), known

@@ -7,8 +7,8 @@ from sklearn.metrics import get_scorer, get_scorer_names
 # Classes and functions by their full names. Making an object of one of them from a file
 # only sets attributes and copies arrays.
 _OURS = (
-    "augmentation.AugmentationSampler",
-    "augmentation.RandomAugmentation",
+    "augmentation._random.RandomAugmentation",
+    "augmentation._sampler.AugmentationSampler",
     "clinical._categories",
     "clinical._numbers",
     "clinical._parse",
@@ -32,6 +32,8 @@ _OURS = (
     "vertebrae._aggregator.PatientAggregator",
     "vertebrae._splitter.VertebraSplitter",
 )
+# Where earlier files have them.
+_OURS_BEFORE = ("augmentation.AugmentationSampler", "augmentation.RandomAugmentation")
 _SCIKIT_LEARN = (
     "calibration._CalibratedClassifier",
     "calibration._SigmoidCalibration",
@@ -55,7 +57,7 @@ def trusted_types() -> tuple[str, ...]:
     """Return the full names of the types that are loaded without asking."""
     measures = {get_scorer(name)._score_func for name in get_scorer_names()}
     return (
-        *(f"tbsclassify.{name}" for name in _OURS),
+        *(f"tbsclassify.{name}" for name in _OURS + _OURS_BEFORE),
         *(f"sklearn.{name}" for name in _SCIKIT_LEARN),
         *(f"{measure.__module__}.{measure.__name__}" for measure in measures),
         *_OTHERS,

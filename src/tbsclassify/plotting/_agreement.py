@@ -57,8 +57,8 @@ class BlandAltmanDisplay:
     All scans of a patient are drawn; the intervals count patients.
 
     Points that fall from left to right show predictions that vary less than the
-    measured values. Every regression on features that do not tell all of the TBS
-    predicts like this.
+    measured values. Every regression does this, unless its features determine the
+    TBS.
 
     References
     ----------
@@ -108,8 +108,8 @@ class BlandAltmanDisplay:
         n_bootstrap : int, default=2000
             Number of bootstrap draws; 0 leaves the bands out.
         confidence_level : float, default=0.95
-            Confidence level of the bands. The limits of agreement are at 95 %
-            whatever it is.
+            Confidence level of the bands. The limits of agreement are always at
+            95 %.
         random_state : int, RandomState or None, default=None
             Seed of the bootstrap.
         ax : matplotlib.axes.Axes, default=None
@@ -156,7 +156,7 @@ class BlandAltmanDisplay:
         Raises
         ------
         ValueError
-            If `estimator` is a classifier, whose predictions are no values.
+            If `estimator` is a classifier, which predicts classes.
         """
         if is_classifier(estimator):
             name = type(estimator).__name__

@@ -209,19 +209,24 @@ class CalibrationIntervalDisplay(ClassCurvesDisplay):
             fontsize=LABEL_SIZE,
             title_fontsize=LABEL_SIZE,
         )
+        self.labels_ = self._write_counts()
+        return self
+
+    def _write_counts(self):
+        """Write the number of patients at the top of each interval."""
         curves = self.curves.values()
         tops = [np.stack([c.predicted, c.high], axis=1) for c in curves]
         counts = np.concatenate([curve.n_patients for curve in curves])
-        self.labels_ = place_labels(
+        labels = place_labels(
             self.ax_,
             np.concatenate(tops),
             [str(count) for count in counts],
             np.full(len(counts), 2.0),
         )
         kinds = np.repeat(np.arange(len(tops)), [len(top) for top in tops])
-        for label, kind in zip(self.labels_, kinds, strict=True):
+        for label, kind in zip(labels, kinds, strict=True):
             label.set_color(nth(COLOURS, kind))
-        return self
+        return labels
 
 
 def _calibration(

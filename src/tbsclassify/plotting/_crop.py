@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from tbsclassify._boxes import CONFIDENCES, LEVELS, check_scans_and_boxes, hull
+from tbsclassify._boxes import CONFIDENCES, check_scans_and_boxes, hull
 from tbsclassify._scans import numbers_in
 from tbsclassify._spacing import check_spacings
 from tbsclassify._validation import check_number
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.images import iter_scans
-from tbsclassify.plotting._scans import (
-    BOX_LOOK,
-    SQUARE_LOOK,
-    draw_rectangle,
+from tbsclassify.plotting._image import (
+    draw_square,
+    draw_vertebrae,
     grey_range,
-    write_level,
+    show_image,
+    view_of,
 )
 from tbsclassify.plotting._style import LABEL_SIZE, axes_of, outlined
 
@@ -45,10 +45,10 @@ class CropDisplay:
     square : ndarray of shape (4,), default=None
         What is cropped, in the same form.
     confidence : dict, default=None
-        Confidence, 0 to 1, by what it is in, for the title; NaN where unknown.
+        Confidences from 0 to 1, by name, for the title; NaN where unknown.
     saliency : ndarray of shape (crop_height, crop_width), default=None
         Attributions of the crop's pixels, drawn over the square, or over the scan
-        where there is none: red for evidence of degraded bone, blue against it.
+        without a square: red for evidence of degraded bone, blue against it.
 
     Attributes
     ----------
@@ -175,22 +175,18 @@ default=None
         display : CropDisplay
             The display itself.
         """
-        height, width = self.image.shape
-        top, left, bottom, right = self._view()
+        view = view_of(self.image, self.square)
+        top, left, bottom, right = view
         size = (_HEIGHT * (right - left) / (bottom - top), _HEIGHT + 0.6)
         self.ax_ = ax = axes_of(ax, size)
         self.figure_ = ax.figure
-        black, white = grey_range([self.image])
-        # Pixel i reaches from i to i + 1, as in boxes.
-        extent = (0, width, height, 0)
-        ax.imshow(self.image, cmap="gray", vmin=black, vmax=white, extent=extent)
+        show_image(ax, self.image, view, grey_range([self.image]))
         if self.saliency is not None:
             self._draw_saliency(self.saliency)
-        ax.set(xlim=(left, right), ylim=(bottom, top))
         ax.set_axis_off()
-        handles = self._draw_boxes()
+        handles = {} if self.boxes is None else self._draw_boxes(self.boxes)
         if self.square is not None:
-            handles["Crop"] = draw_rectangle(ax, self.square, SQUARE_LOOK)
+            handles["Crop"] = draw_square(ax, self.square)
         if handles:
             ax.legend(
                 handles.values(),
@@ -210,28 +206,13 @@ default=None
         ax.set_title(", ".join(texts), size=LABEL_SIZE + 1)
         return self
 
-    def _view(self):
-        """Return the region to show: the scan and the square, a little wider."""
-        view = np.array([0, 0, *self.image.shape], dtype=float)
-        if self.square is not None:
-            reach = self.square + np.array([-2, -2, 2, 2])
-            view[:2] = np.minimum(view[:2], reach[:2])
-            view[2:] = np.maximum(view[2:], reach[2:])
-        return view
-
-    def _draw_boxes(self):
+    def _draw_boxes(self, boxes):
         """Draw boxes and axis, and return a handle of each by its name."""
-        if self.boxes is None:
-            return {}
-        known = ~np.isnan(self.boxes).any(axis=1)
-        handles = {}
-        names = LEVELS if len(self.boxes) == len(LEVELS) else [""] * len(self.boxes)
-        for name, box, is_known in zip(names, self.boxes, known, strict=True):
-            if is_known:
-                handles["L1-L4"] = draw_rectangle(self.ax_, box, BOX_LOOK)
-                write_level(self.ax_, box, name)
+        vertebra = draw_vertebrae(self.ax_, boxes)
+        handles = {} if vertebra is None else {"L1-L4": vertebra}
+        known = ~np.isnan(boxes).any(axis=1)
         if known.sum() >= 2:
-            y, x = ((self.boxes[:, :2] + self.boxes[:, 2:]) / 2)[known].T
+            y, x = ((boxes[:, :2] + boxes[:, 2:]) / 2)[known].T
             effects = outlined("black", _AXIS_LOOK["linewidth"] + 1)
             (handles["Axis"],) = self.ax_.plot(x, y, path_effects=effects, **_AXIS_LOOK)
         return handles

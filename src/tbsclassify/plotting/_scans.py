@@ -7,16 +7,21 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tbsclassify._boxes import LEVELS, check_scans_and_boxes, hull
+from tbsclassify._boxes import check_scans_and_boxes, hull
 from tbsclassify._scans import check_scan
 from tbsclassify._spacing import check_spacings
 from tbsclassify._validation import check_number, check_random_seed
 from tbsclassify.cropping import LumbarCropper
 from tbsclassify.images import iter_scans
-from tbsclassify.plotting._style import LABEL_SIZE, load_pyplot, outlined
+from tbsclassify.plotting._image import (
+    draw_square,
+    draw_vertebrae,
+    grey_range,
+    show_image,
+    view_of,
+)
+from tbsclassify.plotting._style import LABEL_SIZE, load_pyplot
 
-BOX_LOOK = {"color": "#F0E442", "linewidth": 1.0}
-SQUARE_LOOK = {"color": "#56B4E9", "linewidth": 1.4, "linestyle": (0, (4, 2))}
 _TILE_WIDTH = 1.9  # inches
 
 
@@ -193,7 +198,8 @@ default=None
             The display itself.
         """
         check_number(n_columns, "n_columns", low=1, integer=True)
-        views = self._views()
+        squares = [None] * len(self.images) if self.squares is None else self.squares
+        views = [*map(view_of, self.images, squares)]
         n_columns = min(n_columns, len(self.images))
         n_rows = math.ceil(len(self.images) / n_columns)
         if figure is None:
@@ -203,45 +209,29 @@ default=None
         self.axes_ = [*grid[: len(self.images)]]
         for ax in grid:
             ax.set_axis_off()
-        black, white = grey_range(self.images)
-        for ax, image, title, (top, left, bottom, right) in zip(
+        grey = grey_range(self.images)
+        for ax, image, title, view in zip(
             self.axes_, self.images, self.titles, views, strict=True
         ):
-            height, width = image.shape
-            # Pixel i reaches from i to i + 1, as in boxes.
-            extent = (0, width, height, 0)
-            ax.imshow(image, cmap="gray", vmin=black, vmax=white, extent=extent)
-            ax.set(xlim=(left, right), ylim=(bottom, top))
+            show_image(ax, image, view, grey)
             ax.set_title(title, size=LABEL_SIZE)
         self._draw_rectangles()
         return self
 
-    def _views(self):
-        """Return the region of each axes: image and square, a little wider."""
-        views = np.array([[0, 0, *image.shape] for image in self.images], float)
-        if self.squares is not None:
-            reach = self.squares + np.array([-2, -2, 2, 2])
-            views[:, :2] = np.minimum(views[:, :2], reach[:, :2])
-            views[:, 2:] = np.maximum(views[:, 2:], reach[:, 2:])
-        return views
-
     def _draw_rectangles(self):
-        handles = []
-        if self.boxes is not None and not np.isnan(self.boxes).all():
+        handles = {}
+        if self.boxes is not None:
             for ax, boxes in zip(self.axes_, self.boxes, strict=True):
-                names = LEVELS if len(boxes) == len(LEVELS) else [""] * len(boxes)
-                for name, box in zip(names, boxes, strict=True):
-                    if not np.isnan(box).any():
-                        vertebra = draw_rectangle(ax, box, BOX_LOOK)
-                        write_level(ax, box, name)
-            handles.append((vertebra, "L1-L4"))
+                vertebra = draw_vertebrae(ax, boxes)
+                if vertebra is not None:
+                    handles["L1-L4"] = vertebra
         if self.squares is not None:
             for ax, square in zip(self.axes_, self.squares, strict=True):
-                cropped = draw_rectangle(ax, square, SQUARE_LOOK)
-            handles.append((cropped, "Crop"))
+                handles["Crop"] = draw_square(ax, square)
         if handles:
             self.figure_.legend(
-                *zip(*handles, strict=True),
+                handles.values(),
+                handles.keys(),
                 loc="outside lower center",
                 ncols=2,
                 frameon=False,
@@ -264,41 +254,3 @@ def _describe(flip, angle, brightness):
     flipped = "flipped, " if flip else ""
     sign = "\N{MINUS SIGN}" if angle < 0 else "+"
     return f"{flipped}{sign}{abs(angle):.1f}°, \N{MULTIPLICATION SIGN} {brightness:.2f}"
-
-
-def grey_range(images):
-    """Return the grey levels shown black and white."""
-    brightest = max(image.max() for image in images)
-    if all(image.dtype.kind in "bui" for image in images):
-        return 0, 2 ** max(8, int(brightest).bit_length()) - 1
-    return min(image.min() for image in images), brightest
-
-
-def draw_rectangle(ax, box, look):
-    """Draw a box (top, left, bottom, right)."""
-    from matplotlib.patches import Rectangle
-
-    top, left, bottom, right = box
-    rectangle = Rectangle(
-        (left, top),
-        right - left,
-        bottom - top,
-        fill=False,
-        path_effects=outlined("black", look["linewidth"] + 1),
-        **look,
-    )
-    return ax.add_patch(rectangle)
-
-
-def write_level(ax, box, level):
-    """Write the name of a vertebra beside its box."""
-    ax.text(
-        box[1] - 3,
-        (box[0] + box[2]) / 2,
-        level,
-        color=BOX_LOOK["color"],
-        size=LABEL_SIZE - 1,
-        ha="right",
-        va="center",
-        path_effects=outlined("black", 1.5),
-    )

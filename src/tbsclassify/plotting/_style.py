@@ -15,6 +15,7 @@ LABEL_SIZE = 8
 _MARGIN = 1.5  # points kept free around a label
 _GAPS = (0, 4, 8, 14, 20, 30, 42, 56, 72)  # points between a label and its point
 _LEADER_FROM = 6  # a label farther away than this is joined to its point by a line
+_LEADER = {"arrowstyle": "-", "color": "0.2", "linewidth": 0.8, "shrinkB": 0}
 # Straight up first, straight down last.
 _DIRECTIONS = 1j * np.exp(1j * np.pi * np.array(sorted(range(-7, 9), key=abs)) / 8)
 
@@ -85,15 +86,10 @@ def place_labels(
     frame = ax.get_window_extent()
     labels = []
     for point, centre, radius, text in zip(points, centres, radii, texts, strict=True):
-        probe = ax.text(0, 0, text, size=LABEL_SIZE)
-        extent = probe.get_window_extent()
-        probe.remove()
-        half_width = extent.width / 2 + dots * _MARGIN
-        half_height = extent.height / 2 + dots * _MARGIN
-        gaps = dots * np.repeat(_GAPS, len(_DIRECTIONS))
-        direction = np.tile(_DIRECTIONS, len(_GAPS))
-        offset = direction * (radius + gaps)
-        offset += half_width * direction.real + 1j * half_height * direction.imag
+        width, height = _size_of_label(ax, text)
+        half_width = width / 2 + dots * _MARGIN
+        half_height = height / 2 + dots * _MARGIN
+        offset, gaps = _places_around(radius, half_width, half_height, dots)
         boxes = _boxes(centre + offset, half_width, half_height)
         outside = (2 * half_width) * (2 * half_height) - _overlap(
             boxes, np.array([[frame.x0, frame.y0, frame.x1, frame.y1]])
@@ -102,7 +98,6 @@ def place_labels(
         best = int(cost.argmin())
         taken.append(boxes[best])
         far = gaps[best] > _LEADER_FROM * dots
-        leader = {"arrowstyle": "-", "color": "0.2", "linewidth": 0.8, "shrinkB": 0}
         labels.append(
             ax.annotate(
                 text,
@@ -112,11 +107,27 @@ def place_labels(
                 ha="center",
                 va="center",
                 size=LABEL_SIZE,
-                arrowprops=leader if far else None,
+                arrowprops=_LEADER if far else None,
                 path_effects=outlined("white"),
             )
         )
     return labels
+
+
+def _size_of_label(ax, text):
+    probe = ax.text(0, 0, text, size=LABEL_SIZE)
+    extent = probe.get_window_extent()
+    probe.remove()
+    return extent.width, extent.height
+
+
+def _places_around(radius, half_width, half_height, dots):
+    """Return offsets of labels from the centre of a disc, and their gaps to it."""
+    gaps = dots * np.repeat(_GAPS, len(_DIRECTIONS))
+    direction = np.tile(_DIRECTIONS, len(_GAPS))
+    offset = direction * (radius + gaps)
+    offset += half_width * direction.real + 1j * half_height * direction.imag
+    return offset, gaps
 
 
 def _boxes(centres, half_width, half_height):

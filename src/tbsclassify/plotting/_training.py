@@ -25,8 +25,8 @@ class TrainingHistoryDisplay:
         The `history_` of each fitted classifier: columns ``epoch``,
         ``train_loss`` and, where there was a validation set, ``valid_loss``.
     best_epochs : sequence of int, default=None
-        The `best_epoch_` of each. None marks no epoch, and neither does a number
-        that is no epoch of the history, such as 0.
+        The `best_epoch_` of each. None marks no epoch. A number that is not in the
+        history, such as 0, is not marked either.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class TrainingHistoryDisplay:
     lines_ : dict of str to list of matplotlib.lines.Line2D
         Lines of ``train_loss`` and ``valid_loss``, the mean of several last.
     best_ : matplotlib.lines.Line2D or None
-        Marks at the best epochs, None where there are none to mark.
+        Marks at the best epochs; None if no epoch is marked.
 
     Examples
     --------

@@ -126,11 +126,11 @@ class TextureMatrixFeatures(StatelessScanTransformer):
         those with which [3]_ reports its best result.
     n_levels : int, default=32
         Number of bins, of equal width between the least and the greatest grey
-        level of the vertebra. So all families but "firstorder" stay the same when
-        brightness or contrast changes, as long as nothing is clipped.
+        level of the vertebra. Thus all families except "firstorder" stay the same
+        when brightness or contrast changes, as long as nothing is clipped.
     margin : int, default=4
         Pixels to take off all sides of the boxes or labelled regions, because
-        endplates and cortical walls are no trabecular texture.
+        endplates and cortical walls are not trabecular texture.
     central_region : tuple of two floats, default=(0.8, 0.25)
         Share of the height and of the width that is used of a scan without a
         box, as in `VariogramFeatures`.
@@ -154,8 +154,8 @@ class TextureMatrixFeatures(StatelessScanTransformer):
     GLRLM averaged over the four directions, dependence without tolerance
     (``alpha=0``), population variances, excess kurtosis. They agree with its
     published values for the digital phantom. Names are those of PyRadiomics [2]_,
-    whose GLDM is the IBSI's NGLDM. Left out is what another feature repeats, such
-    as the sum average of the GLCM, and shape: boxes have none.
+    whose GLDM is the IBSI's NGLDM. Features that repeat another one, such as the
+    sum average of the GLCM, are left out, and so is shape, which boxes do not have.
 
     The features are in units of pixels and depend on their size: see
     :ref:`sphx_glr_auto_examples_plot_robustness.py`. Bring all scans to one size of
@@ -262,19 +262,7 @@ default=None
                 for window, inside in used
             ]
             features[i] = np.mean([list(row.values()) for row in measured], axis=0)
-        if too_small:
-            warn(
-                f"{len(too_small)} scan(s), index {too_small[:10]}, have a vertebra "
-                f"with no pixel in it less margin={self.margin}. It is left out. "
-                "Choose a smaller margin, or check the boxes or label maps."
-            )
-        if other_labels:
-            warn(
-                f"{len(other_labels)} label map(s), index {other_labels[:10]}, have "
-                "none of the labels 1 to 4, which stand for L1 to L4, but others. "
-                "These scans are described by their central region. Renumber the "
-                "labels, or leave these scans out."
-            )
+        _warn_of_regions(too_small, other_labels, self.margin)
         return features
 
     def get_feature_names_out(
@@ -318,6 +306,22 @@ default=None
         check_number(self.n_levels, "n_levels", low=2, integer=True)
         check_number(self.margin, "margin", low=0, integer=True)
         check_central_region(self.central_region)
+
+
+def _warn_of_regions(too_small, other_labels, margin):
+    if too_small:
+        warn(
+            f"{len(too_small)} scan(s), index {too_small[:10]}, have a vertebra with "
+            f"no pixel in it less margin={margin}. It is left out. Choose a smaller "
+            "margin, or check the boxes or label maps."
+        )
+    if other_labels:
+        warn(
+            f"{len(other_labels)} label map(s), index {other_labels[:10]}, have none "
+            "of the labels 1 to 4, which stand for L1 to L4, but others. These scans "
+            "are described by their central region. Renumber the labels, or leave "
+            "these scans out."
+        )
 
 
 def _measure(pixels, inside, families, n_levels):

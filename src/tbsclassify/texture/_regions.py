@@ -33,7 +33,7 @@ def check_central_region(shares):
 
 
 def check_pair(pair, name):
-    """Return a pair, or raise if it is none."""
+    """Return a pair of numbers, or raise if it is not one."""
     if np.shape(pair) != (2,):
         raise ValueError(f"Expected {name} to be two numbers, got {pair!r}.")
     return pair

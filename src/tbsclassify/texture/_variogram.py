@@ -151,8 +151,8 @@ def initial_slope(
         Grey levels. The slope does not change with linear changes of them.
     boxes : array-like of shape (n_vertebrae, 4) or (4,), default=None
         Boxes of the vertebral bodies as (top, left, bottom, right) in pixels,
-        ends exclusive; NaN where a vertebra is not known or not to be used, as
-        one that is fractured. None, without `mask`, uses the whole image.
+        ends exclusive; NaN where a vertebra is unknown or not to be used, such as
+        a fractured one. None, without `mask`, uses the whole image.
     mask : array-like of int or bool of shape (height, width), default=None
         Label map of the vertebral bodies, in place of `boxes`. A mask of bool
         is a label map with one vertebra.
@@ -160,7 +160,7 @@ def initial_slope(
         Labels in `mask` of the vertebrae to use.
     margin : int, default=6
         Pixels to take off all sides of the boxes or of the labelled regions,
-        because endplates and cortical walls are no trabecular texture. The
+        because endplates and cortical walls are not trabecular texture. The
         default is for pixels of 0.6 mm.
     sigma : float, default=0.0
         Standard deviation in pixels of a Gaussian filter run over the image
@@ -183,12 +183,12 @@ def initial_slope(
 
     Notes
     -----
-    Published are the idea, a texture index from experimental variograms of
-    projection images [1]_, and that the initial slope of the variogram was the
-    early definition of the TBS [2]_. Not published are the lags, directions, fit
-    and tissue correction of the commercial TBS. Those used here are this
-    library's own, so no cut-off of TBS holds for this number. In a study on 62
-    vertebrae the ISV was poorly or not associated with strength [2]_.
+    The idea is published, a texture index from experimental variograms of
+    projection images [1]_, and so is that the initial slope of the variogram was
+    the early definition of the TBS [2]_. The lags, directions, fit and tissue
+    correction of the commercial TBS are not published. Those used here are this
+    library's own, so the cut-offs of TBS do not hold for this number. In a study on
+    62 vertebrae the ISV was poorly or not associated with strength [2]_.
 
     Resolution and noise of the image act on such an index [3]_. White noise
     of variance ``s2`` adds ``2 * s2`` to every ``V(h)`` and so lowers the
@@ -197,8 +197,8 @@ def initial_slope(
     chosen by looking at phantoms, and has not been tuned on patients.
 
     On noisy scans the plain slope is repeatable, of a plausible size and nearly
-    uninformative: its level is set by the noise, and this by the thickness of
-    the patient. On ``make_dxa_phantoms(240, random_state=0)`` with ``boxes`` it
+    uninformative: it depends on the noise, and the noise on the thickness of the
+    patient. On ``make_dxa_phantoms(240, random_state=0)`` with ``boxes`` it
     is about 1.26 with a standard deviation of 0.13, repeats within 2 %,
     correlates with the BMI by -0.7 and shares some 15 % of its variance with
     the TBS that the phantoms started from (9 % with ``random_state=1``); with

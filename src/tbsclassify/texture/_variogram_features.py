@@ -38,8 +38,7 @@ class VariogramFeatures(StatelessScanTransformer):
     One feature for each lag along rows, columns and both diagonals: ``log V(h)``
     of the function `variogram`, averaged over the vertebrae L1 to L4. A linear
     model on these features can form the initial slope of the variogram, or give
-    less weight to lags that noise spoils; so it is the baseline to hold a
-    network against.
+    less weight to lags that noise spoils, so it is the baseline for networks.
 
     The boxes of a scan are taken from the argument `boxes` or, so that they
     travel with the scan through splits and searches, from a DataFrame `X`. A
@@ -55,7 +54,7 @@ class VariogramFeatures(StatelessScanTransformer):
         beforehand; 0 for none.
     margin : int, default=4
         Pixels to take off all sides of the boxes, because endplates and
-        cortical walls are no trabecular texture. It is smaller than that of
+        cortical walls are not trabecular texture. It is smaller than that of
         `initial_slope`: a model can learn to allow for what is left of them.
     central_region : tuple of two floats, default=(0.8, 0.25)
         Share of the height and of the width of a scan without a box that is
@@ -128,7 +127,7 @@ class VariogramFeatures(StatelessScanTransformer):
             DataFrame with arrays or paths in a column ``image`` and optionally
             boxes in columns ``L1_top``, ``L1_left``, ``L1_bottom``,
             ``L1_right`` and so on to ``L4_right``, or ``top``, ``left``,
-            ``bottom``, ``right``. Levels without columns are taken as not known.
+            ``bottom``, ``right``. Levels without columns are taken as unknown.
             Of other columns, only pixel sizes are looked at. Rows of numbers are
             read as images one row high.
         boxes : array-like of shape (n_scans, 4) or (n_scans, n_vertebrae, 4), \

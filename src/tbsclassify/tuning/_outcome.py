@@ -61,6 +61,30 @@ def finished_folds(records: list[TrialRecord], task: Task) -> list[dict[str, Any
     return folds
 
 
+def all_folds(records: list[TrialRecord], task: Task) -> list[dict[str, Any]]:
+    """Return the results of all folds, trial by trial; NaN where one is unfinished."""
+    example = next(split for record in records for split in record.splits)
+    scores: Any = np.nan
+    if isinstance(example["test_scores"], dict):
+        scores = dict.fromkeys(example["test_scores"], np.nan)
+    unfinished = fold_without_result(task, scores)
+    n_folds = len(task.splits)
+    return [
+        fold
+        for record in records
+        for fold in (record.splits + [unfinished] * n_folds)[:n_folds]
+    ]
+
+
+def are_finite(folds: list[dict[str, Any]]) -> bool:
+    """Tell whether all scores of test scans are finite."""
+    scores = [fold["test_scores"] for fold in folds]
+    return all(
+        np.isfinite(list(one.values()) if isinstance(one, dict) else one).all()
+        for one in scores
+    )
+
+
 def fold_without_result(
     task: Task, scores: Any, error: str | None = None
 ) -> dict[str, Any]:

@@ -82,9 +82,7 @@ def run_trials(
     RuntimeError
         If no trial had begun when time was up.
     """
-    finished = journal.records.values()
-    is_complete = len(finished) == proposals.n_trials
-    if is_complete or any(_reaches(one, stop_score) for one in finished):
+    if _is_over(journal, proposals, stop_score):
         return
     search_alg, scheduler = restore_proposers(journal, proposals.search_alg, scheduler)
     param_space, n_samples = _unfinished(journal, proposals)
@@ -108,19 +106,7 @@ def run_trials(
             follower.paused = Checkpoint(Path(folder, "paused"), {})
             task = replace(task, checkpoint=follower.paused)
         resources = resolve_resources(resources, task.estimator)
-        with (
-            _in_object_store(task) as shelf,
-            interrupts_noted_in(follower),
-            follower.progress,
-        ):
-            follower.begin()
-            tune.Tuner(
-                tune.with_resources(_trial(shelf, resources), resources),
-                param_space=param_space,
-                tune_config=tune_config,
-                run_config=_run_config(folder, follower),
-            ).fit()
-            follower.show()
+        _tune(task, resources, param_space, tune_config, follower, folder)
         if follower.error is None and not journal.records:
             raise RuntimeError(
                 f"No trial had begun after time_budget={time_budget} seconds. "
@@ -129,6 +115,37 @@ def run_trials(
             )
     if follower.error is not None:
         raise follower.error
+
+
+def _is_over(journal: Journal, proposals: Proposals, stop_score: float | None) -> bool:
+    """Tell whether the finished trials are all, or one of them is good enough."""
+    finished = journal.records.values()
+    is_complete = len(finished) == proposals.n_trials
+    return is_complete or any(_reaches(one, stop_score) for one in finished)
+
+
+def _tune(
+    task: Task,
+    resources: dict[str, float],
+    param_space: dict[str, Any],
+    tune_config: tune.TuneConfig,
+    follower: "_Follower",
+    folder: str,
+) -> None:
+    """Let Ray Tune run the trials, followed by `follower`."""
+    with (
+        _in_object_store(task) as shelf,
+        interrupts_noted_in(follower),
+        follower.progress,
+    ):
+        follower.begin()
+        tune.Tuner(
+            tune.with_resources(_trial(shelf, resources), resources),
+            param_space=param_space,
+            tune_config=tune_config,
+            run_config=_run_config(folder, follower),
+        ).fit()
+        follower.show()
 
 
 def _unfinished(journal: Journal, proposals: Proposals) -> tuple[dict[str, Any], int]:

@@ -29,11 +29,12 @@ from tbsclassify.labels import check_tbs
 from tbsclassify.splitting import list_folds
 from tbsclassify.tuning._journal import Journal, TrialRecord
 from tbsclassify.tuning._outcome import (
+    all_folds,
+    are_finite,
     check_any_finished,
     check_any_ranked,
     complete_failed,
     finished_folds,
-    fold_without_result,
     history_table,
     tell_score_errors,
 )
@@ -295,21 +296,36 @@ default="halving"
             If no trial is complete when time is up.
         """
         check_parameters(self)
-        scorer, _ = self._get_scorers()
         X, y = indexable(X, y)
+        task = self._make_task(X, y, groups, tbs, params)
+        self.n_splits_ = len(task.splits)
+        self.scorer_ = scorers_by_name(task.scorer) or task.scorer
+        records, task = self._search(task)
+        self._collect(task, records)
+        self._choose()
+        if self.refit:
+            self._refit(task)
+        return self
+
+    def _make_task(
+        self, X: Any, y: Any, groups: Any, tbs: Any, params: dict[str, Any]
+    ) -> Task:
+        """Gather what all trials have in common."""
+        scorer, _ = self._get_scorers()
         routed = self._route(X, groups, tbs, params)
-        task = Task(
+        splits = list_folds(
+            self.cv,
+            X,
+            y,
+            groups,
+            classifier=is_classifier(self.estimator),
+            split_params=routed.splitter.split,
+        )
+        return Task(
             estimator=clone(self.estimator),
             X=X,
             y=y,
-            splits=list_folds(
-                self.cv,
-                X,
-                y,
-                groups,
-                classifier=is_classifier(self.estimator),
-                split_params=routed.splitter.split,
-            ),
+            splits=splits,
             scorer=scorer,
             metric=self.refit if isinstance(self.refit, str) else None,
             fit_params=routed.estimator.fit,
@@ -318,14 +334,6 @@ default="halving"
             return_train_score=self.return_train_score,
             sklearn_config=get_config(),
         )
-        self.n_splits_ = len(task.splits)
-        self.scorer_ = scorers_by_name(scorer) or scorer
-        records, task = self._search(task)
-        self._collect(task, records)
-        self._choose()
-        if self.refit:
-            self._refit(task)
-        return self
 
     def _route(self, X: Any, groups: Any, tbs: Any, params: dict[str, Any]) -> Any:
         """Separate arguments of fit, of the splitter and of the scorer."""
@@ -350,36 +358,13 @@ default="halving"
     def _search(self, task: Task) -> tuple[list[TrialRecord], Task]:
         """Run the trials, and return their records and the completed task."""
         # Imported here because they import Ray.
-        from tbsclassify.tuning._halving import Halving, rungs_of
         from tbsclassify.tuning._ray import run_trials
-        from tbsclassify.tuning._schedulers import make_scheduler
         from tbsclassify.tuning._session import quiet
-        from tbsclassify.tuning._space import check_names, make_proposals
 
         seed = check_random_seed(self.random_state)
         with quiet(self.verbose):
-            proposals = make_proposals(
-                self.param_space, self.search_alg, self.n_trials, seed
-            )
-            check_names(task.estimator, proposals.candidates)
-            longest = max(max_epochs(task.configured(p)) for p in proposals.candidates)
-            rungs = rungs_of(longest)
-            halving = Halving(
-                proposals.n_trials,
-                len(rungs),
-                waits=proposals.search_alg is None,
-            )
-            scheduler = make_scheduler(
-                self.scheduler, longest * len(task.splits), halving
-            )
-            checkpoint = self._open_checkpoint(task, proposals, seed)
-            task = replace(
-                task,
-                decode=proposals.decode,
-                checkpoint=checkpoint,
-                rungs=rungs if isinstance(scheduler, Halving) else (),
-            )
-            journal = Journal(checkpoint)
+            task, proposals, scheduler = self._plan(task, seed)
+            journal = Journal(task.checkpoint)
             run_trials(
                 task,
                 proposals,
@@ -393,6 +378,31 @@ default="halving"
             )
         records = sorted(journal.records.values(), key=lambda record: record.number)
         return records, task
+
+    def _plan(self, task: Task, seed: int) -> tuple[Task, "Proposals", Any]:
+        """Choose configurations and a scheduler, and complete the task."""
+        # Imported here because they import Ray.
+        from tbsclassify.tuning._halving import Halving, rungs_of
+        from tbsclassify.tuning._schedulers import make_scheduler
+        from tbsclassify.tuning._space import check_names, make_proposals
+
+        proposals = make_proposals(
+            self.param_space, self.search_alg, self.n_trials, seed
+        )
+        check_names(task.estimator, proposals.candidates)
+        longest = max(max_epochs(task.configured(p)) for p in proposals.candidates)
+        rungs = rungs_of(longest)
+        halving = Halving(
+            proposals.n_trials, len(rungs), waits=proposals.search_alg is None
+        )
+        scheduler = make_scheduler(self.scheduler, longest * len(task.splits), halving)
+        task = replace(
+            task,
+            decode=proposals.decode,
+            checkpoint=self._open_checkpoint(task, proposals, seed),
+            rungs=rungs if isinstance(scheduler, Halving) else (),
+        )
+        return task, proposals, scheduler
 
     def _open_checkpoint(
         self, task: Task, proposals: "Proposals", seed: int
@@ -434,27 +444,15 @@ default="halving"
         finished = finished_folds(records, task)
         warn_or_raise_about_fit_failures(finished, self.error_score)
         tell_score_errors(finished, task)
-        example = finished[0]["test_scores"]
-        self.multimetric_ = isinstance(example, dict)
-        nothing = dict.fromkeys(example, np.nan) if self.multimetric_ else np.nan
-        unfinished = fold_without_result(task, nothing)
-        folds = [
-            fold
-            for record in records
-            for fold in (record.splits + [unfinished] * self.n_splits_)[
-                : self.n_splits_
-            ]
-        ]
+        self.multimetric_ = isinstance(finished[0]["test_scores"], dict)
         with warnings.catch_warnings():
-            if all(
-                np.isfinite(_values(fold["test_scores"])).all() for fold in finished
-            ):
+            if are_finite(finished):
                 # Then NaN means only that a fold was not finished.
                 warnings.filterwarnings("ignore", message=".*scores are non-finite")
             self.cv_results_ = self._format_results(
                 [task.decode(record.config) for record in records],
                 self.n_splits_,
-                folds,
+                all_folds(records, task),
             )
         self.cv_results_ |= {
             "status": np.array([record.status for record in records]),
@@ -502,8 +500,3 @@ default="halving"
     def __sklearn_is_fitted__(self) -> bool:
         # Some attributes are set before the trials, which may fail.
         return hasattr(self, "cv_results_")
-
-
-def _values(scores: Any) -> list[float]:
-    """Return the values of one score or of several."""
-    return list(scores.values()) if isinstance(scores, dict) else [scores]

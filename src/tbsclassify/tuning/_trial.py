@@ -113,7 +113,7 @@ def evaluate(
 class _FoldPaused(BaseException):
     """Leaves the fit of a fold, which is later resumed from its file.
 
-    It is no Exception, which scikit-learn would take for a failed fit.
+    It is not an Exception, which scikit-learn would take for a failed fit.
     """
 
 
