@@ -161,20 +161,27 @@ def no_ray():
     ray.shutdown()
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep the tests of a file in one process, and all that use Ray.
 
     One Ray serves them all, but for those that have none running, which come last.
+    They wait more than they compute, so that they are begun first of all tests.
     """
-    items.sort(key=lambda item: "no_ray" in fixtures_of(item))
+    items.sort(key=lambda item: (not uses_ray(item), "no_ray" in fixtures_of(item)))
     for item in items:
-        uses_ray = (
-            not fixtures_of(item).isdisjoint({"no_ray", "ray_of_two_cores"})
-            or item.path.stem.endswith("_cluster")
-            or "tuning" in item.path.parts
-        )
-        group = "ray" if uses_ray else item.path.stem
+        group = "ray" if uses_ray(item) else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def uses_ray(item):
+    """Tell whether a test uses Ray, or is in a folder of those that do."""
+    return (
+        not fixtures_of(item).isdisjoint({"no_ray", "ray_of_two_cores"})
+        or item.path.stem.endswith("_cluster")
+        or "tuning" in item.path.parts
+    )
 
 
 def fixtures_of(item):
