@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,11 @@ SHARED = Path(
 # Ray's workers give way to every other process, to the other tests, too, beside which
 # trials with a time limit would hardly run.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+# For a search: one trial after the other, in one process of Ray. Each process takes
+# seconds to start.
+ONE_BY_ONE = {"resources_per_trial": {"cpu": 2}}
 
 
 # Tests compare more digits than half precision has, which some processors have.
@@ -149,6 +155,46 @@ def ray_of_two_cores():
     )
     yield
     ray.shutdown()
+
+
+def run_trials_here(task, proposals, *, journal, **options):
+    """Run trials one by one in this process, not in workers of Ray.
+
+    For tests of what becomes of results. That workers of Ray come to the same results
+    is tested, too. The task is copied as on its way to a worker.
+    """
+    from ray import cloudpickle
+
+    from tbsclassify.tuning._journal import place_of_trial
+    from tbsclassify.tuning._trial import evaluate
+
+    task = cloudpickle.loads(cloudpickle.dumps(task))
+    for number in range(proposals.n_trials):
+        if number in journal.records:
+            continue
+        record = journal.begin({"candidate": number})
+        evaluate(
+            task,
+            task.decode(record.config),
+            lambda told, record=record: record.update(told, 0.0),
+            place_of_trial(task.checkpoint, record.config),
+        )
+        journal.finish(record, (None, None, []))
+
+
+@contextmanager
+def without_workers():
+    """Run the trials of a block in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tbsclassify.tuning._ray.run_trials", run_trials_here)
+        yield
+
+
+@pytest.fixture
+def trials_in_this_process():
+    """Run the trials of a test in this process."""
+    with without_workers():
+        yield
 
 
 @pytest.fixture
