@@ -66,8 +66,8 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
     [
         TBSAdHocClassifier(
             filters=(8, 28, 36),
-            lr=0.01,
-            max_epochs=30,
+            lr=0.02,
+            max_epochs=15,
             batch_size=16,
             fc=(32,),
             pooling="flatten",

@@ -910,13 +910,13 @@ def test_a_searcher_takes_one_space_only(table):
 def test_a_trial_computes_with_as_many_threads_as_it_has_cores(n_cores, spines):
     found = search(
         small_adhoc(max_epochs=1),
-        {"lr": [0.01, 0.02]},
-        n_trials=2,
+        {"lr": [0.01]},
+        n_trials=1,
         scoring=count_threads,
         resources_per_trial={"cpu": n_cores},
         refit=False,
     ).fit(spines.X, spines.y)
-    assert_array_equal(found.cv_results_["mean_test_score"], [n_cores, n_cores])
+    assert_array_equal(found.cv_results_["mean_test_score"], [n_cores])
 
 
 def test_data_are_put_into_the_object_store_once_and_let_go(table, monkeypatch):
