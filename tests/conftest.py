@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,11 @@ SHARED = Path(
 # Ray's workers give way to every other process, to the other tests, too, beside which
 # trials with a time limit would hardly run.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+# For a search: one trial after the other, in one process of Ray. Each process takes
+# seconds to start.
+ONE_BY_ONE = {"resources_per_trial": {"cpu": 2}}
 
 
 # Tests compare more digits than half precision has, which some processors have.
@@ -151,6 +157,46 @@ def ray_of_two_cores():
     ray.shutdown()
 
 
+def run_trials_here(task, proposals, *, journal, **options):
+    """Run trials one by one in this process, not in workers of Ray.
+
+    For tests of what becomes of results. That workers of Ray come to the same results
+    is tested, too. The task is copied as on its way to a worker.
+    """
+    from ray import cloudpickle
+
+    from tbsclassify.tuning._journal import place_of_trial
+    from tbsclassify.tuning._trial import evaluate
+
+    task = cloudpickle.loads(cloudpickle.dumps(task))
+    for number in range(proposals.n_trials):
+        if number in journal.records:
+            continue
+        record = journal.begin({"candidate": number})
+        evaluate(
+            task,
+            task.decode(record.config),
+            lambda told, record=record: record.update(told, 0.0),
+            place_of_trial(task.checkpoint, record.config),
+        )
+        journal.finish(record, (None, None, []))
+
+
+@contextmanager
+def without_workers():
+    """Run the trials of a block in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tbsclassify.tuning._ray.run_trials", run_trials_here)
+        yield
+
+
+@pytest.fixture
+def trials_in_this_process():
+    """Run the trials of a test in this process."""
+    with without_workers():
+        yield
+
+
 @pytest.fixture
 def no_ray():
     """Leave no Ray running before or after a test."""
@@ -161,20 +207,27 @@ def no_ray():
     ray.shutdown()
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep the tests of a file in one process, and all that use Ray.
 
     One Ray serves them all, but for those that have none running, which come last.
+    They wait more than they compute, so that they are begun first of all tests.
     """
-    items.sort(key=lambda item: "no_ray" in fixtures_of(item))
+    items.sort(key=lambda item: (not uses_ray(item), "no_ray" in fixtures_of(item)))
     for item in items:
-        uses_ray = (
-            not fixtures_of(item).isdisjoint({"no_ray", "ray_of_two_cores"})
-            or item.path.stem.endswith("_cluster")
-            or "tuning" in item.path.parts
-        )
-        group = "ray" if uses_ray else item.path.stem
+        group = "ray" if uses_ray(item) else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def uses_ray(item):
+    """Tell whether a test uses Ray, or is in a folder of those that do."""
+    return (
+        not fixtures_of(item).isdisjoint({"no_ray", "ray_of_two_cores"})
+        or item.path.stem.endswith("_cluster")
+        or "tuning" in item.path.parts
+    )
 
 
 def fixtures_of(item):

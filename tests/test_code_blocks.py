@@ -41,7 +41,7 @@ def blocks_of(page):
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms") / "data"
-    CliRunner().invoke(app, ["phantoms", str(folder), "--patients", "60"])
+    CliRunner().invoke(app, ["phantoms", str(folder), "--patients", "30"])
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import small_adhoc
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn import config_context, get_config
@@ -1030,33 +1030,29 @@ def test_another_fold_threshold_or_class_is_never_resumed_by_the_control(tmp_pat
         compare_models({"m": Seeded()}, check="permuted", pos_label=0, **call)
 
 
-TWO = """
-import sys
-import numpy as np
-from sklearn.naive_bayes import GaussianNB
-from tbsclassify.comparison import compare_models
-
-rng = np.random.default_rng(0)
-y = np.arange(60) % 2
-X = rng.normal(size=(60, 3)) + y[:, None]
-result = compare_models(
-    {"a": GaussianNB(), "b": GaussianNB(var_smoothing=0.1)},
-    X, y, n_repeats=4, random_state=0, n_bootstrap=0, checkpoint_dir=sys.argv[1],
-)
-print(result.table[["tp", "roc_auc", "error"]].to_csv())
-"""
+def compare_beside_another(started, folder):
+    """Compare two models once another process is about to do the same."""
+    (started / str(os.getpid())).touch()
+    deadline = time.monotonic() + 100
+    while len(list(started.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    scans = make_table(30)
+    models = {"a": GaussianNB(), "b": GaussianNB(var_smoothing=0.1)}
+    options = {"n_repeats": 4, "n_bootstrap": 0, "random_state": 0}
+    result = compare_models(models, scans.X, scans.y, checkpoint_dir=folder, **options)
+    return result.table[["tp", "roc_auc", "error"]]
 
 
 def test_two_processes_may_share_a_folder(tmp_path):
-    command = [sys.executable, "-c", TWO, str(tmp_path)]
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    printed = [process.communicate(timeout=120)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0]
-    assert printed[0] == printed[1] != ""
-    assert len(list(tmp_path.glob("*.npz"))) == 40
-    assert not list(tmp_path.glob("*.tmp"))
+    started, folder = tmp_path / "started", tmp_path / "kept"
+    started.mkdir()
+    call = delayed(compare_beside_another)(started, folder)
+    one, other = Parallel(2, "loky")([call, call])
+    assert len(list(started.iterdir())) == 2
+    assert one["error"].tolist() == ["", ""]
+    assert_frame_equal(one, other)
+    assert len(list(folder.glob("*.npz"))) == 40
+    assert not list(folder.glob("*.tmp"))
 
 
 # --- networks and progress

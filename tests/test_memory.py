@@ -14,8 +14,10 @@ from tbsclassify.estimators._memory import reused_memory
 # another one in it, and after it.
 COUNT_PAGE_FAULTS = """
 import resource
+import sys
 import torch
-from tbsclassify.estimators._memory import reused_memory
+sys.path.append(sys.argv[1])  # the file alone, without all that its package imports
+from _memory import reused_memory
 
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -44,7 +46,8 @@ def test_memory_is_not_kept_where_that_is_switched_off():
 
 
 def count_page_faults(environment):
-    command = [sys.executable, "-c", COUNT_PAGE_FAULTS]
+    folder = os.path.dirname(_memory.__file__)
+    command = [sys.executable, "-c", COUNT_PAGE_FAULTS, folder]
     done = subprocess.run(
         command,
         check=True,

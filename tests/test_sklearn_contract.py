@@ -66,8 +66,8 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
     [
         TBSAdHocClassifier(
             filters=(8, 28, 36),
-            lr=0.01,
-            max_epochs=30,
+            lr=0.02,
+            max_epochs=15,
             batch_size=16,
             fc=(32,),
             pooling="flatten",
@@ -88,9 +88,9 @@ TEXTURE |= {"scales": [1.0], "random_state": 0}
             "resnet18",
             "full",
             weights=None,
-            lr=0.003,
+            lr=0.006,
             max_epochs=4,
-            batch_size=32,
+            batch_size=64,
             **PAPER_TRAINING,
         ),
         TBSPretrainedClassifier(**TEXTURE, batch_size=64),

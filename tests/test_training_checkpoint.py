@@ -12,7 +12,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import small_adhoc, small_pretrained, small_texture
+from conftest import (
+    ONE_BY_ONE,
+    small_adhoc,
+    small_pretrained,
+    small_texture,
+    without_workers,
+)
 from numpy.testing import assert_array_equal
 from ray import cloudpickle
 from ray.tune.schedulers import HyperBandScheduler
@@ -32,7 +38,6 @@ from tbsclassify import (
 )
 from tbsclassify._pipelines import last_step
 from tbsclassify.estimators import _resume
-from tbsclassify.tuning._trial import evaluate
 
 
 @pytest.fixture
@@ -506,29 +511,6 @@ def test_a_comparison_goes_on_inside_of_a_fit(
     assert not list((tmp_path / "runs").glob("*.training*"))
 
 
-@pytest.fixture
-def trials_in_this_process(monkeypatch):
-    """Run trials one by one in this process, not in workers of Ray."""
-
-    def run_trials(task, proposals, *, journal, **options):
-        from tbsclassify.tuning._journal import place_of_trial
-
-        task = cloudpickle.loads(cloudpickle.dumps(task))
-        for number in range(proposals.n_trials):
-            if number in journal.records:
-                continue
-            record = journal.begin({"candidate": number})
-            evaluate(
-                task,
-                task.decode(record.config),
-                lambda told, record=record: record.update(told, 0.0),
-                place_of_trial(task.checkpoint, record.config),
-            )
-            journal.finish(record, None)
-
-    monkeypatch.setattr("tbsclassify.tuning._ray.run_trials", run_trials)
-
-
 def search(model, **options):
     prefix = "pipeline__" if hasattr(model, "steps") else ""
     name = f"{prefix}{'tbsadhocclassifier__' if prefix else ''}lr"
@@ -620,7 +602,8 @@ def test_a_worker_of_ray_that_is_killed_goes_on_in_another(
     n_epochs = len((tmp_path / "epochs").read_text())
     assert 16 < n_epochs <= 18
     plain = search(small_adhoc(max_epochs=8, early_stopping=False), n_trials=1)
-    plain.fit(spines.X, spines.y, groups=spines.patient)
+    with without_workers():
+        plain.fit(spines.X, spines.y, groups=spines.patient)
     assert_array_equal(found.history_.score, plain.history_.score)
 
 
@@ -630,6 +613,7 @@ def test_trials_that_a_scheduler_pauses_go_on(spines, tmp_path, ray_of_two_cores
     scheduler = HyperBandScheduler(time_attr="epoch", max_t=16)
     space = {"lr": [0.1, 0.03, 0.01, 0.003]}
     options = {"n_trials": 4, "cv": 2, "scheduler": scheduler, "random_state": 0}
+    options |= ONE_BY_ONE
     kept = RayTuneSearchCV(model, space, checkpoint_dir=tmp_path / "runs", **options)
     found = kept.fit(spines.X, spines.y, groups=spines.patient)
     assert "complete" in found.cv_results_["status"]

@@ -7,7 +7,7 @@ import random
 import re
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -17,10 +17,16 @@ import pytest
 import ray
 import sklearn
 import torch
-from conftest import count_threads, small_adhoc, small_pretrained
+from conftest import (
+    ONE_BY_ONE,
+    count_threads,
+    small_adhoc,
+    small_pretrained,
+    without_workers,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from ray import cloudpickle, tune
+from ray import tune
 from ray.tune import schedulers
 from scipy.stats import loguniform, norm, randint, uniform
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -56,6 +62,8 @@ from tbsclassify.tuning._space import (
 from tbsclassify.tuning._trial import Task, evaluate
 
 LR = {"lr": [0.001, 0.01, 0.03, 0.1]}
+# The default: trials of one core each.
+SIDE_BY_SIDE = {"resources_per_trial": None}
 
 
 pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
@@ -65,38 +73,6 @@ pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
 def table():
     X, y = make_classification(80, n_features=6, random_state=0)
     return X, y
-
-
-def run_trials_here(task, proposals, *, journal, **options):
-    """Run trials one by one in this process, not in workers of Ray.
-
-    For tests of what becomes of results. That workers of Ray come to the same results
-    is tested, too. The task is copied as on its way to a worker.
-    """
-    task = cloudpickle.loads(cloudpickle.dumps(task))
-    for number in range(proposals.n_trials):
-        record = journal.begin({"candidate": number})
-        evaluate(
-            task,
-            task.decode(record.config),
-            lambda told, record=record: record.update(told, 0.0),
-        )
-        journal.finish(record, (None, None, []))
-
-
-@contextmanager
-def without_workers():
-    """Run the trials of a block in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tbsclassify.tuning._ray.run_trials", run_trials_here)
-        yield
-
-
-@pytest.fixture
-def trials_in_this_process():
-    """Run the trials of a test in this process."""
-    with without_workers():
-        yield
 
 
 class Fussy(ClassifierMixin, BaseEstimator):
@@ -118,6 +94,7 @@ class Fussy(ClassifierMixin, BaseEstimator):
 
 def search(estimator, space, **options):
     defaults = {"n_trials": 3, "cv": 2, "random_state": 0, "error_score": "raise"}
+    defaults |= ONE_BY_ONE
     return RayTuneSearchCV(estimator, space, **defaults | options)
 
 
@@ -933,13 +910,13 @@ def test_a_searcher_takes_one_space_only(table):
 def test_a_trial_computes_with_as_many_threads_as_it_has_cores(n_cores, spines):
     found = search(
         small_adhoc(max_epochs=1),
-        {"lr": [0.01, 0.02]},
-        n_trials=2,
+        {"lr": [0.01]},
+        n_trials=1,
         scoring=count_threads,
         resources_per_trial={"cpu": n_cores},
         refit=False,
     ).fit(spines.X, spines.y)
-    assert_array_equal(found.cv_results_["mean_test_score"], [n_cores, n_cores])
+    assert_array_equal(found.cv_results_["mean_test_score"], [n_cores])
 
 
 def test_data_are_put_into_the_object_store_once_and_let_go(table, monkeypatch):
@@ -1022,8 +999,8 @@ def test_trials_that_time_does_not_suffice_for_are_unfinished(spines, monkeypatc
     monkeypatch.setattr("ray.tune.stopper.timeout.time", clock)
     model = small_adhoc(early_stopping=False)
     space = {"max_epochs": [1, 2, 10**6, 10**6 + 1]}
-    found = search(model, space, n_trials=4, time_budget=3600, scheduler=None)
-    found.fit(spines.X, spines.y)
+    options = {"time_budget": 3600, "scheduler": None} | SIDE_BY_SIDE
+    found = search(model, space, n_trials=4, **options).fit(spines.X, spines.y)
     assert found.best_params_["max_epochs"] in (1, 2)
     assert "unfinished" in found.cv_results_["status"]
 
@@ -1031,7 +1008,7 @@ def test_trials_that_time_does_not_suffice_for_are_unfinished(spines, monkeypatc
 def test_a_score_that_is_good_enough_ends_the_search(spines):
     model = small_adhoc(early_stopping=False)
     space = {"max_epochs": [1, 10**6]}
-    options = {"scoring": known_beforehand, "scheduler": None}
+    options = {"scoring": known_beforehand, "scheduler": None} | SIDE_BY_SIDE
     found = search(model, space, n_trials=2, stop_score=-0.01, **options)
     found.fit(spines.X, spines.y)
     assert sorted(found.cv_results_["status"]) == ["complete", "unfinished"]
@@ -1220,9 +1197,9 @@ def test_resources_that_others_hold_are_named_when_time_is_up(table):
     ray.get(holder.hold.remote())
     try:
         with pytest.raises(RuntimeError, match=r"{'cpu': 1}; .*free now: 0 CPU"):
-            search(LogisticRegression(), {"C": [1.0, 2.0, 3.0]}, time_budget=2).fit(
-                *table
-            )
+            search(
+                LogisticRegression(), {"C": [1, 2, 3]}, time_budget=2, **SIDE_BY_SIDE
+            ).fit(*table)
     finally:
         ray.kill(holder)
         wait_for_free_cores()
