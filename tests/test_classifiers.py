@@ -215,6 +215,18 @@ def test_crops_with_their_boxes_do_not_warn(make):
 
 
 @both
+def test_the_default_dtype_of_torch_makes_no_difference(make, spines):
+    expected = make().fit(spines.X, spines.y).predict_proba(spines.X)
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = pickle.loads(pickle.dumps(make().fit(spines.X, spines.y)))
+        assert torch.get_default_dtype() == torch.float64
+        assert_array_equal(model.predict_proba(spines.X), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@both
 def test_a_missing_grey_level_is_refused(make, spines):
     X = spines.X.astype(float)
     X[3, 5, 5] = np.nan

@@ -15,8 +15,9 @@ class RandomStream:
     """A stream of random numbers that continues from one block to the next.
 
     Inside a block of `drawing`, torch's global generators have the state of this
-    stream; afterwards, they have their old state again. Streams in several threads
-    wait for each other, so each draws what it would draw alone.
+    stream, and new weights are float32 whatever torch's default dtype is; afterwards,
+    all is as it was. Streams in several threads wait for each other, so each draws what
+    it would draw alone.
 
     Parameters
     ----------
@@ -39,13 +40,15 @@ class RandomStream:
     def drawing(self) -> Iterator[None]:
         """Let torch draw from this stream inside the block."""
         with _LOCK:
-            found = self._read()
+            found, dtype = self._read(), torch.get_default_dtype()
             try:
                 self._write(self._states)
+                torch.set_default_dtype(torch.float32)
                 yield
             finally:
                 self._states = self._read()
                 self._write(found)
+                torch.set_default_dtype(dtype)
 
     def states(self) -> list[torch.Tensor]:
         """Return the state of the stream, on the CPU and on a GPU."""

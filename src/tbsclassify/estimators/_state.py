@@ -41,13 +41,13 @@ def build_with(factory: partial[Network], weights: Mapping[str, np.ndarray]) -> 
     """
     if "weights" in factory.keywords:
         factory = partial(factory, weights=None)
-    # On this device nothing is stored, computed or drawn; there are only shapes.
-    try:
-        with torch.device("meta"):
-            module = factory()
-    except NotImplementedError:
-        # RegNet computes its widths with tensors, whose values it needs.
-        with RandomStream(0, "cpu").drawing():
+    with RandomStream(0, "cpu").drawing():
+        try:
+            # On this device nothing is stored or computed; there are only shapes.
+            with torch.device("meta"):
+                module = factory()
+        except NotImplementedError:
+            # RegNet computes its widths with tensors, whose values it needs.
             module = factory()
     expected = {name: (*value.shape,) for name, value in module.state_dict().items()}
     if expected != {name: np.shape(value) for name, value in weights.items()}:
