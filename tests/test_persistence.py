@@ -202,9 +202,11 @@ def test_the_fingerprint_of_data_is_that_of_grey_levels(scans):
     from PIL import Image
 
     from tbsclassify.persistence._describe import describe_training
+    from tbsclassify.persistence._seen import scan_digests
 
     def fingerprint(X):
-        about = describe_training(LogisticRegression(), X, None, None, None)
+        digests = scan_digests(X)
+        about = describe_training(LogisticRegression(), X, None, None, None, digests)
         return about["fingerprint"]
 
     images = list(scans.images[:2])

@@ -12,17 +12,8 @@ def cross_validate_model(
     """Cross-validate a model, print its scores with intervals and return them."""
     import sys
 
-    import numpy as np
-
     from tbsclassify import compare_models
 
-    n_patients = len(np.unique(scans.patient))
-    if n_patients < folds:
-        raise ValueError(
-            f"Expected at least {folds} patients, since all scans of one are in the "
-            f"same of {folds} folds, got {n_patients}. Lower --folds, or look at the "
-            "column of patients."
-        )
     found = compare_models(
         {name: model},
         scans.frame,
@@ -36,10 +27,31 @@ def cross_validate_model(
     row = found.table.loc[name]
     if row["error"]:
         raise ValueError(row["error"])
-    print(f"{folds}-fold cross-validation on {len(y)} scans of {n_patients} patients")
     print(format_rows({name: row.drop("error")}))
     numbers = row.drop("error").astype(float)
-    return {str(key): value for key, value in numbers.dropna().to_dict().items()}
+    measured = {str(key): value for key, value in numbers.dropna().to_dict().items()}
+    return {"folds": folds, "seed": seed} | measured
+
+
+def describe_run(
+    scans: Any,
+    folds: int,
+    seed: int,
+    scheme: str,
+    *,
+    weights: str | None,
+    spacing: float | None,
+    auto_boxes: bool,
+) -> str:
+    """Say in two lines how models are cross-validated, and on what."""
+    n_scans, n_patients = len(scans.patient), len(set(scans.patient))
+    pixels = "pixels as they are" if spacing is None else f"pixels of {spacing:g} mm"
+    boxes = "found where the table has none" if auto_boxes else "of the table"
+    return (
+        f"{folds}-fold cross-validation on {n_scans} scans of {n_patients} patients, "
+        f"seed {seed}\n{scheme} classes, boxes {boxes}, {pixels}, networks "
+        f"from weights {weights or 'imagenet'}"
+    )
 
 
 def evaluate_model(
@@ -56,10 +68,11 @@ def evaluate_model(
     rows: dict[str, Any] = {}
     if proba.shape[1] == 2:
         row = classification_row(y, proba[:, 1], threshold=threshold, **known)
-        rows["classes"] = row
+        rows["degraded"] = row
     else:
         table = multiclass_table(y, proba, classes=model.classes_, **known)
-        rows |= {str(index): row for index, row in table.iterrows()}
+        names = ("all classes", "normal", "partially degraded", "degraded")
+        rows |= dict(zip(names, (row for _, row in table.iterrows()), strict=True))
     last = model[-1] if isinstance(model, Pipeline) else model
     if hasattr(last, "predict_tbs"):
         X = scans.frame
@@ -67,6 +80,23 @@ def evaluate_model(
             X = model[:-1].transform(X)
         rows["tbs"] = regression_row(scans.tbs, last.predict_tbs(X), **known)
     return rows
+
+
+def explain_rows(rows: dict[str, Any], threshold: float) -> str:
+    """Say what is counted in rows of `evaluate_model`."""
+    if "all classes" not in rows:
+        return (
+            "Degraded is a TBS below 1.200; a scan is called so where its probability "
+            f"is above {threshold:g}.\ntp: degraded and called so, fn: degraded, not "
+            "called so, fp: not degraded, called so, tn: neither"
+        )
+    return (
+        "Each class against the rest. tp: of the class and put into it, fn: of the "
+        "class, not put into it, fp: of another, put into it, tn: neither\nOf all "
+        "classes, counts and Brier score are sums over the three; sensitivity, "
+        "specificity, F1 and ROC AUC are means; accuracy is the share of scans put "
+        "into their class."
+    )
 
 
 def format_rows(rows: dict[str, Any]) -> str:
