@@ -174,7 +174,9 @@ def test_a_fixed_test_set_is_tested_and_nothing_else(scans):
 
 def test_a_model_that_fails_is_a_row_with_its_error_and_the_others_go_on(scans):
     models = plain_models() | {"failing": Failing()}
-    result = compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    with pytest.warns(UserWarning, match="failing failed and is not") as warned:
+        result = compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    assert len(warned) == 1
     assert result.table["error"].tolist() == ["", "", "RuntimeError: no luck today"]
     assert np.isnan(result.table.loc["failing", "roc_auc"])
     assert set(result.predictions["model"]) == {"good", "poor"}
@@ -183,7 +185,8 @@ def test_a_model_that_fails_is_a_row_with_its_error_and_the_others_go_on(scans):
 
 def test_a_table_of_failures_alone_can_be_read():
     scans = make_table(20)
-    result = compare_models({"failing": Failing()}, scans.X, scans.y, **FAST)
+    with pytest.warns(UserWarning, match="failing failed"):
+        result = compare_models({"failing": Failing()}, scans.X, scans.y, **FAST)
     assert result.table["roc_auc"].isna().all()
     assert result.differences().empty
     assert "failing failed" in result.to_text()
@@ -607,9 +610,12 @@ def test_a_search_on_ray_gets_the_patients_whatever_the_routing(
     scans, routing, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr(
-        RayTuneSearchCV, "fit", lambda self, X, y, groups=None: seen.append(groups)
-    )
+
+    def fit(self, X, y, groups=None):
+        seen.append(groups)
+        return GaussianNB().fit(X, y)
+
+    monkeypatch.setattr(RayTuneSearchCV, "fit", fit)
     search = RayTuneSearchCV(GaussianNB(), {"var_smoothing": [1e-9]})
     with config_context(enable_metadata_routing=routing):
         compare_models({"m": search}, scans.X, scans.y, scans.patient, **FAST)
@@ -910,9 +916,11 @@ def test_what_failed_is_tried_again_and_the_control_may_be_added_later(tmp_path)
     scans = make_table(20)
     call = {"X": scans.X, "y": scans.y, "checkpoint_dir": tmp_path, **FAST}
     models = {"failing": Failing(), "good": GaussianNB()}
-    compare_models(models, **call)
+    with pytest.warns(UserWarning, match="failing failed"):
+        compare_models(models, **call)
     assert len(list(tmp_path.glob("*.npz"))) == 5
-    result = compare_models(models, check="permuted", **call)
+    with pytest.warns(UserWarning, match="failing failed"):
+        result = compare_models(models, check="permuted", **call)
     assert len(list(tmp_path.glob("*.npz"))) == 10
     assert result.table.loc["failing", "error"] == "RuntimeError: no luck today"
     assert not list(tmp_path.glob("*.tmp"))

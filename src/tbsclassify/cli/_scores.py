@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tbsclassify._files import as_path
 from tbsclassify.cli._app import say
 
 
@@ -110,7 +111,7 @@ def write_rows(rows: dict[str, Any], out: Path) -> None:
     """Write measures as CSV or JSON."""
     import pandas as pd
 
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    table, out = pd.DataFrame.from_dict(rows, orient="index"), as_path(out)
     if out.suffix.lower() == ".csv":
         table.to_csv(out, index_label="name")
     else:
@@ -131,7 +132,7 @@ def check_scores_file(out: Path | None) -> None:
 
 def check_folder_of(out: Path) -> None:
     """Refuse a file whose folder does not exist, before any work is done."""
-    if not out.absolute().parent.is_dir():
+    if not as_path(out).absolute().parent.is_dir():
         raise FileNotFoundError(
             f"Expected out to be in a folder that is there, got {str(out)!r}. Make the "
             "folder first."

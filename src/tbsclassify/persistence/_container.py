@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from typing import Any, BinaryIO
 
-from tbsclassify._files import printable_name, write_named
+from tbsclassify._files import as_path, printable_name, write_named
 
 _FORMAT, _VERSION = "tbsclassify model", 1
 _HEADER, _MODEL = "header.json", "model.skops"
@@ -63,7 +63,7 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
     """Return the header of a model file, checked, and the bytes of its model."""
     name = printable_name(path)
     try:
-        with open(path, "rb") as file:
+        with open(as_path(path), "rb") as file:
             start, size = file.read(16), os.fstat(file.fileno()).st_size
             try:
                 with zipfile.ZipFile(file) as archive:
