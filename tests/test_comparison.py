@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_adhoc
+from conftest import small_adhoc, small_pretrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joblib import parallel_config
@@ -181,6 +181,48 @@ def test_a_model_that_fails_is_a_row_with_its_error_and_the_others_go_on(scans):
     assert np.isnan(result.table.loc["failing", "roc_auc"])
     assert set(result.predictions["model"]) == {"good", "poor"}
     assert "failing failed: RuntimeError: no luck today" in result.to_text()
+
+
+@pytest.mark.parametrize("weights", ["missing.pth", "imagenet"])
+def test_weights_are_checked_for_all_models_before_the_first_fit(
+    scans, weights, tmp_path, monkeypatch
+):
+    def refuse(*_, **__):
+        attempts.append(1)
+        raise OSError("no connection")
+
+    attempts = []
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    monkeypatch.setattr(
+        GaussianNB, "fit", lambda *_, **__: pytest.fail("a model was fitted")
+    )
+    models = {"plain": GaussianNB(), "random": small_pretrained(weights=None)}
+    for mode in ("full", "head"):
+        models[mode] = make_pipeline(
+            FunctionTransformer(), small_pretrained(mode=mode, weights=weights)
+        )
+    models["other"] = small_pretrained(backbone="resnet18", weights=weights)
+    with pytest.raises(ValueError, match="weights to start from, got 3") as info:
+        compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    told = [line.split(":")[0] for line in str(info.value).splitlines()[1:-1]]
+    assert told == ["  full", "  head", "  other"]
+    assert len(attempts) == (weights == "imagenet")
+
+
+def test_a_file_of_another_network_is_refused_before_the_first_fit(scans, tmp_path):
+    import torch
+
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "w.pth")
+    models = {
+        "plain": GaussianNB(),
+        "fits": small_pretrained(backbone="resnet18", weights=tmp_path / "w.pth"),
+        "misfits": small_pretrained(weights=tmp_path / "w.pth"),
+    }
+    with pytest.raises(ValueError, match="got 1 that cannot") as info:
+        compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    assert "misfits: Expected weights='w.pth' to hold keys of" in str(info.value)
 
 
 def test_a_table_of_failures_alone_can_be_read():

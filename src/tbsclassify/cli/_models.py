@@ -79,7 +79,11 @@ def train(
         columns=(file_column, patient_column, tbs_column),
     )
     check_training_data(scans, y, folds)
-    settings = {"weights": weights, "spacing": spacing, "auto_boxes": auto_boxes}
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "spacing": spacing,
+        "auto_boxes": auto_boxes,
+    }
     model = choose_model(name, **settings, max_epochs=max_epochs, device=device)
     scores = None
     if folds:
@@ -238,7 +242,11 @@ def compare(
         columns=(file_column, patient_column, tbs_column),
     )
     check_training_data(scans, y, folds)
-    settings = {"weights": weights, "spacing": spacing, "auto_boxes": auto_boxes}
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "spacing": spacing,
+        "auto_boxes": auto_boxes,
+    }
     found = compare_models(
         choose_models(models, **settings, max_epochs=max_epochs, device=device),
         scans.frame,
@@ -310,7 +318,11 @@ def tune(
         columns=(file_column, patient_column, tbs_column),
     )
     check_training_data(scans, y, folds)
-    settings = {"weights": weights, "spacing": spacing, "auto_boxes": auto_boxes}
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "spacing": spacing,
+        "auto_boxes": auto_boxes,
+    }
     model = choose_model(name, **settings, max_epochs=max_epochs, device=device)
     print(describe_run(scans, folds, seed, scheme, **settings))
     seed_all(model, seed)

@@ -41,7 +41,8 @@ def in_words_of(parameters: Iterable[Any], text: str) -> str:
     text = _CLASSES.sub("", text)
     for value, name in _OF_VALUES.items():
         if name in options:
-            text = text.replace(value, options[name])
+            call = rf"\b[A-Z]\w*\({value}\)"  # LumbarCropper(boxes="auto")
+            text = re.sub(f"{call}|{value}", options[name], text)
     if "weights" in options:  # the only option that takes "none"
         text = text.replace("weights=None", "--weights none")
     if "table" in options:  # in which the scans come
