@@ -53,8 +53,9 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
         Weights of the network. ImageNet's come from torchvision, which downloads them
         once into its cache; None takes random weights, for which nothing is
         downloaded. A path names a state dict with torchvision's keys,
-        ``.safetensors`` or written by ``torch.save``; its first convolution may have
-        one input channel, as in `TBSPretrainedClassifier`.
+        ``.safetensors`` or written by ``torch.save``, or a folder that has it under
+        torchvision's name; its first convolution may have one input channel, as in
+        `TBSPretrainedClassifier`.
     layers : list of str, default=None
         Modules whose outputs are described, by torchvision's names. Layers after the
         deepest are not computed. None takes early layers of AlexNet, DenseNet, ResNet,
