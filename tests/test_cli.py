@@ -261,6 +261,15 @@ def test_help_names_no_type_of_options_without_a_value():
         assert "bool" not in run(command, "--help").stdout
 
 
+@pytest.mark.filterwarnings("always")
+def test_train_tells_once_why_a_model_cannot_be_fitted(data, tmp_path):
+    arguments = ("--model", "texture", "--spacing", 99, "-o", tmp_path / "m.tbs")
+    result = run("train", data / "scans.csv", data / "images", *arguments, code=1)
+    said = "Error: Expected --spacing to be a finite number at least 0.1"
+    assert result.stderr.startswith(said)
+    assert result.stderr.count("--spacing") == 1
+
+
 def test_train_tells_that_the_table_has_one_class(data, tmp_path):
     table = pd.read_csv(data / "scans.csv")
     table[table["tbs"] > 1.2].to_csv(tmp_path / "scans.csv", index=False)

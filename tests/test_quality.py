@@ -167,6 +167,17 @@ def test_a_vertebra_cut_off_by_the_border_is_not_in_view(scans, bottom):
     assert "cut off" in report["reasons"][3]
 
 
+def test_an_angle_says_whether_it_takes_pixels_for_squares():
+    image, boxes = bent_spine(20)
+    known = [[0.6, 0.6]]
+    report = check_scans([image], boxes=boxes[np.newaxis])
+    assert "scoliosis, if pixels of unknown size are square" in report["reasons"][0]
+    assert np.isnan(report["row_spacing"][0])
+    report = check_scans([image], boxes=boxes[np.newaxis], spacings=known)
+    assert "scoliosis (cobb_angle" in report["reasons"][0]
+    assert report["column_spacing"][0] == 0.6
+
+
 def test_a_box_wholly_beyond_the_scan_is_survived(scans):
     image, boxes = only(scans)
     boxes[3] = [400, 400, 440, 440]

@@ -12,19 +12,23 @@ def cross_validate_model(
 ) -> dict[str, float]:
     """Cross-validate a model, print its scores with intervals and return them."""
     import sys
+    import warnings
 
     from tbsclassify import compare_models
 
-    found = compare_models(
-        {name: model},
-        scans.frame,
-        y,
-        scans.patient,
-        tbs=scans.tbs,
-        cv=folds,
-        random_state=seed,
-        verbose=int(sys.stderr.isatty()),
-    )
+    with warnings.catch_warnings():
+        # An error below says so, too.
+        warnings.filterwarnings("ignore", f"{name} failed and is not compared")
+        found = compare_models(
+            {name: model},
+            scans.frame,
+            y,
+            scans.patient,
+            tbs=scans.tbs,
+            cv=folds,
+            random_state=seed,
+            verbose=int(sys.stderr.isatty()),
+        )
     row = found.table.loc[name]
     if row["error"]:
         raise ValueError(row["error"])

@@ -146,7 +146,7 @@ def check_scans(
         numbers |= describe_spine(scan.pixels, scan.boxes, scan.spacing)
         reasons, texts = [], {}
         if np.isnan(scan.spacing).any():
-            texts["cobb_angle"] = "scoliosis, with pixels of unknown size as squares"
+            texts["cobb_angle"] = "scoliosis, if pixels of unknown size are square"
         if len(scan.boxes) == len(LEVELS):
             ratios = compare_vertebrae(scan.pixels, scan.boxes)
             seen = in_view(scan.boxes, scan.pixels.shape)
