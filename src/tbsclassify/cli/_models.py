@@ -24,6 +24,7 @@ from tbsclassify.cli._scores import (
     evaluate_model,
     explain_rows,
     format_rows,
+    warn_of_training_scans,
     write_rows,
 )
 from tbsclassify.cli._wording import in_words_of
@@ -155,41 +156,13 @@ def evaluate(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    _warn_of_training_scans(model, fitted, scans, y)
+    warn_of_training_scans(model, fitted, scans, y)
     rows = evaluate_model(fitted, scans, y, threshold, seed)
     print(explain_rows(rows, threshold))
     for title, row in rows.items():
         print(format_rows({title: row}))
     if out is not None:
         write_rows(rows, out)
-
-
-def _warn_of_training_scans(model: Path, fitted: Any, scans: Any, y: Any) -> None:
-    """Warn that a score is no estimate for new scans, if some are not new."""
-    n_scans, known = len(y), getattr(fitted, "training_scans_", None)
-    if known is not None:
-        n_seen = int(known.among(scans.frame).sum())
-    else:
-        n_seen = n_scans * _is_training_data(model, fitted, scans, y)
-    if n_seen:
-        some = "All" if n_seen == n_scans else f"{n_seen} of"
-        warn(
-            f"{some} {n_scans} scans are among those that {model.name} was trained on. "
-            "It knows them, so that these scores are no estimate for new scans: "
-            "evaluate it on scans of other patients."
-        )
-
-
-def _is_training_data(model: Path, fitted: Any, scans: Any, y: Any) -> bool:
-    """Tell by the fingerprint of the whole, which files without hashes have."""
-    from tbsclassify.persistence import model_info
-    from tbsclassify.persistence._describe import describe_training
-    from tbsclassify.persistence._seen import scan_digests
-
-    told = (model_info(model)["training"] or {}).get("fingerprint")
-    digests = scan_digests(scans.frame)
-    ours = describe_training(fitted, scans.frame, y, scans.patient, scans.tbs, digests)
-    return told is not None and ours is not None and told == ours["fingerprint"]
 
 
 def compare(

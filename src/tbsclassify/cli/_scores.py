@@ -1,10 +1,10 @@
-"""Scores with intervals: computed, shown and written."""
+"""Scores with intervals: computed, shown and written; and when they mislead."""
 
 from pathlib import Path
 from typing import Any
 
 from tbsclassify._files import as_path
-from tbsclassify.cli._app import say
+from tbsclassify.cli._app import say, warn
 
 
 def cross_validate_model(
@@ -54,8 +54,8 @@ def describe_run(
     boxes = "found where the table has none" if auto_boxes else "of the table"
     return (
         f"{folds}-fold cross-validation on {n_scans} scans of {n_patients} patients, "
-        f"seed {seed}\n{scheme} classes, boxes {boxes}, {pixels}, networks "
-        f"from weights {weights or 'imagenet'}"
+        f"seed {seed}\n{scheme} classes, boxes {boxes}, {pixels}; networks "
+        f"start from weights {weights or 'imagenet'}"
     )
 
 
@@ -85,6 +85,34 @@ def evaluate_model(
             X = model[:-1].transform(X)
         rows["tbs"] = regression_row(scans.tbs, last.predict_tbs(X), **known)
     return rows
+
+
+def warn_of_training_scans(model: Path, fitted: Any, scans: Any, y: Any) -> None:
+    """Warn that a score is no estimate for new scans, if some are not new."""
+    n_scans, known = len(y), getattr(fitted, "training_scans_", None)
+    if known is not None:
+        n_seen = int(known.among(scans.frame).sum())
+    else:
+        n_seen = n_scans * _is_training_data(model, fitted, scans, y)
+    if n_seen:
+        some = "All" if n_seen == n_scans else f"{n_seen} of"
+        warn(
+            f"{some} {n_scans} scans are among those that {model.name} was trained on. "
+            "It knows them, so that these scores are no estimate for new scans: "
+            "evaluate it on scans of other patients."
+        )
+
+
+def _is_training_data(model: Path, fitted: Any, scans: Any, y: Any) -> bool:
+    """Tell by the fingerprint of the whole, which files without hashes have."""
+    from tbsclassify.persistence import model_info
+    from tbsclassify.persistence._describe import describe_training
+    from tbsclassify.persistence._seen import scan_digests
+
+    told = (model_info(model)["training"] or {}).get("fingerprint")
+    digests = scan_digests(scans.frame)
+    ours = describe_training(fitted, scans.frame, y, scans.patient, scans.tbs, digests)
+    return told is not None and ours is not None and told == ours["fingerprint"]
 
 
 def explain_rows(rows: dict[str, Any], threshold: float) -> str:
