@@ -278,6 +278,44 @@ def test_what_a_table_gets_wrong_about_one_file_is_a_row(
     assert "ends before it begins" in errors[3]
 
 
+def test_a_file_in_two_rows_is_scored_once_and_said_to_be_there_twice(
+    model, folder, tmp_path
+):
+    names = ["00.png", "01.png", "00.png", "", "00.png", ""]
+    table = pd.DataFrame({"file": names})
+    out = tmp_path / "scores.csv"
+    result = predict_archive(model, table, out, image_dir=folder)
+    assert (result.n_files, result.n_scored, result.n_failed) == (6, 2, 4)
+    twice, nameless = "the file is listed in an earlier row", "no file name"
+    errors = pd.read_csv(out)["error"]
+    assert errors.isna().tolist() == [True, True, *[False] * 4]
+    assert errors[2:].tolist() == [twice, nameless, twice, nameless]
+    whole = out.read_bytes()
+    for n_lines in range(6):  # of a run that was stopped between rows of one file
+        out.write_bytes(b"".join(whole.splitlines(keepends=True)[: n_lines + 1]))
+        result = predict_archive(model, table, out, image_dir=folder)
+        assert (out.read_bytes(), result.n_skipped) == (whole, n_lines)
+    assert predict_archive(model, table, out, image_dir=folder).n_failed_before == 4
+
+
+def test_a_file_whose_name_differs_in_case_is_named(model, folder, tmp_path):
+    table = pd.DataFrame({"file": ["00.png", "01.PNG"]})
+    predict_archive(model, table, tmp_path / "scores.csv", image_dir=folder)
+    reason = pd.read_csv(tmp_path / "scores.csv")["error"][1]
+    assert reason.startswith("there is no such file, but 01.png (upper and lower")
+
+
+def test_a_folder_without_any_file_of_a_table_is_one_error(model, folder, tmp_path):
+    table = pd.DataFrame({"file": ["00.png", "01.png"]})
+    out = tmp_path / "scores.csv"
+    with pytest.raises(FileNotFoundError, match=r"image_dir.*absent', which is no fol"):
+        predict_archive(model, table, out, image_dir=tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty' with none of 2"):
+        predict_archive(model, table, out, image_dir=tmp_path / "empty")
+    assert not out.exists()
+
+
 class Broken(ClassifierMixin, BaseEstimator):
     """A model that no scan is to blame for."""
 
@@ -560,7 +598,7 @@ def test_patterns_and_files_come_in_order_and_once(folder, model, tmp_path):
         ([3], TypeError, "got int at index 0"),
         (3, TypeError, "got int"),
         (pd.DataFrame({"path": ["a"]}), ValueError, "no column 'file'"),
-        (pd.DataFrame({"file": ["a", "b", "a"]}), ValueError, r"row\(s\), \[2\]"),
+        (pd.DataFrame({"file": ["a", "b"]}), FileNotFoundError, "'.' with none"),
     ],
 )
 def test_files_that_are_not_there_are_an_error(files, error, reason, model, tmp_path):

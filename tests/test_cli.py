@@ -108,7 +108,7 @@ def test_the_module_runs_as_a_program():
         [*command, "info", "absent.tbs"], capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
 
 
@@ -132,10 +132,13 @@ def test_phantoms_do_not_touch_a_folder_that_holds_something(data):
 
 def test_train_prints_scores_with_intervals_and_keeps_them(trained):
     out, result = trained
-    assert "3-fold cross-validation on 60 scans of 60 patients" in result.stdout
+    assert "3-fold cross-validation on 60 scans of 60 patients, seed 0" in result.stdout
+    assert "boxes of the table, pixels as they are" in result.stdout
     assert result.stderr == ""
-    told = json.loads(run("info", out).stdout)
-    assert "roc_auc" in json.dumps(told)
+    scores = json.loads(run("info", out).stdout)["scores"]
+    assert (scores["folds"], scores["seed"]) == (3, 0)
+    assert 0 <= scores["roc_auc"] <= 1
+    assert "seconds_per_10_epochs" not in scores
     assert run("info", out, "--card").stdout.startswith("#")
 
 
@@ -144,11 +147,55 @@ def test_evaluate_prints_scores_and_writes_them(trained, data, tmp_path):
     arguments = (data / "scans.csv", data / "images", "--out")
     result = run("evaluate", trained[0], *arguments, out)
     assert "roc_auc" in result.stdout
-    scores = json.loads(out.read_text())["classes"]
+    scores = json.loads(out.read_text())["degraded"]
     assert scores["roc_auc_low"] <= scores["roc_auc"] <= scores["roc_auc_high"]
     run("evaluate", trained[0], *arguments, tmp_path / "scores.csv")
     table = pd.read_csv(tmp_path / "scores.csv", index_col="name")
-    assert table.loc["classes", "roc_auc"] == pytest.approx(scores["roc_auc"])
+    assert table.loc["degraded", "roc_auc"] == pytest.approx(scores["roc_auc"])
+
+
+def test_evaluate_warns_of_scans_that_the_model_was_trained_on(trained, data, tmp_path):
+    seen = run("evaluate", trained[0], data / "scans.csv", data / "images").stderr
+    assert seen.startswith("Warning: All 60 scans are among those that model.tbs was")
+    assert "no estimate for new scans" in seen
+    run("phantoms", tmp_path / "new", "--patients", 12, "--seed", 1)
+    table = pd.read_csv(tmp_path / "new" / "scans.csv")
+    arguments = (tmp_path / "new" / "scans.csv", tmp_path / "new" / "images")
+    assert run("evaluate", trained[0], *arguments).stderr == ""
+    known = pd.read_csv(data / "scans.csv", dtype={"patient": str}).head(2)
+    for i, name in enumerate(known["file"]):
+        copy = tmp_path / "new" / "images" / f"copy{i}.png"
+        copy.write_bytes((data / "images" / name).read_bytes())
+    known = known.assign(file=["copy0.png", "copy1.png"], patient=["x", "y"])
+    pd.concat([table, known]).to_csv(tmp_path / "new" / "scans.csv", index=False)
+    seen = run("evaluate", trained[0], *arguments).stderr
+    assert seen.startswith("Warning: 2 of 14 scans are among those")
+
+
+def test_evaluate_recognises_the_whole_training_set_of_a_file_without_hashes(
+    trained, data, tmp_path
+):
+    from tbsclassify.persistence._container import read_model_file, write_model_file
+
+    header, content = read_model_file(trained[0])
+    about = {k: v for k, v in header.items() if k != "scan_hashes"}
+    write_model_file(tmp_path / "old.tbs", about, content)
+    assert not hasattr(tbsclassify.load_model(tmp_path / "old.tbs"), "training_scans_")
+    arguments = (tmp_path / "old.tbs", data / "scans.csv", data / "images")
+    assert "All 60 scans are among those" in run("evaluate", *arguments).stderr
+    pd.read_csv(data / "scans.csv").head(50).to_csv(tmp_path / "s.csv", index=False)
+    arguments = (tmp_path / "old.tbs", tmp_path / "s.csv", data / "images")
+    assert run("evaluate", *arguments).stderr == ""
+
+
+def test_predict_names_the_option_for_the_folder_of_the_scans(trained, data, tmp_path):
+    arguments = (trained[0], data / "scans.csv", "--out", tmp_path / "scores.csv")
+    result = run("predict", *arguments, code=1)
+    assert "Name the folder of the scans by --images" in result.stderr
+    result = run("predict", *arguments, "--images", tmp_path / "absent", code=1)
+    assert result.stderr.startswith("Error: Expected --images to be the folder")
+    assert "absent" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_predict_scores_a_folder_quietly_and_tells_bad_files_by_its_code(
@@ -181,6 +228,57 @@ def test_predict_warns_of_bare_scans_for_a_model_trained_on_boxes(
         assert "trained on 60 scans with boxes of L1-L4" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("Expected spacing to be above 0.", "Expected --spacing to be above 0."),
+        ("which spacing=0.6 needs", "which --spacing 0.6 needs"),
+        ("them with LumbarCropper(spacing=...), or", "them with --spacing, or"),
+        ("or choose spacing=None.", "or choose no --spacing."),
+        ("a file by weights=PATH", "a file by --weights PATH"),
+        ("start with weights=None.", "start with --weights none."),
+        ('try LumbarCropper(boxes="auto")', "try --auto-boxes"),
+        ("ValueError: Expected random_state to be", "Expected --seed to be"),
+        ("m failed: OSError: no file", "m failed: no file"),
+        ("set n_splits=2, got n_splits=1.", "set --folds 2, got --folds 1."),
+        ("into columns of X or", "into columns of the table or"),
+        ("the models of the paper", "the models of the paper"),
+        ("KeyError: 'a fault'", "KeyError: 'a fault'"),
+    ],
+)
+def test_a_message_of_the_library_is_told_in_the_words_of_the_command(message, said):
+    from typer.main import get_command
+
+    from tbsclassify.cli._wording import in_words_of
+
+    parameters = get_command(app).commands["train"].params
+    assert in_words_of(parameters, message) == said
+    assert in_words_of((), "weights=None") == "weights=None"
+
+
+def test_help_names_no_type_of_options_without_a_value():
+    for command in ("train", "predict", "info"):
+        assert "bool" not in run(command, "--help").stdout
+
+
+@pytest.mark.filterwarnings("always")
+def test_train_tells_once_why_a_model_cannot_be_fitted(data, tmp_path):
+    arguments = ("--model", "texture", "--spacing", 99, "-o", tmp_path / "m.tbs")
+    result = run("train", data / "scans.csv", data / "images", *arguments, code=1)
+    said = "Error: Expected --spacing to be a finite number at least 0.1"
+    assert result.stderr.startswith(said)
+    assert result.stderr.count("--spacing") == 1
+
+
+def test_train_tells_that_the_table_has_one_class(data, tmp_path):
+    table = pd.read_csv(data / "scans.csv")
+    table[table["tbs"] > 1.2].to_csv(tmp_path / "scans.csv", index=False)
+    arguments = ("--model", "texture", "-o", tmp_path / "m.tbs")
+    result = run("train", tmp_path / "scans.csv", data / "images", *arguments, code=1)
+    assert "Expected table to have scans of both sides of a border" in result.stderr
+    assert not (tmp_path / "m.tbs").exists()
+
+
 def test_messages_name_options_in_place_of_arguments(trained, data, tmp_path):
     table = tmp_path / "scans.csv"
     table.write_text("FILE,patient,tbs\nabsent.png,1,1.2\n")
@@ -201,7 +299,7 @@ def test_a_file_for_scores_is_checked_before_the_work(command, tmp_path):
     first = ["absent.tbs"] if command == "evaluate" else []
     arguments = (*first, "absent.csv", "images", "--out", tmp_path / "scores.xlsx")
     result = run(command, *arguments, code=1)
-    assert "Expected out to end in .csv or .json" in result.stderr
+    assert "Expected --out to end in .csv or .json" in result.stderr
 
 
 def test_fewer_patients_than_folds_are_told(data, tmp_path):
@@ -217,7 +315,7 @@ def test_predict_refuses_another_run_with_one_sentence(trained, data, tmp_path):
     out.write_text("my notes\n")
     arguments = ("--images", data / "images", "--out", out)
     result = run("predict", trained[0], data / "scans.csv", *arguments, code=1)
-    assert result.stderr.startswith("error: Expected out to be a new file")
+    assert result.stderr.startswith("Error: Expected --out to be a new file")
     assert out.read_text() == "my notes\n"
 
 
@@ -227,7 +325,8 @@ def test_ctrl_c_is_told_by_the_code(trained, data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tbsclassify.archive, "predict_archive", interrupted)
     out = tmp_path / "scores.csv"
-    result = run("predict", trained[0], data / "scans.csv", "--out", out, code=130)
+    arguments = (data / "scans.csv", "--images", data / "images", "--out", out)
+    result = run("predict", trained[0], *arguments, code=130)
     assert result.stderr == "interrupted\n"
 
 
@@ -256,15 +355,26 @@ def test_compare_prints_a_table_and_writes_it(data, tmp_path):
     assert pd.read_csv(out)["name"].tolist() == ["texture", "clinical"]
 
 
-def test_compare_tells_by_its_code_that_a_model_failed(data, tmp_path):
-    missing = tmp_path / "missing.safetensors"
-    arguments = ("--models", "texture,deep-texture", "--folds", 2)
+@pytest.mark.filterwarnings("always")
+def test_compare_tells_at_once_and_by_its_code_that_a_model_failed(data):
+    arguments = ("--models", "texture,ad-hoc", "--folds", 2, "--device", "abacus")
+    result = run("compare", data / "scans.csv", data / "images", *arguments, code=3)
+    at_once = 'Warning: ad-hoc failed and is not compared: Expected --device to be "'
+    assert result.stderr.count(at_once) == 1
+    assert "1 of 2 models failed" in result.stderr
+    assert "ad-hoc failed: Expected --device" in result.stdout
+
+
+def test_compare_refuses_weights_that_are_not_there_before_any_fit(data, tmp_path):
+    arguments = ("--models", "texture,deep-texture,resnet18-head", "--folds", 2)
     result = run(
         *("compare", data / "scans.csv", data / "images", *arguments),
-        *("--weights", missing),
-        code=3,
+        *("--weights", tmp_path / "missing.safetensors"),
+        code=1,
     )
-    assert "1 of 2 models failed" in result.stderr
+    assert "Expected --models to have weights to start from, got 2" in result.stderr
+    assert "--weights none" in result.stderr
+    assert "texture" not in result.stdout
 
 
 def test_three_classes_and_pixel_sizes_are_trained_and_evaluated(data, tmp_path):
@@ -276,6 +386,9 @@ def test_three_classes_and_pixel_sizes_are_trained_and_evaluated(data, tmp_path)
     result = run("evaluate", out, *table)
     assert "quadratic_kappa" in result.stdout
     assert "rmse" in result.stdout
+    assert "counts and Brier score are sums over the three" in result.stdout
+    for name in ("all classes", "normal", "partially degraded", "degraded"):
+        assert f" {name}\ntp " in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -302,14 +415,21 @@ def test_random_weights_may_be_spelled_as_in_python():
     from tbsclassify.cli._choices import choose_model
 
     for weights in ("none", "None"):
-        model = choose_model("deep-texture", weights, None, False, None, "cpu")
+        model = choose_model(
+            *("deep-texture",),
+            weights=weights,
+            spacing=None,
+            auto_boxes=False,
+            max_epochs=None,
+            device="cpu",
+        )
         assert model[-1].weights is None
 
 
 def test_names_of_models_that_are_not_there_are_told(data):
     arguments = ("--models", "texture,textures")
     result = run("compare", data / "scans.csv", data / "images", *arguments, code=1)
-    assert "got 'textures'" in result.stderr
+    assert "got 'textures'. Did you mean 'texture'?" in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import small_adhoc
+from conftest import small_adhoc, small_pretrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joblib import Parallel, delayed, parallel_config
@@ -174,16 +174,61 @@ def test_a_fixed_test_set_is_tested_and_nothing_else(scans):
 
 def test_a_model_that_fails_is_a_row_with_its_error_and_the_others_go_on(scans):
     models = plain_models() | {"failing": Failing()}
-    result = compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    with pytest.warns(UserWarning, match="failing failed and is not") as warned:
+        result = compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    assert len(warned) == 1
     assert result.table["error"].tolist() == ["", "", "RuntimeError: no luck today"]
     assert np.isnan(result.table.loc["failing", "roc_auc"])
     assert set(result.predictions["model"]) == {"good", "poor"}
     assert "failing failed: RuntimeError: no luck today" in result.to_text()
 
 
+@pytest.mark.parametrize("weights", ["missing.pth", "imagenet"])
+def test_weights_are_checked_for_all_models_before_the_first_fit(
+    scans, weights, tmp_path, monkeypatch
+):
+    def refuse(*_, **__):
+        attempts.append(1)
+        raise OSError("no connection")
+
+    attempts = []
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    monkeypatch.setattr(
+        GaussianNB, "fit", lambda *_, **__: pytest.fail("a model was fitted")
+    )
+    models = {"plain": GaussianNB(), "random": small_pretrained(weights=None)}
+    for mode in ("full", "head"):
+        models[mode] = make_pipeline(
+            FunctionTransformer(), small_pretrained(mode=mode, weights=weights)
+        )
+    models["other"] = small_pretrained(backbone="resnet18", weights=weights)
+    with pytest.raises(ValueError, match="weights to start from, got 3") as info:
+        compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    told = [line.split(":")[0] for line in str(info.value).splitlines()[1:-1]]
+    assert told == ["  full", "  head", "  other"]
+    assert len(attempts) == (weights == "imagenet")
+
+
+def test_a_file_of_another_network_is_refused_before_the_first_fit(scans, tmp_path):
+    import torch
+
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "w.pth")
+    models = {
+        "plain": GaussianNB(),
+        "fits": small_pretrained(backbone="resnet18", weights=tmp_path / "w.pth"),
+        "misfits": small_pretrained(weights=tmp_path / "w.pth"),
+    }
+    with pytest.raises(ValueError, match="got 1 that cannot") as info:
+        compare_models(models, scans.X, scans.y, scans.patient, **FAST)
+    assert "misfits: Expected weights='w.pth' to hold keys of" in str(info.value)
+
+
 def test_a_table_of_failures_alone_can_be_read():
     scans = make_table(20)
-    result = compare_models({"failing": Failing()}, scans.X, scans.y, **FAST)
+    with pytest.warns(UserWarning, match="failing failed"):
+        result = compare_models({"failing": Failing()}, scans.X, scans.y, **FAST)
     assert result.table["roc_auc"].isna().all()
     assert result.differences().empty
     assert "failing failed" in result.to_text()
@@ -607,9 +652,12 @@ def test_a_search_on_ray_gets_the_patients_whatever_the_routing(
     scans, routing, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr(
-        RayTuneSearchCV, "fit", lambda self, X, y, groups=None: seen.append(groups)
-    )
+
+    def fit(self, X, y, groups=None):
+        seen.append(groups)
+        return GaussianNB().fit(X, y)
+
+    monkeypatch.setattr(RayTuneSearchCV, "fit", fit)
     search = RayTuneSearchCV(GaussianNB(), {"var_smoothing": [1e-9]})
     with config_context(enable_metadata_routing=routing):
         compare_models({"m": search}, scans.X, scans.y, scans.patient, **FAST)
@@ -910,9 +958,11 @@ def test_what_failed_is_tried_again_and_the_control_may_be_added_later(tmp_path)
     scans = make_table(20)
     call = {"X": scans.X, "y": scans.y, "checkpoint_dir": tmp_path, **FAST}
     models = {"failing": Failing(), "good": GaussianNB()}
-    compare_models(models, **call)
+    with pytest.warns(UserWarning, match="failing failed"):
+        compare_models(models, **call)
     assert len(list(tmp_path.glob("*.npz"))) == 5
-    result = compare_models(models, check="permuted", **call)
+    with pytest.warns(UserWarning, match="failing failed"):
+        result = compare_models(models, check="permuted", **call)
     assert len(list(tmp_path.glob("*.npz"))) == 10
     assert result.table.loc["failing", "error"] == "RuntimeError: no luck today"
     assert not list(tmp_path.glob("*.tmp"))

@@ -199,13 +199,53 @@ def test_the_header_tells_counts_but_no_patient(texture, scans, tmp_path):
     assert b"Smith" not in path.read_bytes()
 
 
+def test_a_loaded_model_recognises_scans_of_its_training(scans, tmp_path):
+    model = LumbarCropper().fit(scans.frame)
+    path, again = tmp_path / "a.tbsmodel", tmp_path / "again.tbsmodel"
+    save_model(model, path, X=scans.frame[:20])
+    seen = load_model(path).training_scans_
+    assert len(seen) == 20
+    # In another form and order.
+    found = seen.among(list(scans.images[[30, 3, 25, 19, 20]]))
+    assert found.tolist() == [False, True, False, True, False]
+    save_model(load_model(path), again)
+    assert not hasattr(load_model(again), "training_scans_")
+
+
+def test_hashes_of_scans_tell_neither_their_order_nor_link_two_models(scans, tmp_path):
+    def hashes(size):
+        path = tmp_path / "a.tbsmodel"
+        save_model(LumbarCropper(size=size).fit(scans.frame), path, X=scans.frame)
+        with zipfile.ZipFile(path) as archive:
+            text = json.loads(archive.read("header.json"))["scan_hashes"]
+        return [text[i : i + 12] for i in range(0, len(text), 12)]
+
+    one, other = hashes(224), hashes(192)
+    assert one == sorted(one)
+    assert len(one) == len(scans.frame)
+    assert not {*one} & {*other}
+    assert "scan_hashes" not in model_info(tmp_path / "a.tbsmodel")
+
+
+def test_what_a_model_knows_of_its_file_is_no_part_of_its_fingerprint(scans, tmp_path):
+    from tbsclassify._fingerprint import fingerprint
+
+    model = LumbarCropper().fit(scans.frame)
+    save_model(model, tmp_path / "a.tbsmodel", X=scans.frame)
+    loaded = load_model(tmp_path / "a.tbsmodel")
+    assert hasattr(loaded, "training_scans_")
+    assert fingerprint(loaded) == fingerprint(model)
+
+
 def test_the_fingerprint_of_data_is_that_of_grey_levels(scans):
     from PIL import Image
 
     from tbsclassify.persistence._describe import describe_training
+    from tbsclassify.persistence._seen import scan_digests
 
     def fingerprint(X):
-        about = describe_training(LogisticRegression(), X, None, None, None)
+        digests = scan_digests(X)
+        about = describe_training(LogisticRegression(), X, None, None, None, digests)
         return about["fingerprint"]
 
     images = list(scans.images[:2])

@@ -12,6 +12,7 @@ from tbsclassify import (
     exclude_vertebrae,
     make_dxa_phantoms,
 )
+from tbsclassify._spacing import SPACING_COLUMNS
 from tbsclassify.quality import LIMITS
 
 LEVELS = ["L1", "L2", "L3", "L4"]
@@ -52,7 +53,7 @@ def test_a_report_has_a_number_for_each_limit_and_the_index_of_the_table(scans):
     frame = scans.frame.set_index(pd.Index(list("uvwxyz")))
     report = check_scans(frame)
     assert report.index.tolist() == frame.index.tolist()
-    assert report.columns.tolist() == [*LIMITS, "reasons"]
+    assert report.columns.tolist() == [*LIMITS, *SPACING_COLUMNS, "reasons"]
 
 
 def test_plain_phantoms_have_no_reason_that_needs_no_boxes(reports):
@@ -140,14 +141,16 @@ def test_a_scan_with_nan_is_a_row_with_its_reason(scans, form):
     assert report.loc[1, "n_letters"] == 0
 
 
-def test_vertebrae_without_boxes_are_not_in_view(scans):
+def test_boxes_that_are_not_known_are_told_from_vertebrae_out_of_view(scans):
     frame = scans.frame.copy()
     for level in LEVELS:
         frame.loc[2, columns_of(level)] = np.nan
     frame.loc[3, columns_of("L4")] = np.nan
     report = check_scans(frame)
     assert report.loc[[2, 3], "n_in_view"].tolist() == [0, 3]
-    assert "vertebrae out of view" in report.loc[2, "reasons"]
+    unknown = "boxes of L1, L2, L3, L4 not known (n_in_view 0, expected at least 4)"
+    assert report.loc[2, "reasons"] == unknown
+    assert "boxes of L4 not known (n_in_view 3" in report.loc[3, "reasons"]
     assert np.isnan(report.loc[2, "cobb_angle"])
     assert report.loc[3, "cobb_angle"] >= 0
 
@@ -156,10 +159,23 @@ def test_vertebrae_without_boxes_are_not_in_view(scans):
 def test_a_vertebra_cut_off_by_the_border_is_not_in_view(scans, bottom):
     image, boxes = only(scans)
     boxes[3, 2] = bottom
-    assert check_one(image, boxes)["n_in_view"] == 3
+    report = check_one(image, boxes)
+    assert report["n_in_view"] == 3
+    assert "vertebrae out of view" in report["reasons"]
     report = check_vertebrae([image], boxes=boxes[np.newaxis])
     assert report["excluded"].tolist()[3]
     assert "cut off" in report["reasons"][3]
+
+
+def test_an_angle_says_whether_it_takes_pixels_for_squares():
+    image, boxes = bent_spine(20)
+    known = [[0.6, 0.6]]
+    report = check_scans([image], boxes=boxes[np.newaxis])
+    assert "scoliosis, if pixels of unknown size are square" in report["reasons"][0]
+    assert np.isnan(report["row_spacing"][0])
+    report = check_scans([image], boxes=boxes[np.newaxis], spacings=known)
+    assert "scoliosis (cobb_angle" in report["reasons"][0]
+    assert report["column_spacing"][0] == 0.6
 
 
 def test_a_box_wholly_beyond_the_scan_is_survived(scans):

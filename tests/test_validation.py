@@ -91,3 +91,12 @@ def test_one_box_a_scan_is_one_level():
 def test_a_column_s_name_in_place_of_the_patients_is_refused():
     with pytest.raises(ValueError, match=r"got one text\. Pass the column itself"):
         check_groups("patient", 7)
+
+
+def test_a_misspelled_option_is_answered_with_the_one_most_alike():
+    from tbsclassify._validation import check_option
+
+    with pytest.raises(ValueError, match=r"got 'textur'\. Did you mean 'texture'\?$"):
+        check_option("textur", "mode", ("full", "head", "texture"))
+    with pytest.raises(ValueError, match=r"got 'spark'\.$"):
+        check_option("spark", "mode", ("full", "head", "texture"))

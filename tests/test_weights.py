@@ -9,11 +9,16 @@ import torchvision
 from conftest import shared, small_pretrained
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from sklearn.base import clone
 from sklearn.datasets import load_sample_image
 
 from tbsclassify.estimators._inputs import colour_statistics
 from tbsclassify.estimators._networks import PAPER_BACKBONES, PretrainedNetwork
-from tbsclassify.estimators._weights import load_weights, torchvision_model
+from tbsclassify.estimators._weights import (
+    imagenet_weights,
+    load_weights,
+    torchvision_model,
+)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +172,19 @@ def test_a_classifier_starts_from_the_weights_of_a_file(
     backbone = model.net_.module_.backbone.state_dict()
     assert torch.equal(backbone["0.weight"], squeezenet_state["features.0.weight"])
     assert model.intensity_mean_[0] == pytest.approx(255 * 0.485)
+
+
+def test_a_folder_has_the_file_of_a_network_under_the_name_of_torchvision(
+    squeezenet_state, spines, tmp_path
+):
+    name = imagenet_weights("squeezenet1_1").url.rpartition("/")[2]
+    model = small_pretrained(weights=tmp_path, mode="head", max_epochs=1)
+    with pytest.raises(FileNotFoundError, match=f"to have {name}, the weights of"):
+        model.fit(spines.X, spines.y)
+    torch.save(squeezenet_state, tmp_path / name)
+    by_folder = model.fit(spines.X, spines.y).predict_proba(spines.X)
+    by_file = clone(model).set_params(weights=tmp_path / name).fit(spines.X, spines.y)
+    np.testing.assert_array_equal(by_folder, by_file.predict_proba(spines.X))
 
 
 # --- Real weights ------------------------------------------------------------

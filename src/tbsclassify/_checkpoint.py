@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tbsclassify._files import write_whole
+from tbsclassify._files import as_path, write_whole
 from tbsclassify._fingerprint import fingerprint
 
 _MANIFEST = "manifest.json"
@@ -35,7 +35,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike, identity: dict[str, Any]):
-        self.folder = Path(folder).absolute()  # workers may be elsewhere
+        self.folder = as_path(folder).absolute()  # workers may be elsewhere
         ours = identify(identity)
         theirs = self._read_or_write_manifest(ours)
         if identity and not identity.keys() & theirs.keys():

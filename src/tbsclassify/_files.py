@@ -22,6 +22,14 @@ class UnreadableScanError(ValueError):
     """
 
 
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path that a user has passed; ``~`` is their home folder.
+
+    All paths come in here, in :func:`read_whole` or in :func:`write_whole`.
+    """
+    return Path(os.path.expanduser(path))
+
+
 def printable_name(path: str | os.PathLike[str]) -> str:
     """Return the name of a file for a message, without its folders.
 
@@ -50,7 +58,7 @@ def read_whole(path: Path) -> bytes:
         If it is a folder, not a regular file (reading a pipe may wait, and a device
         may have no end) or too large. The message is the reason alone.
     """
-    name = printable_name(path)
+    name, path = printable_name(path), as_path(path)
     try:
         found = path.stat()
         unfit = _unfit(found)
@@ -63,6 +71,15 @@ def read_whole(path: Path) -> bytes:
     if unfit:
         raise UnreadableScanError(unfit)
     return data
+
+
+def reason_of(error: Exception, path: str | os.PathLike[str]) -> str:
+    """Return why a file cannot be read, from its error, without the name of the file.
+
+    A report of many files has their names beside their reasons.
+    """
+    text = getattr(error, "strerror", None) or str(error)
+    return text.removeprefix(printable_name(path)).strip(" :.")
 
 
 def meant_instead(path: Path) -> str:
@@ -96,6 +113,7 @@ def write_whole(
     With ``replace=False`` an existing file is left as it is. If the disk is full, the
     error names the file, and an existing file stays.
     """
+    path = as_path(path)
     # A name of its own, since another process or thread may write the same file.
     # Unlike tempfile, open() gives it the usual permissions of new files.
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
@@ -123,7 +141,7 @@ def write_named(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> No
         If it cannot be written. The message names the argument `path`.
     """
     try:
-        write_whole(Path(path), write)
+        write_whole(as_path(path), write)
     except OSError as error:
         raise OSError(
             error.errno,

@@ -22,8 +22,13 @@ _PLAIN = (bool, int, float, complex, bytes, type(None))
 _CONSTANT = (*_PLAIN, str, tuple, frozenset, np.ndarray, types.FunctionType)
 
 # Attributes that do not count: of a distribution NumPy's global generator, of a
-# metadata request the estimator that its owner was cloned from.
-_NO_PART = {"scipy.stats.": "_random_state", "sklearn.utils.": "owner"}
+# metadata request the estimator that its owner was cloned from, and of any loaded model
+# what it knows of its file.
+_NO_PART = {
+    "scipy.stats.": "_random_state",
+    "sklearn.utils.": "owner",
+    "": "training_scans_",
+}
 
 
 def fingerprint(value: Any) -> str:

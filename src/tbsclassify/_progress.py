@@ -54,6 +54,11 @@ class Progress:
             text += f", {_in_words(seconds * (self._total - done))} left"
         self._write(text, end="" if self._is_watched else "\n")
 
+    def end_line(self) -> None:
+        """End the line that is watched, before something else is written."""
+        if self._is_watched and self._text:
+            self._write("", end="\n")
+
     def __exit__(self, *error: Any) -> None:
         if self._text:
             seconds = time.monotonic() - self._began

@@ -1,5 +1,6 @@
 """Checks shared by all modules."""
 
+import difflib
 import math
 import numbers
 import unicodedata
@@ -15,8 +16,19 @@ def check_option(value: Any, name: str, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`, else raise an error."""
     if isinstance(value, str) and value in options:
         return value
+    options = list(options)
     expected = ", ".join(repr(option) for option in options)
-    raise ValueError(f"Expected {name} to be one of {expected}, got {value!r}.")
+    raise ValueError(
+        f"Expected {name} to be one of {expected}, got {value!r}."
+        f"{did_you_mean(value, options)}"
+    )
+
+
+def did_you_mean(value: Any, options: Iterable[Any]) -> str:
+    """Return a sentence that asks for the option most alike, or an empty text."""
+    names = [option for option in options if isinstance(option, str)]
+    alike = difflib.get_close_matches(value, names, 1) if isinstance(value, str) else []
+    return f" Did you mean {alike[0]!r}?" if alike else ""
 
 
 def check_number(

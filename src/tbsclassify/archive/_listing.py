@@ -11,6 +11,7 @@ import pandas as pd
 
 from tbsclassify._boxes import CONFIDENCES, box_columns
 from tbsclassify._dicom import looks_like_dicom
+from tbsclassify._files import as_path
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import SPACING_COLUMNS, are_plausible, spacing_columns
 from tbsclassify._warn import warn
@@ -44,12 +45,13 @@ def list_files(files: Any, image_dir: Any, file_column: str) -> Listing:
     Raises
     ------
     FileNotFoundError
-        If a file, folder or table is not there, or a pattern matches nothing.
+        If a file, folder or table is not there, a pattern matches nothing, or none of
+        the files in a table is there.
     ValueError
         If there is no file at all, or a table cannot be used.
     """
     if isinstance(files, str | os.PathLike):
-        path = os.fspath(files)
+        path = str(as_path(files))
         if path.lower().endswith(_TABLES) and not os.path.isdir(path):
             return _of_table(path, image_dir, file_column)
         files = [path]
@@ -88,7 +90,7 @@ def _expand(files: Iterable[Any]) -> Iterator[str]:
                 "Expected files to hold paths or patterns, got "
                 f"{type(entry).__name__} at index {i}."
             )
-        path = os.fsdecode(entry)
+        path = os.path.expanduser(os.fsdecode(entry))
         # A file name may contain the brackets of a pattern.
         if os.path.isdir(path):
             yield from _in_folder(path)
@@ -172,23 +174,39 @@ def _of_table(table: Any, image_dir: Any, file_column: str) -> Listing:
     names = [
         "" if pd.isna(one) else str(one).strip() for one in frame[file_column].to_list()
     ]
-    if len(set(names)) < len(names):
-        twice = pd.Series(names)[pd.Series(names).duplicated()].index.tolist()
-        raise ValueError(
-            "Expected table to have one row a file, got files that an earlier row has "
-            f"already, or no name, in {len(twice)} row(s), {twice[:10]}. Drop them."
-        )
-    reasons = {} if "" not in names else {names.index(""): "no file name"}
+    paths = [os.path.join(as_path(image_dir), name) for name in names]
+    _check_files(paths, image_dir)
     sizes = spacing_columns(frame.columns)
-    reasons |= _parse_columns(frame, sizes)
+    reasons = _parse_columns(frame, sizes)
+    listed: set[str] = set()
+    for row, name in enumerate(names):
+        if not name:
+            reasons[row] = "no file name"
+        elif name in listed:
+            reasons[row] = "the file is listed in an earlier row"
+        listed.add(name)
     if sizes is not None:
         spacing = frame[list(sizes)].to_numpy(dtype=float)
         spacing[~are_plausible(spacing)] = np.nan
         frame = frame.drop(columns=list(dict.fromkeys(sizes)))
         frame[list(SPACING_COLUMNS)] = spacing
     frame = frame.drop(columns="image", errors="ignore")
-    paths = [os.path.join(os.fspath(image_dir), name) for name in names]
     return Listing(paths, list(map(cell_of, names)), frame, reasons)
+
+
+def _check_files(paths: list[str], folder: Any) -> None:
+    """Refuse a folder that is not there, or has none of the files of a table."""
+    shown = repr(os.fspath(folder))
+    if not as_path(folder).is_dir():
+        raise FileNotFoundError(
+            "Expected image_dir to be the folder that the names in table refer to, got "
+            f"{shown}, which is no folder."
+        )
+    if not any(map(os.path.isfile, paths)):
+        raise FileNotFoundError(
+            f"Expected image_dir to have the files that table names, got {shown} "
+            f"with none of {len(paths)}. Name the folder of the scans by image_dir."
+        )
 
 
 def _parse_columns(

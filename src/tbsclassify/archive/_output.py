@@ -42,13 +42,13 @@ class Output:
         self.lines = path.with_name(f"{path.name}.part") if self.is_parquet else path
         self._size = 0  # of the file after the last line of this run
 
-    def open(self, files: list[str], *, resume: bool) -> dict[str, bool]:
+    def open(self, files: list[str], *, resume: bool) -> dict[str, list[bool]]:
         """Prepare the file, and return the scans that it already has.
 
         Returns
         -------
-        done : dict of str to bool
-            The scans in its lines, and whether they have an error in place of numbers.
+        done : dict of str to list of bool
+            The scans, and whether each of their lines has an error in place of numbers.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Output:
         self._size = self.lines.stat().st_size
         return done
 
-    def _begin(self, files: set[str]) -> dict[str, bool]:
+    def _begin(self, files: set[str]) -> dict[str, list[bool]]:
         header = line_of(self.columns).encode()
         with open(self.lines, "ab+") as file:
             file.seek(0)
@@ -144,9 +144,9 @@ class Output:
                     lines.write(line_of([_text(row[one]) for one in names]).encode())
         os.replace(unfinished, self.lines)
 
-    def _read_done(self, expected: set[str]) -> dict[str, bool]:
+    def _read_done(self, expected: set[str]) -> dict[str, list[bool]]:
         """Return the scans in the lines, after checking that they are of this run."""
-        done: dict[str, bool] = {}
+        done: dict[str, list[bool]] = {}
         with open(self.lines, encoding="utf-8", newline="") as file:
             try:
                 rows = csv.reader(file, strict=True)
@@ -172,7 +172,7 @@ class Output:
                             self.path,
                             f"whose row {number} is of a file that is not among files",
                         )
-                    done[row[0]] = bool(row[errors])
+                    done.setdefault(row[0], []).append(bool(row[errors]))
             except (UnicodeDecodeError, csv.Error):
                 raise _foreign(self.path, "which is no CSV file") from None
         return done

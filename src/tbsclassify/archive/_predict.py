@@ -80,8 +80,9 @@ def predict_archive(
         table that this call has begun: of another model, with other columns, or with
         files that are not among `files`; if a table cannot be used.
     FileNotFoundError
-        If a file, folder or table that was named is not there, or a pattern matches
-        nothing. A file that a table names is a line with that reason.
+        If a file, folder or table that was named is not there, a pattern matches
+        nothing, or none of the files of a table is there. A single one that is not, or
+        that the table lists again, is a line with that reason.
     OSError
         If `out` cannot be written. The lines that it has stay whole.
 
@@ -100,7 +101,8 @@ def predict_archive(
 
     Notes
     -----
-    A line has ``file`` (the name as it was given or found); for a classifier
+    A line has ``file``, the name in a table, which joins the two, or else the path as
+    it was given or found; for a classifier
     ``class`` and ``probability_<class>``; ``tbs`` and ``tbs_std`` where the model
     predicts the TBS; ``level_confidence`` and ``place_confidence`` where boxes were
     found by a cropper with ``boxes="auto"`` or a localizer; ``L1_top`` to ``L4_right``

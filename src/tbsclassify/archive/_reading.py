@@ -1,15 +1,14 @@
 """Read scans ahead, each with its pixel size or the reason why it cannot be read."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import joblib
 import numpy as np
 
+from tbsclassify._files import reason_of
 from tbsclassify._spacing import are_plausible
 from tbsclassify.images import UnreadableScanError, read_scan
 
@@ -32,14 +31,8 @@ def read_file(path: str) -> Reading:
     unknown = (np.nan, np.nan)
     try:
         image, facts = read_scan(path, return_metadata=True)
-    except FileNotFoundError:
-        kind = "is no file" if os.path.lexists(path) else "there is no such file"
-        return Reading(None, unknown, kind)
-    except UnreadableScanError as error:
-        text = str(error).removeprefix(Path(path).name).strip(" :.")
-        return Reading(None, unknown, text)
-    except OSError as error:  # whose text names the file with its folder
-        return Reading(None, unknown, error.strerror or type(error).__name__)
+    except (OSError, UnreadableScanError) as error:
+        return Reading(None, unknown, reason_of(error, path))
     except MemoryError:
         raise
     except Exception as error:

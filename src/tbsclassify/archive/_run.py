@@ -2,11 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Container, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tbsclassify._files import as_path
 from tbsclassify._validation import check_bool, check_number, check_option
 from tbsclassify.archive._engines import ENGINES, Batch, Scorer, Work
 from tbsclassify.archive._listing import Listing, list_files
@@ -69,7 +71,7 @@ def run_archive(
     check_bool(resume, "resume")
     if n_jobs is not None:
         check_number(n_jobs, "n_jobs", low=1, integer=True)
-    out = Path(out)
+    out = as_path(out)
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(
             f"Expected out to end in .csv or .parquet, got {out.name!r}. Name the "
@@ -80,8 +82,9 @@ def run_archive(
     work = Work(scorer, columns, name)
     output = Output(out, columns, name)
     done = output.open(listing.cells, resume=resume)
+    n_before = sum(map(len, done.values()))
     start, notes = time.perf_counter(), Notes()
-    n_done, n_failed = len(done), 0
+    n_done, n_failed = n_before, 0
     for scored in ENGINES[engine](work, _batches(listing, done, batch_size), n_jobs):
         output.append(scored.lines)
         n_done += len(scored.lines)
@@ -93,20 +96,24 @@ def run_archive(
     notes.tell()
     return ArchiveResult(
         n_files=len(listing.cells),
-        n_scored=n_done - len(done) - n_failed,
+        n_scored=n_done - n_before - n_failed,
         n_failed=n_failed,
-        n_skipped=len(done),
-        n_failed_before=sum(done.values()),
+        n_skipped=n_before,
+        n_failed_before=sum(map(sum, done.values())),
         seconds=time.perf_counter() - start,
         out=out,
     )
 
 
 def _batches(
-    listing: Listing, done: Container[str], batch_size: int
+    listing: Listing, done: Mapping[str, list[bool]], batch_size: int
 ) -> Iterator[Batch]:
-    """Yield the files that have no line yet."""
-    left = [i for i, cell in enumerate(listing.cells) if cell not in done]
+    """Yield the files that have no line yet; a file in two rows needs two."""
+    left, n_met = [], Counter[str]()
+    for i, cell in enumerate(listing.cells):
+        n_met[cell] += 1
+        if n_met[cell] > len(done.get(cell, ())):
+            left.append(i)
     for start in range(0, len(left), batch_size):
         part = left[start : start + batch_size]
         yield Batch(

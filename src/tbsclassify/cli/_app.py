@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import tbsclassify
+from tbsclassify.cli._wording import in_words_of
 
 FAILED = 1
 IN_PART = 3
@@ -19,24 +20,35 @@ INTERRUPTED = 130
 # library, which a traceback tells more of.
 _DOCUMENTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
 
-# What the library's sentences call arguments, and what a command calls them.
-_OPTIONS = {
-    'on_bad_rows="warn"': "--skip-bad-rows",
-    "resume=False": "--restart",
-    "weights=PATH": "--weights FILE",
-    "weights=None": "--weights none",
-    "file_column": "--file-column",
-    "patient_column": "--patient-column",
-    "tbs_column": "--tbs-column",
-}
+
+class _Flags:
+    """Options that take no value, of which `--help` says no type."""
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)  # type: ignore[misc]
+        for one in parameters:
+            if getattr(one, "is_flag", False):
+                one.metavar = ""
+        return parameters
 
 
-class _Group(TyperGroup):
+class Command(_Flags, TyperCommand):
+    """One of the commands."""
+
+
+class _Group(_Flags, TyperGroup):
     """Commands whose documented errors are one sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        def told(text: str) -> str:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            return in_words_of(() if command is None else command.params, text)
+
+        def show(message: Any, *args: Any, **kwargs: Any) -> None:
+            warn(told(str(message)))
+
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = show
             try:
                 return super().invoke(ctx)
             except BrokenPipeError:
@@ -45,7 +57,7 @@ class _Group(TyperGroup):
                 _tell("interrupted")
                 raise typer.Exit(INTERRUPTED) from None
             except _DOCUMENTED as error:
-                _tell(f"error: {_in_options(str(error))}")
+                _tell(f"Error: {told(str(error))}")
                 raise typer.Exit(FAILED) from None
 
 
@@ -91,7 +103,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Tell what must not be overlooked."""
-    _tell(f"warning: {text}")
+    _tell(f"Warning: {text}")
 
 
 @contextmanager
@@ -121,17 +133,6 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _in_options(text: str) -> str:
-    """Name options in place of the arguments of Python."""
-    for argument, option in _OPTIONS.items():
-        text = text.replace(argument, option)
-    return text
-
-
-def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
-    warn(str(message))
 
 
 def _tell(text: str) -> None:

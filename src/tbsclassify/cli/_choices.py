@@ -27,7 +27,27 @@ def load(
     return scans, TBSLabeler(scheme=scheme).fit_transform(scans.tbs)
 
 
+def check_training_data(scans: Any, y: Any, folds: int) -> None:
+    """Refuse scans of one class, and folds for which there are too few patients."""
+    import numpy as np
+
+    if len(np.unique(y)) < 2:
+        raise ValueError(
+            "Expected table to have scans of both sides of a border of TBS (1.200, and "
+            f"1.350 with --scheme three-class), got TBS {scans.tbs.min():g} to "
+            f"{scans.tbs.max():g} in all {len(y)} rows. Add scans of other TBS."
+        )
+    n_patients = len(np.unique(scans.patient))
+    if n_patients < folds:
+        raise ValueError(
+            f"Expected at least {folds} patients, since all scans of one are in the "
+            f"same of {folds} folds, got {n_patients}. Lower --folds, or look at the "
+            "column of patients."
+        )
+
+
 def _known_models(
+    *,
     weights: str | None,
     spacing: float | None,
     auto_boxes: bool,
@@ -65,9 +85,11 @@ def _known_models(
     return models | {"clinical": make_clinical_baseline()}
 
 
-def choose_models(names: str, *settings: Any) -> Any:
+def choose_models(names: str, **settings: Any) -> Any:
     """Return models by name, for a group or names separated by commas."""
-    known = _known_models(*settings)
+    from tbsclassify._validation import did_you_mean
+
+    known = _known_models(**settings)
     groups = {
         "all": [name for name in known if name != "clinical"],
         "radiomics": [name for name in known if name.startswith("radiomics")],
@@ -78,15 +100,16 @@ def choose_models(names: str, *settings: Any) -> Any:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ValueError(
-            f"Expected names of models, got {', '.join(map(repr, unknown))}. There are "
+            f"Expected names of models, got {', '.join(map(repr, unknown))}."
+            f"{did_you_mean(unknown[0], [*known, *groups])} There are "
             f"{', '.join(known)}, and the groups {', '.join(groups)}."
         )
     return {name: known[name] for name in wanted}
 
 
-def choose_model(name: str, *settings: Any) -> Any:
+def choose_model(name: str, **settings: Any) -> Any:
     """Return the model of this name."""
-    return choose_models(name, *settings)[name]
+    return choose_models(name, **settings)[name]
 
 
 def seed_all(model: Any, seed: int) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tbsclassify._files import as_path
 from tbsclassify.cli import _options as options
 from tbsclassify.cli._app import say
 
@@ -29,6 +30,7 @@ def phantoms(
 
     * `tbsclassify phantoms data --patients 200`
     """
+    folder = as_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"Expected folder to be new or empty, got {str(folder)!r}, which holds "

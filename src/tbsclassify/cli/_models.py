@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tbsclassify.cli import _options as options
 from tbsclassify.cli._app import IN_PART, say, warn
 from tbsclassify.cli._choices import (
+    check_training_data,
     choose_model,
     choose_models,
     load,
@@ -19,10 +20,14 @@ from tbsclassify.cli._scores import (
     check_folder_of,
     check_scores_file,
     cross_validate_model,
+    describe_run,
     evaluate_model,
+    explain_rows,
     format_rows,
+    warn_of_training_scans,
     write_rows,
 )
+from tbsclassify.cli._wording import in_words_of
 
 _ModelOut = Annotated[Path, typer.Option("--out", "-o", help="Model file to write.")]
 _TableOut = Annotated[
@@ -52,7 +57,8 @@ def train(
 
     First it is cross-validated by patient, and the scores are printed with their 95 %
     intervals; then it is trained on all scans. Networks of this library learn the TBS
-    itself, and give probabilities of its ranges. `--folds 0` leaves the scores out.
+    itself, and give probabilities of its ranges. `--folds 0` leaves the scores out. The
+    file keeps the scores and all settings, the seed included: `tbsclassify info`.
 
     For example:
 
@@ -73,9 +79,16 @@ def train(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    model = choose_model(name, weights, spacing, auto_boxes, max_epochs, device)
+    check_training_data(scans, y, folds)
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "spacing": spacing,
+        "auto_boxes": auto_boxes,
+    }
+    model = choose_model(name, **settings, max_epochs=max_epochs, device=device)
     scores = None
     if folds:
+        print(describe_run(scans, folds, seed, scheme, **settings))
         scores = cross_validate_model(name, model, scans, y, folds, seed)
     say("training on all scans")
     seed_all(model, seed)
@@ -99,7 +112,10 @@ def evaluate(
     images: options.Images,
     out: _TableOut = None,
     threshold: Annotated[
-        float, typer.Option(help="Probability above which a scan counts as degraded.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Probability above which a scan counts as degraded."
+        ),
     ] = 0.5,
     device: options.Device = "auto",
     seed: options.Seed = 0,
@@ -111,7 +127,8 @@ def evaluate(
     """Score a trained model on scans with TBS that it has not seen.
 
     Measures come with 95 % intervals from a bootstrap by patient; where the model
-    predicts the TBS, the agreement of values, too.
+    predicts the TBS, the agreement of values, too. Scans that the model was trained on
+    are recognised by their grey levels, and warned of.
 
     For example:
 
@@ -139,7 +156,9 @@ def evaluate(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
+    warn_of_training_scans(model, fitted, scans, y)
     rows = evaluate_model(fitted, scans, y, threshold, seed)
+    print(explain_rows(rows, threshold))
     for title, row in rows.items():
         print(format_rows({title: row}))
     if out is not None:
@@ -147,6 +166,7 @@ def evaluate(
 
 
 def compare(
+    context: typer.Context,
     table: options.Table,
     images: options.Images,
     models: Annotated[
@@ -194,8 +214,14 @@ def compare(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
+    check_training_data(scans, y, folds)
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "spacing": spacing,
+        "auto_boxes": auto_boxes,
+    }
     found = compare_models(
-        choose_models(models, weights, spacing, auto_boxes, max_epochs, device),
+        choose_models(models, **settings, max_epochs=max_epochs, device=device),
         scans.frame,
         y,
         scans.patient,
@@ -206,7 +232,8 @@ def compare(
         checkpoint_dir=checkpoint_dir,
         verbose=int(sys.stderr.isatty()),
     )
-    print(found.to_text())
+    print(describe_run(scans, folds, seed, scheme, **settings))
+    print(in_words_of(context.command.params, found.to_text()))
     if out is not None:
         write_rows({str(name): row for name, row in found.table.iterrows()}, out)
     n_failed = int((found.table["error"] != "").sum())
@@ -263,7 +290,14 @@ def tune(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    model = choose_model(name, weights, spacing, auto_boxes, max_epochs, device)
+    check_training_data(scans, y, folds)
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "spacing": spacing,
+        "auto_boxes": auto_boxes,
+    }
+    model = choose_model(name, **settings, max_epochs=max_epochs, device=device)
+    print(describe_run(scans, folds, seed, scheme, **settings))
     seed_all(model, seed)
     search = RayTuneSearchCV(
         model,

@@ -24,7 +24,12 @@ Scheme = Annotated[
     typer.Option(help="Degraded or not, or three classes, by TBS 1.200 and 1.350."),
 ]
 Folds = Annotated[int, typer.Option(help="Folds of the cross-validation, by patient.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="Seed of folds, weights and bootstrap: the same gives the same result."
+    ),
+]
 ModelName = Annotated[
     str,
     typer.Option(
@@ -36,8 +41,9 @@ ModelName = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="Initial weights of a torchvision network: a .safetensors or .pth file, "
-        '"none" for random ones; otherwise ImageNet\'s are downloaded once.'
+        help="Initial weights of torchvision networks: a .safetensors or .pth file, a "
+        'folder of such files under torchvision\'s names, "none" for random ones; '
+        "otherwise ImageNet's are downloaded once."
     ),
 ]
 Spacing = Annotated[

@@ -1,9 +1,10 @@
-"""Scores with intervals: computed, shown and written."""
+"""Scores with intervals: computed, shown and written; and when they mislead."""
 
 from pathlib import Path
 from typing import Any
 
-from tbsclassify.cli._app import say
+from tbsclassify._files import as_path
+from tbsclassify.cli._app import say, warn
 
 
 def cross_validate_model(
@@ -11,35 +12,51 @@ def cross_validate_model(
 ) -> dict[str, float]:
     """Cross-validate a model, print its scores with intervals and return them."""
     import sys
-
-    import numpy as np
+    import warnings
 
     from tbsclassify import compare_models
 
-    n_patients = len(np.unique(scans.patient))
-    if n_patients < folds:
-        raise ValueError(
-            f"Expected at least {folds} patients, since all scans of one are in the "
-            f"same of {folds} folds, got {n_patients}. Lower --folds, or look at the "
-            "column of patients."
+    with warnings.catch_warnings():
+        # An error below says so, too.
+        warnings.filterwarnings("ignore", f"{name} failed and is not compared")
+        found = compare_models(
+            {name: model},
+            scans.frame,
+            y,
+            scans.patient,
+            tbs=scans.tbs,
+            cv=folds,
+            random_state=seed,
+            verbose=int(sys.stderr.isatty()),
         )
-    found = compare_models(
-        {name: model},
-        scans.frame,
-        y,
-        scans.patient,
-        tbs=scans.tbs,
-        cv=folds,
-        random_state=seed,
-        verbose=int(sys.stderr.isatty()),
-    )
     row = found.table.loc[name]
     if row["error"]:
         raise ValueError(row["error"])
-    print(f"{folds}-fold cross-validation on {len(y)} scans of {n_patients} patients")
     print(format_rows({name: row.drop("error")}))
     numbers = row.drop("error").astype(float)
-    return {str(key): value for key, value in numbers.dropna().to_dict().items()}
+    measured = {str(key): value for key, value in numbers.dropna().to_dict().items()}
+    return {"folds": folds, "seed": seed} | measured
+
+
+def describe_run(
+    scans: Any,
+    folds: int,
+    seed: int,
+    scheme: str,
+    *,
+    weights: str | None,
+    spacing: float | None,
+    auto_boxes: bool,
+) -> str:
+    """Say in two lines how models are cross-validated, and on what."""
+    n_scans, n_patients = len(scans.patient), len(set(scans.patient))
+    pixels = "pixels as they are" if spacing is None else f"pixels of {spacing:g} mm"
+    boxes = "found where the table has none" if auto_boxes else "of the table"
+    return (
+        f"{folds}-fold cross-validation on {n_scans} scans of {n_patients} patients, "
+        f"seed {seed}\n{scheme} classes, boxes {boxes}, {pixels}; networks "
+        f"start from weights {weights or 'imagenet'}"
+    )
 
 
 def evaluate_model(
@@ -56,10 +73,11 @@ def evaluate_model(
     rows: dict[str, Any] = {}
     if proba.shape[1] == 2:
         row = classification_row(y, proba[:, 1], threshold=threshold, **known)
-        rows["classes"] = row
+        rows["degraded"] = row
     else:
         table = multiclass_table(y, proba, classes=model.classes_, **known)
-        rows |= {str(index): row for index, row in table.iterrows()}
+        names = ("all classes", "normal", "partially degraded", "degraded")
+        rows |= dict(zip(names, (row for _, row in table.iterrows()), strict=True))
     last = model[-1] if isinstance(model, Pipeline) else model
     if hasattr(last, "predict_tbs"):
         X = scans.frame
@@ -67,6 +85,51 @@ def evaluate_model(
             X = model[:-1].transform(X)
         rows["tbs"] = regression_row(scans.tbs, last.predict_tbs(X), **known)
     return rows
+
+
+def warn_of_training_scans(model: Path, fitted: Any, scans: Any, y: Any) -> None:
+    """Warn that a score is no estimate for new scans, if some are not new."""
+    n_scans, known = len(y), getattr(fitted, "training_scans_", None)
+    if known is not None:
+        n_seen = int(known.among(scans.frame).sum())
+    else:
+        n_seen = n_scans * _is_training_data(model, fitted, scans, y)
+    if n_seen:
+        some = "All" if n_seen == n_scans else f"{n_seen} of"
+        warn(
+            f"{some} {n_scans} scans are among those that {model.name} was trained on. "
+            "It knows them, so that these scores are no estimate for new scans: "
+            "evaluate it on scans of other patients."
+        )
+
+
+def _is_training_data(model: Path, fitted: Any, scans: Any, y: Any) -> bool:
+    """Tell by the fingerprint of the whole, which files without hashes have."""
+    from tbsclassify.persistence import model_info
+    from tbsclassify.persistence._describe import describe_training
+    from tbsclassify.persistence._seen import scan_digests
+
+    told = (model_info(model)["training"] or {}).get("fingerprint")
+    digests = scan_digests(scans.frame)
+    ours = describe_training(fitted, scans.frame, y, scans.patient, scans.tbs, digests)
+    return told is not None and ours is not None and told == ours["fingerprint"]
+
+
+def explain_rows(rows: dict[str, Any], threshold: float) -> str:
+    """Say what is counted in rows of `evaluate_model`."""
+    if "all classes" not in rows:
+        return (
+            "Degraded is a TBS below 1.200; a scan is called so where its probability "
+            f"is above {threshold:g}.\ntp: degraded and called so, fn: degraded, not "
+            "called so, fp: not degraded, called so, tn: neither"
+        )
+    return (
+        "Each class against the rest. tp: of the class and put into it, fn: of the "
+        "class, not put into it, fp: of another, put into it, tn: neither\nOf all "
+        "classes, counts and Brier score are sums over the three; sensitivity, "
+        "specificity, F1 and ROC AUC are means; accuracy is the share of scans put "
+        "into their class."
+    )
 
 
 def format_rows(rows: dict[str, Any]) -> str:
@@ -80,7 +143,7 @@ def write_rows(rows: dict[str, Any], out: Path) -> None:
     """Write measures as CSV or JSON."""
     import pandas as pd
 
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    table, out = pd.DataFrame.from_dict(rows, orient="index"), as_path(out)
     if out.suffix.lower() == ".csv":
         table.to_csv(out, index_label="name")
     else:
@@ -101,7 +164,7 @@ def check_scores_file(out: Path | None) -> None:
 
 def check_folder_of(out: Path) -> None:
     """Refuse a file whose folder does not exist, before any work is done."""
-    if not out.absolute().parent.is_dir():
+    if not as_path(out).absolute().parent.is_dir():
         raise FileNotFoundError(
             f"Expected out to be in a folder that is there, got {str(out)!r}. Make the "
             "folder first."

@@ -12,6 +12,7 @@ from tbsclassify._scores import class_index
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.comparison._fits import THRESHOLD_MEASURES
 from tbsclassify.comparison._models import MODELS_BY_NAME, models_by_name
+from tbsclassify.estimators._weights import check_all_weights
 from tbsclassify.metrics._bootstrap import check_bootstrap
 
 CHECKS = ("permuted", "duplicates")
@@ -54,6 +55,17 @@ def _has_probabilities(model: Any) -> bool:
         isinstance(part, StackingClassifier) and part.final_estimator is None
         for part in parts
     )
+
+
+def check_initial_weights(models: Mapping[str, Any]) -> None:
+    """Check the weights that networks in models start from, or download them."""
+    networks = []
+    for name, model in models.items():
+        for part in (model, *model.get_params().values()):
+            ours = type(part).__module__.startswith("tbsclassify.")
+            if ours and hasattr(part, "backbone"):
+                networks.append((name, part.backbone, part.weights))
+    check_all_weights(networks)
 
 
 def check_positive(

@@ -123,20 +123,22 @@ def compare_models(
     ------
     ValueError
         Before the first fit: if an argument is out of range, a label is missing,
-        `cv` puts a patient on both sides of a split, `checkpoint_dir` holds a run
-        with other data, models, splits or settings, or ``check="duplicates"`` has
-        fewer than 12 patients in a training set. An error of a model is
-        not raised: it stands in the table, and the other models are fitted.
+        `cv` puts a patient on both sides of a split, the initial weights of a network
+        are neither there nor can be downloaded, or do not fit it, `checkpoint_dir`
+        holds a run with other data, models, splits or settings, or
+        ``check="duplicates"`` has fewer than 12 patients in a training set. An error of
+        a model in a fit is not raised: it stands in the table, and the other models are
+        fitted.
     OSError
         If `checkpoint_dir` cannot be written to.
 
     Warns
     -----
     UserWarning
-        If with ``check="permuted"`` a model finds shuffled labels more than
-        chance explains. Chance alone gives the warning in about 5 % of
-        comparisons (one less `confidence_level`), whatever their number of
-        models. If with ``check="duplicates"`` test rows nearly repeat training
+        At the first fit of a model that fails. If with ``check="permuted"`` a model
+        finds shuffled labels more than chance explains. Chance alone gives the warning
+        in about 5 % of comparisons (one less `confidence_level`), whatever their number
+        of models. If with ``check="duplicates"`` test rows nearly repeat training
         rows of other patients, before the first fit. Among independent rows
         chance gives the warning in at most 5 %.
 

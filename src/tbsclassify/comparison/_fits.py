@@ -273,6 +273,7 @@ def _training_record(fitted: Any) -> dict[str, Any]:
     """Return sizes and training curves of the network in a model, if there is one."""
     fitted = last_step(fitted)
     record = {
+        "seconds_per_10_epochs": np.nan,
         "n_parameters": np.nan,
         "n_trainable_parameters": np.nan,
         "best_epoch": getattr(fitted, "best_epoch_", np.nan),
@@ -285,5 +286,7 @@ def _training_record(fitted: Any) -> dict[str, Any]:
     history = getattr(fitted, "history_", None)
     if isinstance(history, pd.DataFrame | Mapping):
         curves = pd.DataFrame(history).select_dtypes(["number", "bool"])
+        if "seconds" in curves and getattr(fitted, "_trains_in_epochs", True):
+            record["seconds_per_10_epochs"] = 10 * curves["seconds"].mean()
         record |= {f"history_{name}": curves[name].to_numpy() for name in curves}
     return record

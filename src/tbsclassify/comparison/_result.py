@@ -42,9 +42,10 @@ class ComparisonResult:
     table : pandas.DataFrame
         A row for each model: counts and measures as in `classification_row`, or
         in the first row of `multiclass_table` for more than two classes, with
-        intervals; ``seconds_per_10_epochs`` and ``fit_seconds``, means over the
-        fits; ``n_parameters`` and ``n_trainable_parameters`` of the network, NaN
-        for other models; and ``error``, empty if there was none.
+        intervals; ``seconds_per_10_epochs``, NaN for models without epochs, and
+        ``fit_seconds``, means over the fits; ``n_parameters`` and
+        ``n_trainable_parameters`` of the network, NaN for other models; and ``error``,
+        empty if there was none.
     predictions : pandas.DataFrame
         A row for each scan each time it was tested: ``model``, ``repeat``,
         ``fold``, ``scan`` (its index), ``patient``, ``y_true``, ``proba_...``
@@ -320,8 +321,7 @@ def _key(trial: Trial) -> dict[str, Any]:
 def _fits(outcomes: Mapping[Trial, dict]) -> pd.DataFrame:
     rows = [
         _key(trial)
-        | {"seconds_per_10_epochs": 10 * np.mean(found.get("history_seconds", np.nan))}
-        | {name: float(found.get(name, np.nan)) for name in (*_COSTS[1:], "best_epoch")}
+        | {name: float(found.get(name, np.nan)) for name in (*_COSTS, "best_epoch")}
         | {"error": found.get("error", "")}
         for trial, found in outcomes.items()
     ]

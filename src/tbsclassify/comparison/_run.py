@@ -8,6 +8,8 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from tbsclassify._checkpoint import Checkpoint
 from tbsclassify._progress import Progress
+from tbsclassify._warn import warn
+from tbsclassify.comparison._checks import check_initial_weights
 from tbsclassify.comparison._fits import Trial, run_trial
 
 
@@ -29,6 +31,8 @@ def run_all(
     if checkpoint is not None:
         outcomes = {trial: checkpoint.read(trial.name) for trial in trials}
     pending = [trial for trial in trials if outcomes[trial] is None]
+    fitted = {trial.model for trial in pending}
+    check_initial_weights({name: models[name] for name in models if name in fitted})
     # The backend of Ray cannot return results one by one.
     one_by_one = get_active_backend()[0].supports_return_generator
     run = Parallel(
@@ -54,5 +58,9 @@ def run_all(
         for done, (trial, outcome) in enumerate(finished, start=1):
             # Processes return a copy of the trial.
             outcomes[by_name[trial.name]] = outcome
+            if "error" in outcome and trial.model in fitted:
+                fitted.remove(trial.model)  # one warning is enough
+                progress.end_line()
+                warn(f"{trial.model} failed and is not compared: {outcome['error']}")
             progress.show(done, f"{done}/{len(pending)} fits")
     return outcomes

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tbsclassify._boxes import LEVELS, boxes_of_table
+from tbsclassify._files import as_path
 from tbsclassify.dicom_out._report import make_report
 from tbsclassify.dicom_out._segmentation import make_segmentation
 from tbsclassify.dicom_out._source import read_source, save
@@ -113,7 +114,7 @@ def write_results(
     # One box of the whole of L1-L4 is no vertebra.
     if boxes is not None and boxes.shape[1] == len(LEVELS) and _any_known(boxes):
         made.append(make_segmentation(read, boxes[0], origin=origin))
-    folder = Path(folder)
+    folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{uid}.dcm" for uid, _ in made]
     for path, (_, content) in zip(paths, made, strict=True):

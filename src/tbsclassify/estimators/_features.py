@@ -58,8 +58,9 @@ class DeepTextureFeatures(TransformerMixin, BaseEstimator):
     weights : {"imagenet", None} or path-like, default="imagenet"
         Weights of the network. "imagenet" is torchvision's, downloaded once into its
         cache; None is random weights, and needs no download. A path names a state dict
-        with torchvision's keys, ``.safetensors`` or written by ``torch.save``; its
-        first convolution may have one input channel, as in `TBSPretrainedClassifier`.
+        with torchvision's keys, ``.safetensors`` or written by ``torch.save``, or a
+        folder that has it under torchvision's name; its first convolution may have one
+        input channel, as in `TBSPretrainedClassifier`.
     layers : list of str, default=None
         Modules whose outputs are described, by torchvision's names. Later layers are
         not computed. None takes two early layers of AlexNet, DenseNet, ResNet,

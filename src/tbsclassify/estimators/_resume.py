@@ -6,14 +6,13 @@ import os
 import time
 import types
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from tbsclassify._checkpoint import differences, identify
-from tbsclassify._files import write_whole
+from tbsclassify._files import as_path, write_whole
 from tbsclassify._fingerprint import fingerprint
 
 # The largest share of the time of a training that writing may take.
@@ -58,7 +57,7 @@ class TrainingFile:
         seed: int,
         seed_is_given: bool,
     ):
-        self.path = Path(path)
+        self.path = as_path(path)
         given = seed if seed_is_given else None
         self._identity = identify(identity | {"random_state": given})
         self.seed = seed

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 import torchvision
 
+from tbsclassify._files import as_path
 from tbsclassify._warn import warn
 
 # Networks with auxiliary classifiers. They warn unless they are told how to draw their
@@ -19,16 +21,92 @@ _OLD_DENSENET = re.compile(r"\.(norm|conv)\.([12])\.")
 
 
 def check_weights(weights: Any) -> None:
-    """Refuse a value that is neither the name of weights nor a file."""
-    is_file = isinstance(weights, str | os.PathLike) and (
-        weights == "imagenet" or Path(weights).is_file()
+    """Refuse a value that is neither the name of weights nor a file or folder."""
+    is_there = isinstance(weights, str | os.PathLike) and (
+        weights == "imagenet" or as_path(weights).exists()
     )
-    if weights is not None and not is_file:
+    if weights is not None and not is_there:
         raise ValueError(
             'Expected weights to be "imagenet", None or the path of a .safetensors '
-            "file or of a state dict that torch.save wrote, got "
-            f"{weights!r}, which is no file."
+            "file, of a state dict that torch.save wrote, or of a folder that has such "
+            f"files under torchvision's names, got {weights!r}, which is no file."
         )
+
+
+def check_all_weights(networks: Iterable[tuple[str, str, Any]]) -> None:
+    """Check the initial weights of several networks, once, before any is made.
+
+    ImageNet weights that are not in torchvision's cache are downloaded.
+
+    Parameters
+    ----------
+    networks : iterable of (str, str, object)
+        Name of the model that has it, backbone and weights of each network.
+
+    Raises
+    ------
+    ValueError
+        If some cannot be used. The message has the reason for each.
+    """
+    known = torchvision.models.list_models()  # of others, a fit says that
+    of_files: dict[tuple[str, str], str] = {}
+    faults: list[str] = []
+    offline = ""  # without a connection, a second attempt would wait as long
+    for model, backbone, weights in networks:
+        reason, key = "", (backbone, repr(weights))
+        if backbone not in known or weights is None:
+            continue
+        if weights != "imagenet":
+            if key not in of_files:
+                of_files[key] = _fault_of_file(backbone, weights)
+            reason = of_files[key]
+        elif not _cached(backbone).is_file():
+            offline = offline or _download(backbone)
+            reason = offline and f"{_cached(backbone).name} {offline}"
+        if reason:
+            faults.append(f"  {model}: {reason}")
+    if faults:
+        heading = f"got {len(faults)} that cannot use theirs:"
+        lines = [f"Expected models to have weights to start from, {heading}", *faults]
+        lines.append(
+            "Leave these models out, name a file or a folder by weights=PATH, or start "
+            "from random weights with weights=None."
+        )
+        raise ValueError("\n".join(lines))
+
+
+def _fault_of_file(backbone, weights):
+    """Return why a network cannot start from a file, or an empty text."""
+    try:
+        check_weights(weights)
+        with torch.device("meta"):  # no memory and no random numbers
+            network = torchvision.models.get_model(backbone, weights=None)
+        _fitting_state(network, weights_file(backbone, weights))
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def weights_file(name: str, weights: str | os.PathLike) -> Path:
+    """Return the file of weights of a network, also where a folder has it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder does not have it under torchvision's name.
+    """
+    path = as_path(weights)
+    if not path.is_dir():
+        return path
+    entry = imagenet_weights(name)
+    found = path / _file_name(entry)
+    if not found.is_file():
+        raise FileNotFoundError(
+            f"Expected the folder weights={os.fspath(weights)!r} to have "
+            f"{found.name}, the weights of {name}, got no such file. Put it there "
+            f"(it is at {entry.url})."
+        )
+    return found
 
 
 def torchvision_model(name: str, weights: str | os.PathLike | None) -> torch.nn.Module:
@@ -60,7 +138,7 @@ def torchvision_model(name: str, weights: str | os.PathLike | None) -> torch.nn.
         random = {"init_weights": True} if name in _AUXILIARY else {}
         model = torchvision.models.get_model(name, weights=None, **random)
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights_file(name, weights))
     if name in _AUXILIARY:
         model.aux_logits = False
         for attribute in _AUXILIARY[name]:
@@ -87,7 +165,7 @@ def input_statistics(
     if weights != "imagenet":
         with torch.device("meta"):  # no memory and no random numbers
             model = torchvision.models.get_model(name, weights=None)
-        if _has_grey_stem(_read_state(Path(weights)), model):
+        if _has_grey_stem(_read_state(weights_file(name, weights)), model):
             mean[:], std[:] = mean.mean(), std.mean()
     return mean, std
 
@@ -114,14 +192,33 @@ def _imagenet_model(name):
     try:
         return torchvision.models.get_model(name, weights=entry, progress=False)
     except OSError as error:
-        url = str(entry.url)
-        folder = Path(torch.hub.get_dir(), "checkpoints")
         raise OSError(
             f"The ImageNet weights of {name} are not in torchvision's cache and could "
-            f"not be downloaded ({error}). Put the file "
-            f"{url.rsplit('/', 1)[-1]} (from {url}) into {folder}, name a file of "
-            "weights by weights=PATH, or start from random weights with weights=None."
+            f"not be downloaded ({error}). Put the file {_file_name(entry)} (from "
+            f"{entry.url}) into {_cached(name).parent}, name a file of weights by "
+            "weights=PATH, or start from random weights with weights=None."
         ) from error
+
+
+def _file_name(entry):
+    return str(entry.url).rsplit("/", 1)[-1]
+
+
+def _cached(name):
+    """Return the file of the ImageNet weights of a network in torchvision's cache."""
+    return Path(torch.hub.get_dir(), "checkpoints", _file_name(imagenet_weights(name)))
+
+
+def _download(name):
+    """Download ImageNet weights, and return why that fails, or an empty text."""
+    try:
+        imagenet_weights(name).get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no connection, or other bytes
+        return (
+            f"is not in {_cached(name).parent}, torchvision's cache, and cannot be "
+            f"downloaded ({error})"
+        )
+    return ""
 
 
 def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
@@ -152,16 +249,8 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
     """
     file = Path(path)
     expected = model.state_dict()
-    state = {
-        key if key in expected else _OLD_DENSENET.sub(r".\1\2.", key): value
-        for key, value in _read_state(file).items()
-    }
-    if _has_grey_stem(state, model):
-        key = _stem_key(model)
-        state[key] = state[key].float().repeat(1, 3, 1, 1) / 3
-    last_layer = list(expected)[-1].rpartition(".")[0] + "."
-    for key, value in state.items():
-        _check_entry(key, value, expected, last_layer, model, file)
+    state = _fitting_state(model, file)
+    last_layer = _last_layer(expected)
     state = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     missing = [
         key
@@ -179,6 +268,25 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
         )
     _warn_of_folded_statistics(state, file.name)
     model.load_state_dict(state, strict=False)
+
+
+def _last_layer(expected):
+    return list(expected)[-1].rpartition(".")[0] + "."
+
+
+def _fitting_state(model, file):
+    """Return the state dict in a file, which must fit a network."""
+    expected = model.state_dict()
+    state = {
+        key if key in expected else _OLD_DENSENET.sub(r".\1\2.", key): value
+        for key, value in _read_state(file).items()
+    }
+    if _has_grey_stem(state, model):
+        key = _stem_key(model)
+        state[key] = state[key].float().repeat(1, 3, 1, 1) / 3
+    for key, value in state.items():
+        _check_entry(key, value, expected, _last_layer(expected), model, file)
+    return state
 
 
 def check_finite_weights(model: torch.nn.Module) -> None:

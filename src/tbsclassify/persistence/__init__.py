@@ -7,5 +7,13 @@ from tbsclassify.persistence._file import (
     model_info,
     save_model,
 )
+from tbsclassify.persistence._seen import TrainingScans
 
-__all__ = ["ModelFileError", "load_model", "model_card", "model_info", "save_model"]
+__all__ = [
+    "ModelFileError",
+    "TrainingScans",
+    "load_model",
+    "model_card",
+    "model_info",
+    "save_model",
+]

@@ -9,11 +9,12 @@ import zipfile
 import zlib
 from typing import Any, BinaryIO
 
-from tbsclassify._files import printable_name, write_named
+from tbsclassify._files import as_path, printable_name, write_named
 
 _FORMAT, _VERSION = "tbsclassify model", 1
 _HEADER, _MODEL = "header.json", "model.skops"
-_MAX_HEADER = 2**24
+# It has 12 bytes for each scan of the training.
+_MAX_HEADER = 2**26
 # Errors of reading a damaged zip archive, including seeks to nowhere.
 _OF_ZIP = (
     EOFError,
@@ -41,7 +42,7 @@ def write_model_file(
 ) -> None:
     """Write a model and facts about it, whole or not at all."""
     header = {"format": _FORMAT, "format_version": _VERSION, **about}
-    header["fingerprint"] = hashlib.sha256(content).hexdigest()
+    header["fingerprint"] = fingerprint_of(content)
     header["checksum"] = _checksum(header)
     text = json.dumps(header, indent=1, allow_nan=False)
 
@@ -53,11 +54,16 @@ def write_model_file(
     write_named(path, write)
 
 
+def fingerprint_of(content: bytes) -> str:
+    """Return the fingerprint of a model, from its bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
     """Return the header of a model file, checked, and the bytes of its model."""
     name = printable_name(path)
     try:
-        with open(path, "rb") as file:
+        with open(as_path(path), "rb") as file:
             start, size = file.read(16), os.fstat(file.fileno()).st_size
             try:
                 with zipfile.ZipFile(file) as archive:
@@ -86,7 +92,7 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
             "than this."
         )
     if about.get("checksum") != _checksum(about) or (
-        about.get("fingerprint") != hashlib.sha256(content).hexdigest()
+        about.get("fingerprint") != fingerprint_of(content)
     ):
         raise ModelFileError(
             f"{name} was changed after it was saved, or is damaged. Get it again from "

@@ -21,6 +21,7 @@ from tbsclassify._files import printable_name
 from tbsclassify._warn import warn
 from tbsclassify.persistence._container import (
     ModelFileError,
+    fingerprint_of,
     read_model_file,
     write_model_file,
 )
@@ -31,6 +32,7 @@ from tbsclassify.persistence._describe import (
 )
 from tbsclassify.persistence._portable import estimators_in, portable_copy
 from tbsclassify.persistence._schema import UnsafeSchemaError, check_schema
+from tbsclassify.persistence._seen import TrainingScans, scan_digests
 from tbsclassify.persistence._trusted import trusted_types
 
 
@@ -59,8 +61,8 @@ def save_model(
     path : str or path-like
         The file. One that is there is replaced.
     X : array, sequence or table, default=None
-        The scans that the model was trained on. They are counted, and a fingerprint of
-        their grey levels is kept, by which people who have them can recognise them.
+        The scans that the model was trained on. They are counted, and hashes of their
+        grey levels are kept, by which people who have them can recognise them.
     y : array-like of shape (n_scans,), default=None
         Their classes, which are counted, or their values.
     groups : array-like of shape (n_scans,), default=None
@@ -139,12 +141,16 @@ def save_model(
             "The model holds types of other packages. Whoever loads it has to trust "
             f"them by name: load_model(path, trusted={unknown!r})."
         )
+    digests = [] if X is None else scan_digests(X)
     about = {
         "saved": datetime.now(UTC).date().isoformat(),
         "model": describe_model(portable),
-        "training": describe_training(model, X, y, groups, tbs),
+        "training": describe_training(model, X, y, groups, tbs, digests),
         "scores": plain(scores),
     }
+    if digests:
+        seen = TrainingScans.from_digests(fingerprint_of(content), digests)
+        about["scan_hashes"] = seen.to_text()
     write_model_file(path, about, content)
 
 
@@ -185,7 +191,8 @@ def load_model(
     Returns
     -------
     model : estimator
-        The fitted model.
+        The fitted model. If the file has hashes of the scans of the training, its
+        attribute ``training_scans_`` recognises them; see `TrainingScans`.
 
     Raises
     ------
@@ -206,6 +213,7 @@ def load_model(
     See Also
     --------
     save_model : Writes the file, and has an example.
+    TrainingScans : Tells which scans a model was trained on.
     ModelFileError : What is wrong with a file.
     """
     name = printable_name(path)
@@ -222,6 +230,9 @@ def load_model(
     for estimator in estimators_in(model):
         if hasattr(estimator, "_move_to"):
             estimator._move_to(device)
+    seen = TrainingScans.from_text(header["fingerprint"], header.get("scan_hashes"))
+    if seen is not None:
+        model.training_scans_ = seen
     return model
 
 
@@ -285,4 +296,4 @@ def model_info(path: str | os.PathLike) -> dict[str, Any]:
     save_model : Writes the file.
     """
     header, _ = read_model_file(path)
-    return {k: v for k, v in header.items() if k != "checksum"}
+    return {k: v for k, v in header.items() if k not in ("checksum", "scan_hashes")}

@@ -77,8 +77,11 @@ def exceeds(name: str, values: np.ndarray, limits: Mapping[str, float]) -> np.nd
     return (values > limit) | (values * limit < 1)
 
 
-def reason(name: str, value: float, limits: Mapping[str, float]) -> str:
-    """Say which limit a number exceeds."""
-    _, kind, text = SCAN_CHECKS[name]
+def reason(
+    name: str, value: float, limits: Mapping[str, float], text: str | None = None
+) -> str:
+    """Say which limit a number exceeds, in other words than the usual if given."""
+    _, kind, usual = SCAN_CHECKS[name]
+    text = usual if text is None else text
     expected = {"least": "at least", "most": "at most", "ratio": "within a factor of"}
     return f"{text} ({name} {value:.3g}, expected {expected[kind]} {limits[name]:.3g})"

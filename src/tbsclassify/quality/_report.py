@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import ndimage
 
-from tbsclassify._boxes import CONFIDENCES, LEVELS, check_scans_and_boxes
-from tbsclassify._files import printable_name
-from tbsclassify._scans import (
-    mask_column,
-    masks_in,
-    numbers_in,
-    plain_name,
-    scans_of,
-)
-from tbsclassify._spacing import check_spacings
-from tbsclassify.images import iter_scans
+from tbsclassify._boxes import LEVELS
+from tbsclassify._spacing import SPACING_COLUMNS
+from tbsclassify.quality._input import iter_checked
 from tbsclassify.quality._limits import (
     SCAN_CHECKS,
     VERTEBRA_CHECKS,
@@ -39,7 +29,6 @@ from tbsclassify.quality._vertebrae import (
     describe_spine,
     in_view,
 )
-from tbsclassify.texture._regions import check_mask
 
 _OUT_OF_VIEW = "cut off by the border of the scan"
 
@@ -78,7 +67,8 @@ def check_scans(
         One row for each scan, with the index of `X` if that is a DataFrame:
 
         ``n_in_view`` (at least 4)
-            Vertebrae L1 to L4 whose box is known and inside the scan.
+            Vertebrae L1 to L4 whose box is known and inside the scan. ``reasons`` tells
+            boxes that are not known from vertebrae out of view.
         ``cobb_angle`` (at most 10 degrees)
             Angle between the upper and the lower end of a parabola along the bright
             column of the spine, between the outer ones of three vertebrae at least.
@@ -102,6 +92,8 @@ def check_scans(
             share of its range of grey levels; low for what is no lumbar spine.
         ``level_confidence``, ``place_confidence`` (at least 0.5)
             Confidences of a localizer, NaN if `X` has none.
+        ``row_spacing``, ``column_spacing``
+            Height and width of a pixel in mm, NaN where not known.
         ``reasons``
             The checks that the scan fails, as text; empty if it passes all.
 
@@ -140,8 +132,9 @@ def check_scans(
     """
     limits = check_limits(limits)
     rows = []
-    for scan in _iter_checked(X, boxes, spacings):
+    for scan in iter_checked(X, boxes, spacings):
         numbers = dict.fromkeys(SCAN_CHECKS, np.nan)
+        numbers |= dict(zip(SPACING_COLUMNS, scan.spacing, strict=True))
         if scan.pixels is None:
             rows.append({**numbers, "reasons": scan.error})
             continue
@@ -151,20 +144,27 @@ def check_scans(
         numbers["column_contrast"] = column_contrast(scan.pixels, unscanned)
         numbers |= scan.confidences
         numbers |= describe_spine(scan.pixels, scan.boxes, scan.spacing)
-        reasons = []
+        reasons, texts = [], {}
+        if np.isnan(scan.spacing).any():
+            texts["cobb_angle"] = "scoliosis, if pixels of unknown size are square"
         if len(scan.boxes) == len(LEVELS):
             ratios = compare_vertebrae(scan.pixels, scan.boxes)
             seen = in_view(scan.boxes, scan.pixels.shape)
             faults = [exceeds(name, ratios[name], limits) for name in ratios]
             numbers["n_in_view"] = int(seen.sum())
-            numbers["n_usable"] = int((seen & ~np.any(faults, axis=0)).sum())
+            known = ~np.isnan(scan.boxes).any(axis=1)
+            if known.any():
+                numbers["n_usable"] = int((seen & ~np.any(faults, axis=0)).sum())
+            if (seen == known).all():
+                levels = ", ".join(np.array(LEVELS)[~known])
+                texts["n_in_view"] = f"boxes of {levels} not known"
             for name, values in ratios.items():
                 worst = _worst(name, values)
                 if worst is not None:
                     numbers[name] = values[worst]
         for name in SCAN_CHECKS:
             if exceeds(name, np.asarray(numbers[name]), limits):
-                reasons.append(reason(name, numbers[name], limits))
+                reasons.append(reason(name, numbers[name], limits, texts.get(name)))
         rows.append({**numbers, "reasons": "; ".join(reasons)})
     return pd.DataFrame(rows, index=_index_of(X))
 
@@ -235,7 +235,7 @@ def check_vertebrae(
     """
     limits = check_limits(limits)
     rows = []
-    for scan in _iter_checked(X, boxes, None):
+    for scan in iter_checked(X, boxes, None):
         numbers = {name: np.full(len(LEVELS), np.nan) for name in VERTEBRA_CHECKS}
         seen, known = np.zeros((2, len(LEVELS)), dtype=bool)
         if scan.pixels is not None and len(scan.boxes) == len(LEVELS):
@@ -261,93 +261,6 @@ def check_vertebrae(
                 }
             )
     return pd.DataFrame(rows)
-
-
-class _Scan(NamedTuple):
-    """One scan, with its boxes, pixel size and confidences."""
-
-    row: int
-    pixels: np.ndarray | None
-    error: str
-    boxes: np.ndarray
-    spacing: np.ndarray
-    confidences: dict[str, float]
-
-
-def _iter_checked(
-    X: Any, boxes: ArrayLike | None, spacings: ArrayLike | None
-) -> Iterator[_Scan]:
-    """Yield scans; unreadable ones have the reason in place of pixels."""
-    pixels = scans_of(X)
-    if isinstance(pixels, np.ndarray) and pixels.ndim > 2:
-        X = list(pixels)  # so that each is checked by itself
-    scans, known = check_scans_and_boxes(X, boxes)
-    n_scans, n_boxes = known.shape[:2]
-    if n_boxes not in (1, len(LEVELS)):
-        raise ValueError(
-            f"Expected boxes of L1 to L4, or one of them all, got {n_boxes} a scan. "
-            "Put NaN where a level is not known."
-        )
-    sizes = check_spacings(X, spacings, n_scans)
-    sizes = np.full((n_scans, 2), np.nan) if sizes is None else sizes
-    columns = list(getattr(X, "columns", ()))
-    name = mask_column(columns) if "image" in columns else None
-    masks = [None] * n_scans if name is None else masks_in(X, name)
-    confidences = _confidences(X, columns)
-    for row in range(n_scans):
-        pixels, error = _read(scans[row])
-        box = known[row]
-        if pixels is not None and masks[row] is not None:
-            mask = check_mask(masks[row], pixels.shape, f"mask at index {row}")
-            box = _with_outlines(box, mask)
-        said = {key: float(values[row]) for key, values in confidences.items()}
-        yield _Scan(row, pixels, error, box, sizes[row], said)
-
-
-def _read(scan: Any) -> tuple[np.ndarray | None, str]:
-    """Return a scan, or why it cannot be read, without the name of its file."""
-    is_path = isinstance(scan, str | os.PathLike)
-    try:
-        pixels = next(iter_scans([scan]))
-    except FileNotFoundError:
-        return None, "not readable: there is no such file"
-    except OSError as error:  # its text names the file with its folder
-        return None, f"not readable: {error.strerror or type(error).__name__}"
-    except (ValueError, TypeError) as error:
-        if is_path:
-            text = str(error).removeprefix(printable_name(scan)).strip(" :.")
-            return None, f"not readable: {text}"
-        return None, "not readable: no 2-D array of finite grey levels"
-    # The filters of SciPy do not support half precision.
-    return (pixels.astype(np.float64) if pixels.dtype.kind == "f" else pixels), ""
-
-
-def _with_outlines(boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return boxes, unknown ones from the outlines in a label map.
-
-    A map of 0 and 1 shows the whole spine, not its vertebrae.
-    """
-    found = np.full((len(LEVELS), 4), np.nan)
-    outlines = ndimage.find_objects(mask.astype(int), max_label=len(LEVELS))
-    for box, outline in zip(found, outlines, strict=True):
-        if outline is not None:
-            rows, columns = outline
-            box[:] = rows.start, columns.start, rows.stop, columns.stop
-    if mask.max(initial=0) <= 1:
-        return found[:1] if np.isnan(boxes).all() and len(boxes) == 1 else boxes
-    if len(boxes) != len(LEVELS):
-        return boxes if np.isnan(found).all() else found
-    return np.where(np.isnan(boxes), found, boxes)
-
-
-def _confidences(X: Any, columns: list[Any]) -> dict[str, np.ndarray]:
-    """Return the confidences of a localizer, if there are any."""
-    found = {}
-    for name in CONFIDENCES:
-        alike = [one for one in columns if plain_name(one) == plain_name(name)]
-        if alike:
-            found[name] = numbers_in(X, alike[:1])[:, 0]
-    return found
 
 
 def _worst(name: str, values: np.ndarray) -> int | None:
