@@ -587,11 +587,19 @@ class Suicide(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.fixture
+def pickled_by_value():
+    """Send the classes of this file to workers, for this test alone."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
 @pytest.mark.slow
 def test_a_worker_of_ray_that_is_killed_goes_on_in_another(
-    spines, tmp_path, ray_of_two_cores
+    spines, tmp_path, ray_of_two_cores, pickled_by_value
 ):
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     model = small_adhoc(
         max_epochs=8, early_stopping=False, callbacks=[Suicide(str(tmp_path))]
     )
