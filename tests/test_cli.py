@@ -191,7 +191,7 @@ def test_evaluate_recognises_the_whole_training_set_of_a_file_without_hashes(
 def test_predict_names_the_option_for_the_folder_of_the_scans(trained, data, tmp_path):
     arguments = (trained[0], data / "scans.csv", "--out", tmp_path / "scores.csv")
     result = run("predict", *arguments, code=1)
-    assert "Name the folder of the scans by --images" in result.stderr
+    assert "Expected --images to be the folder that file names" in result.stderr
     result = run("predict", *arguments, "--images", tmp_path / "absent", code=1)
     assert result.stderr.startswith("Error: Expected --images to be the folder")
     assert "absent" in result.stderr
@@ -225,7 +225,7 @@ def test_predict_warns_of_bare_scans_for_a_model_trained_on_boxes(
         result = run(
             "predict", trained[0], files, "-o", tmp_path / "s.csv", "--restart"
         )
-        assert "trained on 60 scans with boxes of L1-L4" in result.stderr
+        assert "with boxes of L1-L4, and these scans have none" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,7 @@ def test_predict_warns_of_bare_scans_for_a_model_trained_on_boxes(
         ("ValueError: Expected random_state to be", "Expected --seed to be"),
         ("m failed: OSError: no file", "m failed: no file"),
         ("set n_splits=2, got n_splits=1.", "set --folds 2, got --folds 1."),
+        ("or LumbarLocalizer().transform_table", "or tbsclassify locate"),
         ("into columns of X or", "into columns of the table or"),
         ("the models of the paper", "the models of the paper"),
         ("KeyError: 'a fault'", "KeyError: 'a fault'"),
@@ -281,11 +282,11 @@ def test_train_tells_that_the_table_has_one_class(data, tmp_path):
 
 def test_messages_name_options_in_place_of_arguments(trained, data, tmp_path):
     table = tmp_path / "scans.csv"
-    table.write_text("FILE,patient,tbs\nabsent.png,1,1.2\n")
+    table.write_text("scan id,patient,tbs\nabsent.png,1,1.2\n")
     arguments = ("train", table, data / "images", "-o", tmp_path / "m.tbs")
     result = run(*arguments, code=1)
-    assert "Name yours with --file-column" in result.stderr
-    result = run(*arguments, "--file-column", "FILE", code=1)
+    assert "Do you mean --file-column 'scan id'?" in result.stderr
+    result = run(*arguments, "--file-column", "scan id", code=1)
     assert "leave these rows out with --skip-bad-rows" in result.stderr
     (tmp_path / "s.csv").write_text("my notes\n")
     result = run(

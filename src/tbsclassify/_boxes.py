@@ -133,18 +133,18 @@ def warn_of_boxes(estimator: Any, is_located: np.ndarray, otherwise: str) -> Non
     with_boxes, without = np.flatnonzero(is_located), np.flatnonzero(~is_located)
     if with_boxes.size and without.size:
         problem = (
-            "X mixes scans with and without boxes of L1-L4. Those without, index "
+            "Some scans have boxes of L1-L4 and others none. Those without, index "
             f"{without[:10].tolist()}, are {otherwise}"
         )
     elif fitted and without.size:
         problem = (
-            f"{name} was fitted on scans with boxes of L1-L4, and X has none. Its "
-            f"scans are {otherwise}"
+            f"{name} was fitted on scans with boxes of L1-L4, and these scans have "
+            f"none. They are {otherwise}"
         )
     elif fitted is False and with_boxes.size:
         problem = (
-            f"{name} was fitted on scans without boxes of L1-L4, and X has boxes. The "
-            f"scans of the fit were {otherwise}"
+            f"{name} was fitted on scans without boxes of L1-L4, and these scans have "
+            f"some. Those of the fit were {otherwise}"
         )
     else:
         return

@@ -1,13 +1,12 @@
 """Two engines for archives: this process, or a Ray cluster."""
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from tbsclassify._warn import warn
+from tbsclassify._warn import held_back, warn
 from tbsclassify.archive._output import lines_of
 from tbsclassify.archive._reading import Reading, read_ahead
 from tbsclassify.labels import TBS_RANGE
@@ -78,17 +77,16 @@ class Work(NamedTuple):
     ) -> Iterator[Scored]:
         """Score batches in order, and read ahead.
 
-        Warnings, including those of threads that read, come with the batches.
+        The library's warnings, including those of threads that read, come with the
+        batches.
         """
         scans = read_ahead(batches, lambda batch: batch.paths, n_threads)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            for batch, readings in scans:
+        for batch, readings in scans:
+            told = [text for reading in readings for text in reading.warnings]
+            with held_back() as messages:
                 scored = self.score(batch, readings)
-                del readings
-                told = [str(one.message) for one in caught]
-                caught.clear()
-                yield scored._replace(warnings=told)
+            del readings
+            yield scored._replace(warnings=[*told, *messages])
 
 
 def score_on_ray(

@@ -16,6 +16,8 @@ from tbsclassify._scans import plain_name
 from tbsclassify._spacing import SPACING_COLUMNS, are_plausible, spacing_columns
 from tbsclassify._warn import warn
 from tbsclassify.archive._names import cell_of
+from tbsclassify.datasets._columns import find_columns
+from tbsclassify.datasets._rows import check_folder
 from tbsclassify.datasets._table import not_a_number, parse_numbers, read_table
 
 # Other files in a folder are scans if they begin like DICOM files.
@@ -164,18 +166,17 @@ def _may_be_scan(path: str) -> bool:
 
 def _of_table(table: Any, image_dir: Any, file_column: str) -> Listing:
     frame = read_table(table, [file_column]).reset_index(drop=True)
-    if file_column not in frame.columns:
-        raise ValueError(
-            f"table has no column {file_column!r}; it has "
-            f"{', '.join(map(repr, frame.columns))}. Name yours with file_column."
-        )
+    file_column = find_columns(frame.columns, {"file_column": file_column})[
+        "file_column"
+    ]
     if image_dir is None:
         image_dir = Path(table).parent if isinstance(table, str | os.PathLike) else "."
     names = [
         "" if pd.isna(one) else str(one).strip() for one in frame[file_column].to_list()
     ]
-    paths = [os.path.join(as_path(image_dir), name) for name in names]
-    _check_files(paths, image_dir)
+    folder = as_path(image_dir)
+    paths = [os.path.join(folder, name) for name in names]
+    check_folder(folder, paths)
     sizes = spacing_columns(frame.columns)
     reasons = _parse_columns(frame, sizes)
     listed: set[str] = set()
@@ -192,21 +193,6 @@ def _of_table(table: Any, image_dir: Any, file_column: str) -> Listing:
         frame[list(SPACING_COLUMNS)] = spacing
     frame = frame.drop(columns="image", errors="ignore")
     return Listing(paths, list(map(cell_of, names)), frame, reasons)
-
-
-def _check_files(paths: list[str], folder: Any) -> None:
-    """Refuse a folder that is not there, or has none of the files of a table."""
-    shown = repr(os.fspath(folder))
-    if not as_path(folder).is_dir():
-        raise FileNotFoundError(
-            "Expected image_dir to be the folder that the names in table refer to, got "
-            f"{shown}, which is no folder."
-        )
-    if not any(map(os.path.isfile, paths)):
-        raise FileNotFoundError(
-            f"Expected image_dir to have the files that table names, got {shown} "
-            f"with none of {len(paths)}. Name the folder of the scans by image_dir."
-        )
 
 
 def _parse_columns(

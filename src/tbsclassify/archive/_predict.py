@@ -89,8 +89,8 @@ def predict_archive(
     Warns
     -----
     UserWarning
-        At the end, once for each kind of warning that came up on the way; and if a
-        folder below `files` cannot be opened.
+        Once for each kind of warning that comes up on the way, with a count of the
+        others at the end; and if a folder below `files` cannot be opened.
 
     See Also
     --------

@@ -10,6 +10,7 @@ import numpy as np
 
 from tbsclassify._files import reason_of
 from tbsclassify._spacing import are_plausible
+from tbsclassify._warn import held_back
 from tbsclassify.images import UnreadableScanError, read_scan
 
 T = TypeVar("T")
@@ -21,13 +22,20 @@ class Reading(NamedTuple):
     image: np.ndarray | None
     spacing: tuple[float, float]  # height and width of a pixel in mm, or NaN
     error: str  # why there is no image, without the name of the file
+    warnings: tuple[str, ...] = ()
 
 
 def read_file(path: str) -> Reading:
-    """Read one file. A fault is returned as a reason, not raised.
+    """Read one file. Faults and warnings are returned, not raised and given.
 
     Only the pixel size is kept of a DICOM header.
     """
+    with held_back() as messages:
+        reading = _read(path)
+    return reading._replace(warnings=tuple(messages))
+
+
+def _read(path: str) -> Reading:
     unknown = (np.nan, np.nan)
     try:
         image, facts = read_scan(path, return_metadata=True)

@@ -49,6 +49,7 @@ class _Group(_Flags, TyperGroup):
 
         with warnings.catch_warnings():
             warnings.showwarning = show
+            warnings.simplefilter("default", UserWarning)  # shown, not raised
             try:
                 return super().invoke(ctx)
             except BrokenPipeError:

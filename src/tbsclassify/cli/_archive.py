@@ -61,9 +61,6 @@ def predict(
 
         import_highdicom()  # before hours of scoring, not after
     fitted = load_model(model, device=device)
-    about = model_info(model)
-    listing = list_files(_files(files), image_dir, file_column)
-    _warn_without_boxes(model.name, about, fitted, listing.table)
     with progress("scoring") as show:
         result = predict_archive(
             fitted,
@@ -77,8 +74,9 @@ def predict(
             progress=show,
         )
     if dicom_sr is not None:
+        listing = list_files(_files(files), image_dir, file_column)
         paths = dict(zip(listing.cells, listing.paths, strict=True))
-        _write_dicom(result.out, paths, about, dicom_sr)
+        _write_dicom(result.out, paths, model_info(model), dicom_sr)
     _finish(result)
 
 
@@ -152,25 +150,6 @@ def _write_dicom(
             f"{n_others} of {len(rows)} scored files are no DICOM files that a "
             "report can refer to; they have none."
         )
-
-
-def _warn_without_boxes(
-    name: str, about: dict[str, Any], fitted: Any, table: Any
-) -> None:
-    """Warn of bare scans for a model that has learned what is in boxes."""
-    from tbsclassify._boxes import box_columns
-    from tbsclassify.archive._scoring import ModelScorer
-
-    n_boxed = (about["training"] or {}).get("n_with_boxes", 0)
-    if not n_boxed or ModelScorer(fitted).finds_boxes:
-        return
-    if table is not None and box_columns(table.columns):
-        return
-    warn(
-        f"{name} was trained on {n_boxed} scans with boxes of L1-L4, and these "
-        "scans have none: scores will be of another region. Pass a table with boxes, "
-        "such as `tbsclassify locate` writes, or a model trained with --auto-boxes."
-    )
 
 
 def _files(files: list[str]) -> Any:

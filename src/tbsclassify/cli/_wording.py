@@ -39,6 +39,7 @@ def in_words_of(parameters: Iterable[Any], text: str) -> str:
     """
     options = {one.name: one.opts[0] for one in parameters}
     text = _CLASSES.sub("", text)
+    text = text.replace("LumbarLocalizer().transform_table", "tbsclassify locate")
     for value, name in _OF_VALUES.items():
         if name in options:
             call = rf"\b[A-Z]\w*\({value}\)"  # LumbarCropper(boxes="auto")

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from tbsclassify._boxes import box_columns, boxes_of_table
-from tbsclassify._files import meant_instead, printable_name
+from tbsclassify._files import meant_instead, printable_name, reason_of
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import PLAUSIBLE_SPACING, are_plausible
 from tbsclassify._validation import patient_ids
@@ -49,7 +50,7 @@ def resolve_paths(files: pd.Series, folder: Path, bad: BadRows) -> list[str | No
     return paths
 
 
-def check_folder(folder: Path, paths: list[str | None]) -> None:
+def check_folder(folder: Path, paths: Sequence[str | None]) -> None:
     """Refuse a folder that has none of the files, in place of a line for each."""
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -157,8 +158,7 @@ def _read_or_reason(
         try:
             return read_with_metadata(path, fill_unscanned), messages
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            return reason.removeprefix(printable_name(path)).strip(" :."), messages
+            return reason_of(error, path), messages
 
 
 def _read_numbers(column: pd.Series, bad: BadRows) -> np.ndarray:

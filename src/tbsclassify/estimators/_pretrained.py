@@ -202,7 +202,7 @@ class TBSPretrainedClassifier(BaseTBSClassifier, PretrainedEstimator):
         Initial weights. "imagenet" is torchvision's, downloaded once into its cache;
         None is random weights, and needs no download. A path names a state dict with
         torchvision's keys, ``.safetensors`` or written by ``torch.save``, of the whole
-        network or of its backbone alone.
+        network or of its backbone alone, or a folder with it under torchvision's name.
     layers : list of str, default=None
         Modules of the network, by torchvision's names, whose outputs are described with
         ``mode="texture"`` or ``pooling="statistics"``. Later layers are not computed.
@@ -516,7 +516,7 @@ class TBSPretrainedRegressor(BaseTBSRegressor, PretrainedEstimator):
         Initial weights. "imagenet" is torchvision's, downloaded once into its cache;
         None is random weights, and needs no download. A path names a state dict with
         torchvision's keys, ``.safetensors`` or written by ``torch.save``, of the whole
-        network or of its backbone alone.
+        network or of its backbone alone, or a folder with it under torchvision's name.
     layers : list of str, default=None
         Modules of the network, by torchvision's names, whose outputs are described with
         ``mode="texture"`` or ``pooling="statistics"``. Later layers are not computed.
