@@ -216,14 +216,25 @@ def test_crops_with_their_boxes_do_not_warn(make):
 
 @both
 def test_the_default_dtype_of_torch_makes_no_difference(make, spines):
-    expected = make().fit(spines.X, spines.y).predict_proba(spines.X)
+    augmented = {"augmentation": RandomAugmentation()}
+    expected = make(**augmented).fit(spines.X, spines.y).predict_proba(spines.X)
     torch.set_default_dtype(torch.float64)
     try:
-        model = pickle.loads(pickle.dumps(make().fit(spines.X, spines.y)))
+        model = make(**augmented).fit(spines.X, spines.y)
+        model = pickle.loads(pickle.dumps(model))
         assert torch.get_default_dtype() == torch.float64
         assert_array_equal(model.predict_proba(spines.X), expected)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@both
+def test_crops_without_an_excluded_vertebra_do_not_warn(make):
+    scans = make_dxa_phantoms(8, random_state=0)
+    crops = LumbarCropper(224).transform_table(scans.frame)
+    crops.loc[:, [name for name in crops if name.startswith("L1_")]] = np.nan
+    model = make(max_epochs=1).fit(crops, scans.tbs > np.median(scans.tbs))
+    assert model.image_shape_ == (1, 224, 224)
 
 
 @both

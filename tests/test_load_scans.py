@@ -174,7 +174,7 @@ def test_a_header_is_known_by_any_of_its_names(folder):
     with pytest.raises(ValueError, match="names are not shown"):
         load_scans(table, path)
     with pytest.raises(ValueError, match="it has 'a', 'b', 'c', 'd', 'L1 Top'"):
-        load_scans(table.assign(**{"L1 Top": 3}), path)
+        load_scans(table.assign(**{"L1 Top": 3, "BMI": 25}), path)
 
 
 def test_case_and_blanks_in_names_of_columns_do_not_matter(folder):
@@ -210,8 +210,45 @@ def test_a_title_above_the_header_is_told(folder, title, separator):
     path, table = folder
     text = title.replace(",", separator) + table.to_csv(index=False, sep=separator)
     (path / "titled.csv").write_text(text)
-    with pytest.raises(ValueError, match="one entry above 4 columns, such as a title"):
+    with pytest.raises(ValueError, match="such as a title: the names are in row"):
         load_scans(path / "titled.csv", path)
+
+
+@pytest.mark.parametrize("title", ["Patient,Garcia", "Patient,Garcia,,", "a,b,c,d,e,f"])
+def test_a_title_of_several_entries_is_not_taken_for_a_header(folder, title):
+    path, table = folder
+    (path / "titled.csv").write_text(f"{title}\n{table.to_csv(index=False)}")
+    with pytest.raises(ValueError, match=r"the names are in row 2\. Delete") as info:
+        load_scans(path / "titled.csv", path)
+    assert "Garcia" not in str(info.value)
+
+
+def test_entries_that_are_words_of_headers_are_no_header(folder):
+    path, table = folder
+    theirs = {"file": "Datei", "patient": "Nummer", "tbs": "Wert", "age": "Rolle"}
+    table.rename(columns=theirs).assign(Rolle="patient").to_csv(path / "t.csv")
+    names = {"file_column": "Datei", "patient_column": "Nummer", "tbs_column": "Wert"}
+    assert load_scans(path / "t.csv", path, **names).tbs.tolist() == [*table["tbs"]]
+
+
+def test_empty_lines_leave_whole_numbers_whole(folder):
+    path, table = folder
+    table["accession"] = 90071992547409931 + np.arange(6)
+    lines = table.to_csv(index=False).splitlines()
+    (path / "gaps.csv").write_text("\n".join([*lines[:3], "", *lines[3:], "", ""]))
+    frame = load_scans(path / "gaps.csv", path).frame
+    assert frame["accession"].tolist() == table["accession"].tolist()
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_numbers_are_numbers_whatever_separates_them(folder, separator, decimal):
+    path, table = folder
+    table["bmi"] = [22.5, 23.25, np.nan, 25.0, 26.5, 27.75]
+    table.to_csv(path / "t.csv", index=False, sep=separator, decimal=decimal)
+    frame = load_scans(path / "t.csv", path).frame
+    np.testing.assert_array_equal(frame["bmi"], table["bmi"])
+    assert frame["bmi"].dtype == float
 
 
 def test_a_folder_that_is_not_there_is_told_once(folder):

@@ -154,6 +154,7 @@ def _parse(X: Any) -> pd.DataFrame:
     X, parsed = as_pandas(X), {}
     for name in X.columns:
         parsed[name], unreadable = parse_numbers(X[name])
+        unreadable |= np.isinf(parsed[name])
         if unreadable.any():
             index = np.flatnonzero(unreadable)
             raise ValueError(

@@ -140,7 +140,9 @@ class RandomAugmentation(BaseEstimator):
             If a parameter is out of its range or of another type.
         """
         low, high = self._check_parameters()
-        flip, angle, change, darker = torch.rand(4, n_images, generator=generator)
+        flip, angle, change, darker = torch.rand(
+            4, n_images, dtype=torch.float32, generator=generator
+        )
         change = low + (high - low) * change
         return AugmentationDraws(
             flip=flip < self.horizontal_flip,

@@ -25,6 +25,11 @@ _HEADER_WORDS = frozenset(
 )
 
 
+def n_header_words(names: Iterable[Any]) -> int:
+    """Return how many of some names only the header of a table has."""
+    return len(_HEADER_WORDS.intersection(map(plain_name, names)))
+
+
 def find_columns(columns: Iterable[Any], wanted: Mapping[str, str]) -> dict[str, Any]:
     """Return the names that columns have in a table.
 
@@ -72,11 +77,11 @@ def find_columns(columns: Iterable[Any], wanted: Mapping[str, str]) -> dict[str,
 def _shown(columns: list[Any], wanted: Iterable[str], hint: str) -> str:
     """List columns, and which are meant, or say that they are not shown.
 
-    Without a header, the first line is that of a patient. A header has a name that is
-    known, no numbers and no separators.
+    Without a header, the first line is that of a patient. A header has two names that
+    are known, no numbers and no separators.
     """
     known = _HEADER_WORDS.union(map(plain_name, wanted))
-    is_header = not known.isdisjoint(map(plain_name, columns)) and not any(
+    is_header = len(known.intersection(map(plain_name, columns))) > 1 and not any(
         isinstance(name, str) and _is_entry(name) for name in columns
     )
     if is_header:

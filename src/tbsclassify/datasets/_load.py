@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from tbsclassify._files import as_path
 from tbsclassify._spacing import SPACING_COLUMNS, are_mixed, spacing_columns
 from tbsclassify._validation import check_option, patient_ids
 from tbsclassify._warn import warn
@@ -161,8 +161,9 @@ def load_scans(
     _check_place_of_pixels(frame, file_column)
     sizes = spacing_columns(frame.columns)
     bad = BadRows(frame.index.tolist())
-    paths = resolve_paths(frame[file_column], Path(image_dir), bad)
-    check_folder(Path(image_dir), paths)
+    folder = as_path(image_dir)
+    paths = resolve_paths(frame[file_column], folder, bad)
+    check_folder(folder, paths)
     patients = read_patients(frame[patient_column], bad)
     _warn_of_case(patients, bad)
     tbs = None if tbs_column is None else read_tbs(frame[names["tbs_column"]], bad)

@@ -6,9 +6,10 @@ import codecs
 import contextlib
 import csv
 import io
+import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 
 from tbsclassify._files import UnreadableScanError, printable_name, read_whole
 from tbsclassify._scans import as_pandas, plain_name
+from tbsclassify.datasets._columns import n_header_words
 
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and xls
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
@@ -92,7 +94,7 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
     separator, text, first_row = _find_separator(_decode(_read_bytes(path, name), name))
     wanted = {*map(plain_name, text_columns)}
     try:
-        columns = _check_rows(text, separator, name, first_row)
+        columns, numbers = _check_rows(text, separator, name, first_row)
         texts = [i for i, one in enumerate(columns) if plain_name(one) in wanted]
         frame = pd.read_csv(
             io.StringIO(text),
@@ -102,7 +104,6 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
             dtype=dict.fromkeys(texts, str),
             index_col=False,
             skipinitialspace=True,
-            skip_blank_lines=False,  # they count where rows are numbered
             low_memory=False,
         )
     except (csv.Error, pd.errors.ParserError):
@@ -111,12 +112,12 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
             "mark that is not closed, or an entry of more than 100 kB."
         ) from None
     frame.columns = frame.columns.astype(str).map(_plain)
-    frame.index += first_row
+    frame.index = pd.Index(numbers)
     if separator != ",":
-        # Pandas leaves a column as text if one of its entries is no number.
+        # Pandas leaves a column as text if one of its entries has a decimal point.
         for i, column in enumerate(frame.columns):
             if i not in texts and not pd.api.types.is_numeric_dtype(frame[column]):
-                frame[column] = frame[column].map(_with_point, na_action="ignore")
+                frame[column] = _with_points(frame[column])
     return frame
 
 
@@ -159,32 +160,30 @@ def _find_separator(text: str) -> tuple[str, str, int]:
     return separator, text, header_row + 1
 
 
-def _check_rows(text: str, separator: str, name: str, first_row: int) -> list[str]:
-    """Return the names of the columns, after checking them and the lengths of rows."""
-    rows = csv.reader(io.StringIO(text), delimiter=separator)
-    header = next(rows, [])
+def _check_rows(
+    text: str, separator: str, name: str, first_row: int
+) -> tuple[list[str], list[int]]:
+    """Return the names of the columns and the numbers of rows, after checking them."""
+    lines = csv.reader(io.StringIO(text), delimiter=separator)
+    header = next(lines, [])
+    rows = _check_header(header, lines, name, first_row)
     if len(header) > _MOST_COLUMNS:
         raise ValueError(
             f"Expected {name} to have at most {_MOST_COLUMNS} columns, got "
             f"{len(header)}."
         )
     columns = [_plain(column) for column in header]
-    n_named = sum(map(bool, columns))
-    if not n_named:
+    if not any(columns):
         raise ValueError(
             f"Expected the first line of {name} to name the columns, got an empty "
             "line or file."
         )
     # Those without a name get one.
     _check_unique(column or i for i, column in enumerate(columns))
+    numbers = []
     for number, row in enumerate(rows, first_row):
-        n_filled = sum(bool(entry.strip()) for entry in row)
-        if n_named == 1 < n_filled and number < first_row + _LINES_BEFORE_HEADER:
-            raise ValueError(
-                f"Expected the first line of {name} to name the columns, got one entry "
-                f"above {n_filled} columns, such as a title. Delete the lines above "
-                "the names."
-            )
+        if len(row) > 1 or "".join(row).strip():  # pandas leaves out empty lines
+            numbers.append(number)
         # Pandas would take the first entries for an index, and shift all others.
         if any(entry.strip() for entry in row[len(columns) :]):
             raise ValueError(
@@ -192,12 +191,39 @@ def _check_rows(text: str, separator: str, name: str, first_row: int) -> list[st
                 f"{len(row)}. Where numbers have decimal commas, separate entries "
                 "by semicolons."
             )
-    return columns
+    return columns, numbers
+
+
+def _check_header(
+    header: list[str], rows: Iterator[list[str]], name: str, first_row: int
+) -> Iterator[list[str]]:
+    """Refuse lines above the header, such as a title, and return all rows.
+
+    They may have a patient's name, so they are not taken for names of columns.
+    """
+    first = list(itertools.islice(rows, _LINES_BEFORE_HEADER))
+    known = [n_header_words(row) for row in (header, *first)]
+    best = max(range(len(known)), key=known.__getitem__) if max(known) > 1 else 0
+    n_filled = [sum(bool(entry.strip()) for entry in row) for row in (header, *first)]
+    if best or n_filled[0] == 1 < max(n_filled):
+        place = f"in row {first_row - 1 + best}" if best else "below it"
+        raise ValueError(
+            f"Expected the first line of {name} to name the columns, got another line, "
+            f"such as a title: the names are {place}. Delete the lines above them."
+        )
+    return itertools.chain(first, rows)
 
 
 def _plain(name: str) -> str:
     """Return the name of a column without invisible characters."""
     return "".join(one for one in name if one.isprintable()).strip()
+
+
+def _with_points(column: pd.Series) -> pd.Series:
+    """Write decimal commas as points, and turn a column of numbers into numbers."""
+    texts = column.map(_with_point, na_action="ignore")
+    numbers = pd.to_numeric(texts, errors="coerce")
+    return numbers if numbers.notna().equals(texts.notna()) else texts
 
 
 def _with_point(entry: Any) -> Any:

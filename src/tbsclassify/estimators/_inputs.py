@@ -71,12 +71,12 @@ def _warn_of_boxes(estimator: Any, X: Any) -> None:
     boxes = boxes_of_table(X) if "image" in getattr(X, "columns", ()) else None
     if boxes is None or np.isnan(boxes).all():
         return
-    box = hull(boxes)
-    # Crops have their boxes in the middle, but for those cut off at the border.
-    off = np.abs(
-        (box[:, :2] + box[:, 2:]) / 2 - np.array(estimator.image_shape_[1:]) / 2
-    )
-    if np.nanmedian(off.max(axis=1)) > 1:
+    box, (height, width) = hull(boxes), estimator.image_shape_[1:]
+    # Crops are square, and have their boxes in the middle: nearly, if vertebrae were
+    # excluded or boxes cut off at the border.
+    off = np.abs((box[:, :2] + box[:, 2:]) / 2 - np.array([height, width]) / 2)
+    tolerated = height / 8 if height == width else 1
+    if np.nanmedian(off.max(axis=1)) > tolerated:
         name = type(estimator).__name__
         warn(
             f"X has boxes of L1-L4, but {name} looks at whole scans, not at boxes. "

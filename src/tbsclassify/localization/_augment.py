@@ -27,10 +27,10 @@ def _move(examples: Examples, generator: torch.Generator) -> Examples:
     n = len(examples.pictures)
     height, width = SHAPE
     turn = _uniform(n, -0.05, 0.05, generator)
-    mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    mirror = torch.where(_uniform(n, 0, 1, generator) < 0.5, -1.0, 1.0).float()
     across = mirror * _uniform(n, 0.88, 1.15, generator)
     down = _uniform(n, 0.92, 1.09, generator)
-    affine = torch.zeros(n, 2, 3)
+    affine = torch.zeros(n, 2, 3, dtype=torch.float32)
     affine[:, 0, 0], affine[:, 0, 1] = across * turn.cos(), -turn.sin()
     affine[:, 1, 0], affine[:, 1, 1] = across * turn.sin(), down * turn.cos()
     affine[:, 0, 2] = _uniform(n, -0.10, 0.10, generator)
@@ -68,7 +68,9 @@ def _vary_grey(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     x = x * _along(n, 5, 0.25, generator).exp().unsqueeze(1)
     x = x * (1 + factor(0, 0.3) * _clouds(n, generator))
     x = x + factor(0, 0.06) * _clouds(n, generator)
-    x = x + factor(0, 0.06) * torch.randn(x.shape, generator=generator)
+    x = x + factor(0, 0.06) * torch.randn(
+        x.shape, dtype=torch.float32, generator=generator
+    )
     blurred = functional.avg_pool2d(x, 3, 1, 1)
     return torch.where(factor(0, 1) < 0.4, blurred, x)
 
@@ -80,7 +82,9 @@ def _hide_patches(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     columns = torch.arange(width).view(1, 1, width)
     for _ in range(_N_PATCHES):
         top, left, high, wide, level, black, shown = (
-            torch.rand(7, n, generator=generator).view(7, n, 1, 1).unbind(0)
+            torch.rand(7, n, dtype=torch.float32, generator=generator)
+            .view(7, n, 1, 1)
+            .unbind(0)
         )
         down, across = rows - top * height, columns - left * width
         hidden = (down >= 0) & (down < 4 + 20 * high) & (shown < 0.25)
@@ -92,14 +96,16 @@ def _hide_patches(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def _uniform(
     n: int, low: float, high: float, generator: torch.Generator
 ) -> torch.Tensor:
-    return low + (high - low) * torch.rand(n, generator=generator)
+    return low + (high - low) * torch.rand(n, dtype=torch.float32, generator=generator)
 
 
 def _along(
     n: int, n_knots: int, deviation: float, generator: torch.Generator
 ) -> torch.Tensor:
     """Return random curves along the height, shape (n, height, 1)."""
-    knots = deviation * torch.randn(n, 1, n_knots, generator=generator)
+    knots = deviation * torch.randn(
+        n, 1, n_knots, dtype=torch.float32, generator=generator
+    )
     curves = functional.interpolate(
         knots, size=SHAPE[0], mode="linear", align_corners=True
     )
@@ -108,7 +114,7 @@ def _along(
 
 def _clouds(n: int, generator: torch.Generator) -> torch.Tensor:
     """Return smooth random pictures of mean 0."""
-    knots = torch.randn(n, 1, 5, 4, generator=generator)
+    knots = torch.randn(n, 1, 5, 4, dtype=torch.float32, generator=generator)
     return functional.interpolate(
         knots, size=SHAPE, mode="bicubic", align_corners=False
     )
