@@ -199,7 +199,7 @@ def test_labels_that_cannot_be_learnt_are_refused(y, message, spines):
 
 @both
 def test_scans_that_were_not_cropped_to_their_boxes_warn(make):
-    scans = make_dxa_phantoms(8, size=(64, 64), random_state=0)
+    scans = make_dxa_phantoms(8, size=(64, 72), random_state=0)
     y = scans.tbs > np.median(scans.tbs)
     with pytest.warns(UserWarning, match=r"not at boxes.*make_pipeline\(LumbarCropper"):
         make().fit(scans.frame, y)

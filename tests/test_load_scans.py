@@ -65,7 +65,10 @@ def test_boxes_are_read_and_travel_in_the_frame(folder):
         for side, value in zip(SIDES, [2 + 6 * i, 5, 7 + 6 * i, 15], strict=True):
             table[f"{level}_{side}"] = float(value)
     table.loc[3, [name for name in table if name[:1] == "L"]] = np.nan
-    scans = load_scans(table, path)
+    with pytest.warns(
+        UserWarning, match=r"1 of 6 scans have no boxes .* row\(s\) 3 of"
+    ):
+        scans = load_scans(table, path)
     assert scans.boxes.shape == (6, 4, 4)
     assert scans.boxes[0, 1].tolist() == [8, 5, 13, 15]
     assert np.isnan(scans.boxes[3]).all()
@@ -266,6 +269,14 @@ def test_a_folder_without_any_of_the_files_is_told_once(folder):
         load_scans(table, path / "empty")
 
 
+@pytest.mark.parametrize("theirs", ["C:\\Studie\\", "/mnt/scans/", "scans/"])
+def test_folders_in_file_names_are_told(folder, theirs):
+    path, table = folder
+    table["file"] = theirs + table["file"]
+    with pytest.raises(FileNotFoundError, match="without the folder that the table na"):
+        load_scans(table, path)
+
+
 def test_a_suffix_that_file_names_lack_is_told(folder):
     path, table = folder
     table["file"] = table["file"].str.removesuffix(".png")
@@ -430,7 +441,7 @@ def test_blanks_alone_are_no_patient(folder):
 def test_ids_that_differ_by_case_are_reported_by_row_and_not_named(folder):
     path, table = folder
     table["patient"] = ["xq1", "a", "XQ1", "b", "c", "d"]
-    with pytest.warns(UserWarning, match=r"case only.* in rows 0 and 2\.") as record:
+    with pytest.warns(UserWarning, match=r"by case,.* in rows 0 and 2\.") as record:
         scans = load_scans(table, path)
     assert len(set(scans.patient)) == 6
     assert "xq1" not in str(record[0].message).lower()
@@ -722,3 +733,46 @@ def test_a_file_whose_name_differs_in_case_is_named(tmp_path):
     table.to_csv(tmp_path / "scans.csv", index=False)
     with pytest.raises(ValueError, match=r"no such file, but a\.PNG \(upper and lower"):
         load_scans(tmp_path / "scans.csv", tmp_path)
+
+
+def test_scans_that_are_only_predicted_need_no_patients(folder):
+    path, table = folder
+    table = table.drop(columns=["patient", "tbs"])
+    scans = load_scans(table, path, patient_column=None, tbs_column=None)
+    assert scans.patient is None
+    assert len(scans.frame) == 6
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Pat-011", "pat 11"), ("Pat_011", "Pat011"), ("011", "11"), ("A.1", "a1")],
+)
+def test_spellings_of_one_patient_are_warned_of(folder, one, other):
+    path, table = folder
+    table["patient"] = [one, "b", other, "c", "d", "e"]
+    with pytest.warns(UserWarning, match=r"different patients, in rows 0 and 2\."):
+        load_scans(table, path)
+
+
+def test_other_patients_are_no_spellings(folder):
+    path, table = folder
+    table["patient"] = ["1-11", "11-1", "111", "1111", "0", "-"]
+    assert len(set(load_scans(table, path).patient)) == 6
+
+
+def test_boxes_whose_vertebrae_are_not_below_each_other_are_refused(folder):
+    path, table = folder
+    for i, level in enumerate(["L1", "L2", "L3", "L4"]):
+        sides = zip(SIDES, [5, 2 + 3 * i, 15, 5 + 3 * i], strict=True)
+        table = table.assign(**{f"{level}_{side}": one for side, one in sides})
+    with pytest.raises(ValueError, match=r"row 0 .* are top and left swapped"):
+        load_scans(table, path)
+
+
+def test_text_among_ages_is_told_when_the_table_is_read(folder):
+    path, table = folder
+    table["age"] = table["age"].astype(object)
+    table.loc[2, "age"] = "Garcia"
+    with pytest.warns(UserWarning, match=r"age is not a number in row\(s\) 2") as told:
+        load_scans(table, path)
+    assert "Garcia" not in str(told[0].message)

@@ -174,14 +174,16 @@ def test_a_classifier_starts_from_the_weights_of_a_file(
     assert model.intensity_mean_[0] == pytest.approx(255 * 0.485)
 
 
-def test_a_folder_has_the_file_of_a_network_under_the_name_of_torchvision(
-    squeezenet_state, spines, tmp_path
+@pytest.mark.parametrize("name", ["theirs", "squeezenet1_1.safetensors"])
+def test_a_folder_has_the_file_of_a_network_under_its_name_or_that_of_torchvision(
+    name, squeezenet_state, spines, tmp_path
 ):
-    name = imagenet_weights("squeezenet1_1").url.rpartition("/")[2]
+    if name == "theirs":
+        name = imagenet_weights("squeezenet1_1").url.rpartition("/")[2]
     model = small_pretrained(weights=tmp_path, mode="head", max_epochs=1)
-    with pytest.raises(FileNotFoundError, match=f"to have {name}, the weights of"):
+    with pytest.raises(FileNotFoundError, match=f"one of .*{name}"):
         model.fit(spines.X, spines.y)
-    torch.save(squeezenet_state, tmp_path / name)
+    save(squeezenet_state, tmp_path, name)
     by_folder = model.fit(spines.X, spines.y).predict_proba(spines.X)
     by_file = clone(model).set_params(weights=tmp_path / name).fit(spines.X, spines.y)
     np.testing.assert_array_equal(by_folder, by_file.predict_proba(spines.X))

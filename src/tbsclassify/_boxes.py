@@ -133,8 +133,8 @@ def warn_of_boxes(estimator: Any, is_located: np.ndarray, otherwise: str) -> Non
     with_boxes, without = np.flatnonzero(is_located), np.flatnonzero(~is_located)
     if with_boxes.size and without.size:
         problem = (
-            "Some scans have boxes of L1-L4 and others none. Those without, index "
-            f"{without[:10].tolist()}, are {otherwise}"
+            f"Some scans have boxes of L1-L4 and others none. Those without are "
+            f"{otherwise}"
         )
     elif fitted and without.size:
         problem = (

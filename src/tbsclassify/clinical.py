@@ -13,11 +13,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from tbsclassify._scans import as_pandas, plain_name
+from tbsclassify.datasets._columns import CLINICAL_NUMBERS
 from tbsclassify.datasets._table import not_a_number, parse_numbers
 
-_NUMBERS = ("age", "bmi", "bmd")
 _CATEGORIES = ("sex",)
-CLINICAL_COLUMNS = (*_NUMBERS, *_CATEGORIES)
+CLINICAL_COLUMNS = (*CLINICAL_NUMBERS, *_CATEGORIES)
 
 
 def make_clinical_baseline(

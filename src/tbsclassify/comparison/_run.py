@@ -55,6 +55,7 @@ def run_all(
     )
     by_name = {trial.name: trial for trial in pending}
     with Progress(len(pending), shown=bool(verbose)) as progress:
+        progress.show(0, f"0/{len(pending)} fits")
         for done, (trial, outcome) in enumerate(finished, start=1):
             # Processes return a copy of the trial.
             outcomes[by_name[trial.name]] = outcome

@@ -8,6 +8,8 @@ from tbsclassify._boxes import BOX_COLUMNS, BOX_SIDES
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import SPACING_COLUMNS
 
+# Clinical columns that hold numbers, in plain form.
+CLINICAL_NUMBERS = ("age", "bmi", "bmd")
 # Parts of the names that people give to the column of an argument.
 _PARTS = {
     "file_column": ("file", "image", "img", "path", "scan", "dicom"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from typing import Any, Literal
 
@@ -11,11 +12,12 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from tbsclassify._files import as_path
+from tbsclassify._scans import plain_name
 from tbsclassify._spacing import SPACING_COLUMNS, are_mixed, spacing_columns
 from tbsclassify._validation import check_option, patient_ids
 from tbsclassify._warn import warn
 from tbsclassify.datasets._bad_rows import BadRows
-from tbsclassify.datasets._columns import find_columns
+from tbsclassify.datasets._columns import CLINICAL_NUMBERS, find_columns
 from tbsclassify.datasets._rows import (
     check_folder,
     check_one_row_a_scan,
@@ -27,7 +29,7 @@ from tbsclassify.datasets._rows import (
     read_tbs,
     resolve_paths,
 )
-from tbsclassify.datasets._table import read_table
+from tbsclassify.datasets._table import parse_numbers, read_table
 from tbsclassify.images import faults_of_header
 
 
@@ -36,7 +38,7 @@ def load_scans(
     image_dir: str | os.PathLike[str],
     *,
     file_column: str = "file",
-    patient_column: str = "patient",
+    patient_column: str | None = "patient",
     tbs_column: str | None = "tbs",
     fill_unscanned: int | None = None,
     on_bad_rows: Literal["error", "warn"] = "error",
@@ -65,7 +67,8 @@ def load_scans(
     file_column, patient_column : str, default="file", "patient"
         Columns with the file's name and the patient's id. Several scans of a
         patient must carry the same id, or they may end up in both training and
-        testing. Blanks around ids do not count: ``"A1 "`` is ``"A1"``. Case, blanks and
+        testing. Blanks around ids do not count: ``"A1 "`` is ``"A1"``. None for
+        `patient_column`, for scans that are only predicted. Case, blanks and
         punctuation in the names of all columns do not matter: ``Patient`` will do.
     tbs_column : str or None, default="tbs"
         Column with the TBS value; None where there is none.
@@ -86,7 +89,7 @@ def load_scans(
             Grey levels; a 1-D array of 2-D arrays where sizes differ.
         tbs : ndarray of float of shape (n_scans,), or None
             TBS values.
-        patient : ndarray of shape (n_scans,)
+        patient : ndarray of shape (n_scans,), or None
             Patient of each scan: the ``groups`` of scikit-learn.
         boxes : ndarray of float of shape (n_scans, 4, 4) or (n_scans, 1, 4), or None
             (top, left, bottom, right) of L1 to L4, or of the whole; NaN where not
@@ -119,7 +122,8 @@ def load_scans(
     Warns
     -----
     UserWarning
-        If patient ids differ by upper and lower case only, DICOM headers tell what
+        If patient ids differ by case, punctuation or leading zeros only, boxes are
+        known for some scans only, age, BMI or BMD is no number, DICOM headers tell what
         `read_scan` warns of (another region than the AP spine, another modality,
         text burnt into the image), pixel sizes differ by more than 2 %, or columns
         look like boxes but are not named like them; and if pixel sizes of the table
@@ -152,20 +156,26 @@ def load_scans(
     ((3, 280, 300), ['a', 'b', 'c'])
     """
     check_option(on_bad_rows, "on_bad_rows", ("error", "warn"))
-    frame = read_table(table, [file_column, patient_column])
-    wanted = {"file_column": file_column, "patient_column": patient_column}
-    if tbs_column is not None:
-        wanted["tbs_column"] = tbs_column
-    names = find_columns(frame.columns, wanted)
-    file_column, patient_column = names["file_column"], names["patient_column"]
+    frame = read_table(table, [file_column, patient_column or ""])
+    wanted = {
+        "file_column": file_column,
+        "patient_column": patient_column,
+        "tbs_column": tbs_column,
+    }
+    names = find_columns(
+        frame.columns, {key: one for key, one in wanted.items() if one is not None}
+    )
+    file_column = names["file_column"]
     _check_place_of_pixels(frame, file_column)
     sizes = spacing_columns(frame.columns)
     bad = BadRows(frame.index.tolist())
     folder = as_path(image_dir)
     paths = resolve_paths(frame[file_column], folder, bad)
     check_folder(folder, paths)
-    patients = read_patients(frame[patient_column], bad)
-    _warn_of_case(patients, bad)
+    patients = np.full(len(frame), "", dtype=object)
+    if patient_column is not None:
+        patients = read_patients(frame[names["patient_column"]], bad)
+        _warn_of_spelling(patients, bad)
     tbs = None if tbs_column is None else read_tbs(frame[names["tbs_column"]], bad)
     check_one_row_a_scan(paths, patients, tbs, bad)
     images, facts = read_images(paths, fill_unscanned, n_jobs, bad)
@@ -176,11 +186,17 @@ def load_scans(
     rows = np.array([row for row in range(len(frame)) if row not in bad], dtype=int)
     if not len(rows):
         raise ValueError("Expected table to have a usable row, got none.")
+    _warn_of_boxes(boxes, rows, bad)
+    _warn_of_text(frame, rows, bad)
     _warn_of_headers(facts, rows, bad)
     _warn_of_sizes(spacing, rows, bad)
 
     frame = frame.iloc[rows].reset_index(drop=True)
-    frame[patient_column] = patient_ids(frame[patient_column].to_numpy(), len(rows))
+    patient = None
+    if patient_column is not None:
+        column = frame[names["patient_column"]]
+        patient = patient_ids(column.to_numpy(), len(rows))
+        frame[column.name] = patient
     collected = _collect([images[row] for row in rows])
     frame["image"] = pd.Series(list(collected), dtype=object)
     frame = frame.drop(columns=list(sizes or ()))
@@ -188,7 +204,7 @@ def load_scans(
     return Bunch(
         images=collected,
         tbs=None if tbs is None else tbs[rows],
-        patient=frame[patient_column].to_numpy(),
+        patient=patient,
         boxes=None if boxes is None else boxes[rows],
         spacing=spacing[rows],
         paths=np.array([paths[row] for row in rows], dtype=str),
@@ -205,21 +221,54 @@ def _check_place_of_pixels(frame: pd.DataFrame, file_column: str) -> None:
         )
 
 
-def _warn_of_case(patients: np.ndarray, bad: BadRows) -> None:
-    """Warn of ids that differ only by case, without naming them."""
-    spellings: dict[str, dict[str, int]] = defaultdict(dict)
+def _warn_of_spelling(patients: np.ndarray, bad: BadRows) -> None:
+    """Warn of ids that differ only by how they are written, without naming them."""
+    spellings: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
     for row, one in enumerate(patients.tolist()):
         if one is not None:
-            spellings[str(one).casefold()].setdefault(str(one), row)
+            # "Pat-011" and "pat 11" have the same words and numbers, "1-11" and "11-1"
+            # have not.
+            parts = re.findall(r"\d+|[^\W\d_]+", str(one).casefold())
+            key = tuple(part.lstrip("0") for part in parts)
+            spellings[key or (str(one),)].setdefault(str(one), row)
     doubtful = [list(found.values()) for found in spellings.values() if len(found) > 1]
     if doubtful:
         shown = "; ".join(
             bad.named(rows).replace(", ", " and ") for rows in doubtful[:10]
         )
         warn(
-            "Patient ids differ by upper and lower case only, and count as different "
-            f"patients, in rows {shown}. If they are one patient, write them alike."
+            "Patient ids differ by case, blanks, punctuation or leading zeros only, "
+            f"and count as different patients, in rows {shown}. If they are one "
+            "patient, write them alike."
         )
+
+
+def _warn_of_boxes(boxes: np.ndarray | None, rows: np.ndarray, bad: BadRows) -> None:
+    """Warn of scans that will show another region than those with boxes."""
+    if boxes is None:
+        return
+    without = rows[np.isnan(boxes[rows]).all(axis=(1, 2))]
+    if without.size:
+        warn(
+            f"{without.size} of {len(rows)} scans have no boxes of L1-L4, in row(s) "
+            f"{bad.named(without)} of table. Find them with "
+            'LumbarCropper(boxes="auto"), give them, or leave these scans out: '
+            "otherwise they are cropped around their own centre."
+        )
+
+
+def _warn_of_text(frame: pd.DataFrame, rows: np.ndarray, bad: BadRows) -> None:
+    """Warn of clinical columns that a baseline cannot use as they are."""
+    for name in frame.columns:
+        if plain_name(name) in CLINICAL_NUMBERS:
+            unreadable = parse_numbers(frame[name])[1]
+            found = [row for row in rows.tolist() if unreadable[row]]
+            if found:
+                warn(
+                    f"{name} is not a number in row(s) {bad.named(found)} of table. "
+                    "Baselines that use it will refuse these scans: correct it, or "
+                    "leave it empty."
+                )
 
 
 def _warn_of_headers(

@@ -59,11 +59,16 @@ def check_folder(folder: Path, paths: Sequence[str | None]) -> None:
         )
     named = [path for path in paths if path is not None]
     if len(named) > 1 and not any(map(os.path.lexists, named)):
+        first = Path(named[0])
+        hint = f"{meant_instead(first)}. Pass another folder, or correct the names"
+        if (folder / first.name).exists():
+            hint = (
+                ", but without the folder that the table names, it is. Keep the names"
+            )
         raise FileNotFoundError(
             "Expected image_dir to be the folder that file names refer to, got "
             f"{str(folder)!r}, which has none of the {len(named)} files. The first, "
-            f"{shown_file(named[0])}, is not there{meant_instead(Path(named[0]))}. "
-            "Pass another folder, or correct the names."
+            f"{shown_file(named[0])}, is not there{hint}."
         )
 
 
@@ -199,7 +204,19 @@ def read_boxes(
             (box[:, :2] < 0).any() or (box[:, 2:] > image.shape).any()
         ):
             bad.add(row, "a box reaches beyond its scan")
+        elif _lie_otherwise(box):
+            bad.add(
+                row,
+                "a vertebra is not below the one above it (are top and left swapped, "
+                "or levels?)",
+            )
     return boxes
+
+
+def _lie_otherwise(boxes: np.ndarray) -> bool:
+    """Whether vertebrae, from L1 on, lie beside or above each other, not below."""
+    down, across = np.diff(boxes[:, :2] + boxes[:, 2:], axis=0).T
+    return bool((down < np.abs(across)).any())
 
 
 def read_spacing(

@@ -93,20 +93,26 @@ def weights_file(name: str, weights: str | os.PathLike) -> Path:
     Raises
     ------
     FileNotFoundError
-        If a folder does not have it under torchvision's name.
+        If a folder does not have it under the name of the network or of torchvision.
     """
     path = as_path(weights)
     if not path.is_dir():
         return path
     entry = imagenet_weights(name)
-    found = path / _file_name(entry)
-    if not found.is_file():
+    theirs = Path(_file_name(entry)).stem
+    names = [
+        f"{stem}{suffix}"
+        for stem in (theirs, name)
+        for suffix in (".pth", ".safetensors")
+    ]
+    found = [path / one for one in names if (path / one).is_file()]
+    if not found:
         raise FileNotFoundError(
-            f"Expected the folder weights={os.fspath(weights)!r} to have "
-            f"{found.name}, the weights of {name}, got no such file. Put it there "
-            f"(it is at {entry.url})."
+            f"Expected the folder weights={os.fspath(weights)!r} to have the weights "
+            f"of {name}, one of {', '.join(names)}, got none. Put it there (the first "
+            f"is at {entry.url})."
         )
-    return found
+    return found[0]
 
 
 def torchvision_model(name: str, weights: str | os.PathLike | None) -> torch.nn.Module:
