@@ -156,7 +156,7 @@ def evaluate(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    warn_of_training_scans(model, fitted, scans, y)
+    warn_of_training_scans(model, scans)
     rows = evaluate_model(fitted, scans, y, threshold, seed)
     print(explain_rows(rows, threshold))
     for title, row in rows.items():
