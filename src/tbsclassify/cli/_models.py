@@ -79,7 +79,7 @@ def train(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    check_training_data(scans, y, folds)
+    check_training_data(scans, y, folds or None)
     settings: dict[str, Any] = {
         "weights": weights,
         "spacing": spacing,
