@@ -172,20 +172,13 @@ def test_evaluate_warns_of_scans_that_the_model_was_trained_on(trained, data, tm
     assert seen.startswith("Warning: 2 of 14 scans are among those")
 
 
-def test_evaluate_recognises_the_whole_training_set_of_a_file_without_hashes(
-    trained, data, tmp_path
-):
-    from tbsclassify.persistence._container import read_model_file, write_model_file
-
-    header, content = read_model_file(trained[0])
-    about = {k: v for k, v in header.items() if k != "scan_hashes"}
-    write_model_file(tmp_path / "old.tbs", about, content)
-    assert not hasattr(tbsclassify.load_model(tmp_path / "old.tbs"), "training_scans_")
-    arguments = (tmp_path / "old.tbs", data / "scans.csv", data / "images")
-    assert "All 60 scans are among those" in run("evaluate", *arguments).stderr
-    pd.read_csv(data / "scans.csv").head(50).to_csv(tmp_path / "s.csv", index=False)
-    arguments = (tmp_path / "old.tbs", tmp_path / "s.csv", data / "images")
-    assert run("evaluate", *arguments).stderr == ""
+def test_evaluate_scores_a_model_that_was_saved_without_scans(trained, data, tmp_path):
+    model = tbsclassify.load_model(trained[0])
+    tbsclassify.save_model(model, tmp_path / "bare.tbs")
+    arguments = (tmp_path / "bare.tbs", data / "scans.csv", data / "images")
+    result = run("evaluate", *arguments)
+    assert "roc_auc" in result.stdout
+    assert result.stderr == ""
 
 
 def test_predict_names_the_option_for_the_folder_of_the_scans(trained, data, tmp_path):
@@ -245,6 +238,18 @@ def test_predict_warns_of_bare_scans_for_a_model_trained_on_boxes(
         ("into columns of X or", "into columns of the table or"),
         ("the models of the paper", "the models of the paper"),
         ("KeyError: 'a fault'", "KeyError: 'a fault'"),
+        ("folder, got 'seed=0/folds=3'", "folder, got 'seed=0/folds=3'"),
+        ("got column 'weights=None'.", "got column 'weights=None'."),
+        ('got "it\'s spacing=1".', 'got "it\'s spacing=1".'),
+        ("got 'ValueError: X.png'.", "got 'ValueError: X.png'."),
+        ("got 'a boxes=\"auto\" b'", "got 'a boxes=\"auto\" b'"),
+        ("torch's, spacing=1, it's", "torch's, --spacing 1, it's"),
+        ("patients' boxes=\"auto\" or 'cv=5'", "patients' --auto-boxes or 'cv=5'"),
+        ("mean file_column='cv=5'?", "mean --file-column 'cv=5'?"),
+        (
+            'Expected weights to be "imagenet", None or the path',
+            'Expected --weights to be "imagenet", "none" or the path',
+        ),
     ],
 )
 def test_a_message_of_the_library_is_told_in_the_words_of_the_command(message, said):
@@ -255,6 +260,38 @@ def test_a_message_of_the_library_is_told_in_the_words_of_the_command(message, s
     parameters = get_command(app).commands["train"].params
     assert in_words_of(parameters, message) == said
     assert in_words_of((), "weights=None") == "weights=None"
+
+
+@pytest.mark.parametrize("command", ["info", "evaluate", "predict"])
+def test_a_model_file_that_is_not_there_is_told_by_its_argument(
+    command, data, tmp_path
+):
+    rest = {
+        "info": (),
+        "evaluate": (data / "scans.csv", data / "images"),
+        "predict": (data / "images", "--out", tmp_path / "scores.csv"),
+    }
+    result = run(command, "absent.tbs", *rest[command], code=1)
+    assert result.stderr.startswith("Error: Expected model to be a model file")
+
+
+@pytest.mark.parametrize("name", ["absent.png", "absent/*.png"])
+def test_predict_counts_no_files_from_zero(trained, tmp_path, name):
+    arguments = (trained[0], name, "--out", tmp_path / "scores.csv")
+    result = run("predict", *arguments, code=1)
+    assert result.stderr.startswith("Error: Expected files to ")
+    assert name in result.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "tune"])
+@pytest.mark.parametrize("folds", [1, -1])
+def test_folds_are_checked_before_a_run_is_described(command, folds, data, tmp_path):
+    out = () if command == "compare" else ("--out", tmp_path / "m.tbs")
+    arguments = (data / "scans.csv", data / "images", "--folds", folds, *out)
+    result = run(command, *arguments, code=1)
+    assert result.stdout == ""
+    said = f"Error: Expected --folds to be an integer at least 2, got {folds}."
+    assert result.stderr.startswith(said)
 
 
 def test_help_names_no_type_of_options_without_a_value():

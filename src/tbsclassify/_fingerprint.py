@@ -21,14 +21,9 @@ _PLAIN = (bool, int, float, complex, bytes, type(None))
 # dicts do not: they may be a log or a cache.
 _CONSTANT = (*_PLAIN, str, tuple, frozenset, np.ndarray, types.FunctionType)
 
-# Attributes that do not count: of a distribution NumPy's global generator, of a
-# metadata request the estimator that its owner was cloned from, and of any loaded model
-# what it knows of its file.
-_NO_PART = {
-    "scipy.stats.": "_random_state",
-    "sklearn.utils.": "owner",
-    "": "training_scans_",
-}
+# Attributes that are no part of a value: a distribution's is NumPy's global generator,
+# that of a metadata request the estimator that its owner was cloned from.
+_NO_PART = {"scipy.stats.": "_random_state", "sklearn.utils.": "owner"}
 
 
 def fingerprint(value: Any) -> str:

@@ -27,10 +27,17 @@ def load(
     return scans, TBSLabeler(scheme=scheme).fit_transform(scans.tbs)
 
 
-def check_training_data(scans: Any, y: Any, folds: int) -> None:
-    """Refuse scans of one class, and folds for which there are too few patients."""
+def check_training_data(scans: Any, y: Any, folds: int | None) -> None:
+    """Refuse scans of one class, and folds for which there are too few patients.
+
+    Without cross-validation, `folds` is None.
+    """
     import numpy as np
 
+    from tbsclassify._validation import check_number
+
+    if folds is not None:
+        check_number(folds, "folds", low=2, integer=True)
     if len(np.unique(y)) < 2:
         raise ValueError(
             "Expected table to have scans of both sides of a border of TBS (1.200, and "
@@ -38,7 +45,7 @@ def check_training_data(scans: Any, y: Any, folds: int) -> None:
             f"{scans.tbs.max():g} in all {len(y)} rows. Add scans of other TBS."
         )
     n_patients = len(np.unique(scans.patient))
-    if n_patients < folds:
+    if folds is not None and n_patients < folds:
         raise ValueError(
             f"Expected at least {folds} patients, since all scans of one are in the "
             f"same of {folds} folds, got {n_patients}. Lower --folds, or look at the "

@@ -79,7 +79,7 @@ def train(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    check_training_data(scans, y, folds)
+    check_training_data(scans, y, folds or None)
     settings: dict[str, Any] = {
         "weights": weights,
         "spacing": spacing,
@@ -156,7 +156,7 @@ def evaluate(
         skip_bad_rows=skip_bad_rows,
         columns=(file_column, patient_column, tbs_column),
     )
-    warn_of_training_scans(model, fitted, scans, y)
+    warn_of_training_scans(model, scans)
     rows = evaluate_model(fitted, scans, y, threshold, seed)
     print(explain_rows(rows, threshold))
     for title, row in rows.items():

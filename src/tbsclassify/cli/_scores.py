@@ -87,13 +87,15 @@ def evaluate_model(
     return rows
 
 
-def warn_of_training_scans(model: Path, fitted: Any, scans: Any, y: Any) -> None:
+def warn_of_training_scans(model: Path, scans: Any) -> None:
     """Warn that a score is no estimate for new scans, if some are not new."""
-    n_scans, known = len(y), getattr(fitted, "training_scans_", None)
-    if known is not None:
-        n_seen = int(known.among(scans.frame).sum())
-    else:
-        n_seen = n_scans * _is_training_data(model, fitted, scans, y)
+    from tbsclassify.persistence import was_trained_on
+    from tbsclassify.persistence._container import read_model_file
+
+    if "scan_hashes" not in read_model_file(model)[0]:
+        return  # saved without scans
+    seen = was_trained_on(model, scans.frame)
+    n_scans, n_seen = len(seen), seen.sum()
     if n_seen:
         some = "All" if n_seen == n_scans else f"{n_seen} of"
         warn(
@@ -101,18 +103,6 @@ def warn_of_training_scans(model: Path, fitted: Any, scans: Any, y: Any) -> None
             "It knows them, so that these scores are no estimate for new scans: "
             "evaluate it on scans of other patients."
         )
-
-
-def _is_training_data(model: Path, fitted: Any, scans: Any, y: Any) -> bool:
-    """Tell by the fingerprint of the whole, which files without hashes have."""
-    from tbsclassify.persistence import model_info
-    from tbsclassify.persistence._describe import describe_training
-    from tbsclassify.persistence._seen import scan_digests
-
-    told = (model_info(model)["training"] or {}).get("fingerprint")
-    digests = scan_digests(scans.frame)
-    ours = describe_training(fitted, scans.frame, y, scans.patient, scans.tbs, digests)
-    return told is not None and ours is not None and told == ours["fingerprint"]
 
 
 def explain_rows(rows: dict[str, Any], threshold: float) -> str:

@@ -7,13 +7,13 @@ from tbsclassify.persistence._file import (
     model_info,
     save_model,
 )
-from tbsclassify.persistence._seen import TrainingScans
+from tbsclassify.persistence._seen import was_trained_on
 
 __all__ = [
     "ModelFileError",
-    "TrainingScans",
     "load_model",
     "model_card",
     "model_info",
     "save_model",
+    "was_trained_on",
 ]

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
 from tbsclassify._boxes import boxes_of_table
 from tbsclassify._fingerprint import fingerprint
+from tbsclassify._sklearn_compat import num_samples
 from tbsclassify._validation import check_groups
 from tbsclassify.labels import check_tbs
 from tbsclassify.persistence._portable import estimators_in
@@ -103,13 +104,13 @@ def describe_training(
     y: ArrayLike | None,
     groups: ArrayLike | None,
     tbs: ArrayLike | None,
-    digests: list[str],
+    digests: list[str] | None,
 ) -> dict[str, Any] | None:
     """Return counts and a fingerprint of training data, but nothing about a patient.
 
     The fingerprint is made of the `digests` of the grey levels of the scans, wherever
     their files are, and of classes and TBS. People who have the data can check that
-    they are the same.
+    they are the same. Rows that are no scans have none.
     """
     if X is None:
         if any(one is not None for one in (y, groups, tbs)):
@@ -118,7 +119,8 @@ def describe_training(
                 "Pass what the model was fitted on."
             )
         return None
-    digest, n_scans = hashlib.sha256("".join(digests).encode()), len(digests)
+    n_scans = num_samples(X)
+    digest = hashlib.sha256("".join(digests or ()).encode())
     for name, values in (("y", y), ("tbs", tbs), ("groups", groups)):
         if values is not None and len(np.asarray(values)) != n_scans:
             raise ValueError(
@@ -142,7 +144,9 @@ def describe_training(
         values = check_tbs(tbs)
         about["tbs"] = {"mean": float(values.mean()), "std": float(values.std())}
         digest.update(fingerprint(values).encode())
-    return about | {"fingerprint": digest.hexdigest()}
+    if digests is not None:
+        about["fingerprint"] = digest.hexdigest()
+    return about
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import skops.io
 from numpy.typing import ArrayLike
@@ -32,7 +33,7 @@ from tbsclassify.persistence._describe import (
 )
 from tbsclassify.persistence._portable import estimators_in, portable_copy
 from tbsclassify.persistence._schema import UnsafeSchemaError, check_schema
-from tbsclassify.persistence._seen import TrainingScans, scan_digests
+from tbsclassify.persistence._seen import hash_scans, scan_digests
 from tbsclassify.persistence._trusted import trusted_types
 
 
@@ -62,7 +63,8 @@ def save_model(
         The file. One that is there is replaced.
     X : array, sequence or table, default=None
         The scans that the model was trained on. They are counted, and hashes of their
-        grey levels are kept, by which people who have them can recognise them.
+        grey levels are kept, by which people who have them can recognise them
+        (`was_trained_on`). Rows of numbers or text are counted alone.
     y : array-like of shape (n_scans,), default=None
         Their classes, which are counted, or their values.
     groups : array-like of shape (n_scans,), default=None
@@ -141,16 +143,17 @@ def save_model(
             "The model holds types of other packages. Whoever loads it has to trust "
             f"them by name: load_model(path, trusted={unknown!r})."
         )
-    digests = [] if X is None else scan_digests(X)
+    digests = None if X is None else scan_digests(X)
     about = {
         "saved": datetime.now(UTC).date().isoformat(),
         "model": describe_model(portable),
         "training": describe_training(model, X, y, groups, tbs, digests),
         "scores": plain(scores),
     }
-    if digests:
-        seen = TrainingScans.from_digests(fingerprint_of(content), digests)
-        about["scan_hashes"] = seen.to_text()
+    if digests is not None:
+        # Sorted, so that their order tells nothing.
+        hashes = np.unique(hash_scans(fingerprint_of(content), digests))
+        about["scan_hashes"] = hashes.tobytes().decode()
     write_model_file(path, about, content)
 
 
@@ -191,8 +194,7 @@ def load_model(
     Returns
     -------
     model : estimator
-        The fitted model. If the file has hashes of the scans of the training, its
-        attribute ``training_scans_`` recognises them; see `TrainingScans`.
+        The fitted model.
 
     Raises
     ------
@@ -213,7 +215,7 @@ def load_model(
     See Also
     --------
     save_model : Writes the file, and has an example.
-    TrainingScans : Tells which scans a model was trained on.
+    tbsclassify.persistence.was_trained_on : Tells which scans it has seen.
     ModelFileError : What is wrong with a file.
     """
     name = printable_name(path)
@@ -230,9 +232,6 @@ def load_model(
     for estimator in estimators_in(model):
         if hasattr(estimator, "_move_to"):
             estimator._move_to(device)
-    seen = TrainingScans.from_text(header["fingerprint"], header.get("scan_hashes"))
-    if seen is not None:
-        model.training_scans_ = seen
     return model
 
 
@@ -279,7 +278,7 @@ def model_info(path: str | os.PathLike) -> dict[str, Any]:
     info : dict
         What JSON has a form for: ``saved`` (a date), ``fingerprint`` of the model,
         ``model`` (kind, parameters, classes and their names, thresholds, input,
-        normalisation, versions), ``training`` (counts and a fingerprint of the data,
+        normalisation, versions), ``training`` (counts and a fingerprint of the scans,
         or None) and ``scores`` (or None).
 
     Raises

@@ -18,7 +18,6 @@ def portable_copy(model: Any) -> Any:
     """Copy a fitted model, with names of files in place of their paths."""
     model = copy.deepcopy(model)
     for estimator in estimators_in(model):
-        vars(estimator).pop("training_scans_", None)  # of the file it was loaded from
         parameters = estimator.get_params(deep=False)
         for name in [one for one in _OF_A_FIT if one in parameters]:
             setattr(estimator, name, None)

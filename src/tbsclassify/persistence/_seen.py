@@ -1,105 +1,119 @@
-"""Hashes by which a model recognises the scans that it was trained on."""
+"""Hashes by which a model file recognises the scans of its training."""
 
 import hashlib
+import os
 from typing import Any
 
 import numpy as np
 
+from tbsclassify._files import printable_name
 from tbsclassify._fingerprint import fingerprint
 from tbsclassify._scans import scans_of
 from tbsclassify.images import iter_scans
+from tbsclassify.persistence._container import read_model_file
 
 # Hexadecimal digits of a hash, 48 bits: among 10,000 scans of a training, one new scan
 # in 3e10 is taken for one of them.
 _LENGTH = 12
 
 
-def scan_digests(X: Any) -> list[str]:
-    """Return a digest of the grey levels of each scan, in any form of `X`."""
+def scan_digests(X: Any) -> list[str] | None:
+    """Return a digest of the grey levels of each scan, the same in any form of `X`.
+
+    It is None for rows of numbers or text: a name or an age in a row could be guessed
+    and tried against a digest.
+    """
     rows = scans_of(X)
-    scans = iter_scans(X, channels=True) if isinstance(rows, list) else np.asarray(rows)
-    return [fingerprint(scan) for scan in scans]
+    if isinstance(rows, list):
+        return [_digest(scan) for scan in iter_scans(rows, channels=True)]
+    if getattr(rows, "ndim", 0) >= 3:
+        return [_digest(scan) for scan in np.asarray(rows)]
+    return None
 
 
-class TrainingScans:
-    """Recognises the scans that a model was trained on.
+def _digest(scan: np.ndarray) -> str:
+    """Return a digest of grey levels, whatever type of number holds them."""
+    if scan.ndim == 3 and len(scan) == 1:
+        scan = scan[0]
+    with np.errstate(invalid="ignore"):  # NaN is no integer
+        whole = scan.astype(np.int64)
+    return fingerprint(whole if (whole == scan).all() else scan.astype(np.float64))
 
-    A model that `load_model` returns has it in ``training_scans_``, if `save_model`
-    was told the scans. It holds a short hash of the grey levels of each.
+
+def hash_scans(model: str, digests: list[str]) -> np.ndarray:
+    """Return a short hash of each digest, of shape (n_scans,).
+
+    The fingerprint of the model enters each, so that the hashes of one scan in the
+    files of two models differ.
+    """
+    hashes = [
+        hashlib.sha256(f"{model} {one}".encode()).hexdigest()[:_LENGTH]
+        for one in digests
+    ]
+    return np.array(hashes, dtype=f"S{_LENGTH}")
+
+
+def was_trained_on(path: str | os.PathLike, X: Any) -> np.ndarray:
+    """Tell which scans the model in a file was trained on.
 
     Parameters
     ----------
-    model : str
-        Fingerprint of the model. It enters each hash, so that the hashes of one scan
-        in the files of two models differ.
-    hashes : ndarray of bytes of shape (n_scans,)
-        The hashes, sorted.
+    path : str or path-like
+        A file that `save_model` wrote, with the scans of the training as its `X`.
+    X : array, sequence or table
+        Scans as they were passed to `save_model`, whole or cropped, in any form. A
+        scan that was exported anew, with other grey levels, is not recognised, nor is
+        another scan of the same patient.
+
+    Returns
+    -------
+    seen : ndarray of bool of shape (n_scans,)
+        True for each scan that is among those of the training.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is no model file, is truncated or changed, or is of a format that
+        this version does not read.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file knows no scans; if `X` holds rows of numbers.
 
     See Also
     --------
-    load_model : Returns a model that has it.
+    save_model : Writes the file.
+    model_info : Tells what else a file holds.
 
     Examples
     --------
     >>> import tempfile, pathlib
-    >>> from tbsclassify import load_model, make_texture_classifier, save_model
+    >>> from tbsclassify import make_texture_classifier, save_model
     >>> from tbsclassify.datasets import make_dxa_phantoms
+    >>> from tbsclassify.persistence import was_trained_on
     >>> scans = make_dxa_phantoms(24, class_shares=(1, 0, 1), random_state=0)
     >>> train, new = scans.frame[:20], scans.frame[18:]
     >>> model = make_texture_classifier().fit(train, scans.tbs[:20] < 1.2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "texture.tbsmodel")
     ...     save_model(model, path, X=train)
-    ...     model = load_model(path)
-    >>> model.training_scans_.among(new).tolist()
+    ...     was_trained_on(path, new).tolist()
     [True, True, False, False, False, False]
     """
-
-    def __init__(self, model: str, hashes: np.ndarray):
-        self._model, self._hashes = model, hashes
-
-    @classmethod
-    def from_digests(cls, model: str, digests: list[str]) -> "TrainingScans":
-        """Hash the digests of scans, and forget their order."""
-        return cls(model, np.unique(_hashes(model, digests)))
-
-    @classmethod
-    def from_text(cls, model: str, text: Any) -> "TrainingScans | None":
-        """Read what `to_text` wrote; None if it is no text, as in files without."""
-        if not isinstance(text, str):
-            return None
-        data = text.encode("ascii", "replace")
-        n_hashes = len(data) // _LENGTH
-        return cls(model, np.frombuffer(data, f"S{_LENGTH}", count=n_hashes))
-
-    def to_text(self) -> str:
-        """Return all hashes as one text."""
-        return self._hashes.tobytes().decode()
-
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def among(self, X: Any) -> np.ndarray:
-        """Tell which scans the model was trained on.
-
-        Parameters
-        ----------
-        X : array, sequence or table
-            Scans, in the form in which they were passed to `save_model`: whole scans
-            or crops. A scan that was exported anew, with other grey levels, is not
-            recognised, nor is another scan of the same patient.
-
-        Returns
-        -------
-        seen : ndarray of bool of shape (n_scans,)
-            True for each scan that is among those of the training.
-        """
-        return np.isin(_hashes(self._model, scan_digests(X)), self._hashes)
-
-
-def _hashes(model: str, digests: list[str]) -> np.ndarray:
-    hashes = [
-        hashlib.sha256(f"{model} {one}".encode()).hexdigest()[:_LENGTH]
-        for one in digests
-    ]
-    return np.array(hashes, dtype=f"S{_LENGTH}")
+    header, _ = read_model_file(path)
+    text = header.get("scan_hashes")
+    if not isinstance(text, str):
+        raise ValueError(
+            "Expected path to be a model file that knows the scans of its training, "
+            f"got {printable_name(path)}, which does not. Save the model with these "
+            "scans: save_model(model, path, X=X)."
+        )
+    digests = scan_digests(X)
+    if digests is None:
+        raise ValueError(
+            "Expected X to hold scans, got rows of numbers or text, of which a model "
+            "file has no hashes. Pass images, or a table with a column 'image'."
+        )
+    data = text.encode("ascii", "replace")
+    known = np.frombuffer(data, f"S{_LENGTH}", count=len(data) // _LENGTH)
+    return np.isin(hash_scans(header["fingerprint"], digests), known)
