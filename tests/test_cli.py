@@ -234,7 +234,7 @@ def test_predict_warns_of_bare_scans_for_a_model_trained_on_boxes(
         ("ValueError: Expected random_state to be", "Expected --seed to be"),
         ("m failed: OSError: no file", "m failed: no file"),
         ("set n_splits=2, got n_splits=1.", "set --folds 2, got --folds 1."),
-        ("or LumbarLocalizer().transform_table", "or tbsclassify locate"),
+        ("or LumbarLocalizer().transform_table", "or --auto-boxes"),
         ("into columns of X or", "into columns of the table or"),
         ("the models of the paper", "the models of the paper"),
         ("KeyError: 'a fault'", "KeyError: 'a fault'"),

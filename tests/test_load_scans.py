@@ -765,7 +765,7 @@ def test_boxes_whose_vertebrae_are_not_below_each_other_are_refused(folder):
     for i, level in enumerate(["L1", "L2", "L3", "L4"]):
         sides = zip(SIDES, [5, 2 + 3 * i, 15, 5 + 3 * i], strict=True)
         table = table.assign(**{f"{level}_{side}": one for side, one in sides})
-    with pytest.raises(ValueError, match=r"row 0 .* are top and left swapped"):
+    with pytest.raises(ValueError, match=r"row 0 .*\(are top and left swapped"):
         load_scans(table, path)
 
 

@@ -92,7 +92,8 @@ def locate(
     """Find L1 to L4 in scans, and check each scan.
 
     The table has boxes, how sure they are, numbers about the scan, and in `reasons`
-    what speaks against it. Corrected by hand, it can be the table of other commands.
+    what speaks against it. Correct the boxes by hand, and put them into your table, by
+    `file`.
 
     For example:
 

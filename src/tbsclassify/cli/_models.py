@@ -202,8 +202,6 @@ def compare(
 
     * `tbsclassify compare scans.csv images --models all --checkpoint-dir runs`
     """
-    import sys
-
     from tbsclassify import compare_models
 
     check_scores_file(out)
@@ -220,6 +218,7 @@ def compare(
         "spacing": spacing,
         "auto_boxes": auto_boxes,
     }
+    print(describe_run(scans, folds, seed, scheme, **settings), flush=True)
     found = compare_models(
         choose_models(models, **settings, max_epochs=max_epochs, device=device),
         scans.frame,
@@ -230,9 +229,8 @@ def compare(
         random_state=seed,
         n_jobs=n_jobs,
         checkpoint_dir=checkpoint_dir,
-        verbose=int(sys.stderr.isatty()),
+        verbose=1,
     )
-    print(describe_run(scans, folds, seed, scheme, **settings))
     print(in_words_of(context.command.params, found.to_text()))
     if out is not None:
         write_rows({str(name): row for name, row in found.table.iterrows()}, out)

@@ -54,7 +54,7 @@ def describe_run(
     boxes = "found where the table has none" if auto_boxes else "of the table"
     return (
         f"{folds}-fold cross-validation on {n_scans} scans of {n_patients} patients, "
-        f"seed {seed}\n{scheme} classes, boxes {boxes}, {pixels}; networks "
+        f"seed {seed}\n{scheme} scheme, boxes {boxes}, {pixels}; networks "
         f"start from weights {weights or 'imagenet'}"
     )
 

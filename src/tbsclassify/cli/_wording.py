@@ -63,7 +63,8 @@ def in_words_of(parameters: Iterable[Any], text: str) -> str:
 def _reworded(options: dict[str, str], text: str) -> str:
     """Name options in a text without quotes."""
     text = _CLASSES.sub("", text)
-    text = text.replace("LumbarLocalizer().transform_table", "tbsclassify locate")
+    finds = options.get("auto_boxes", "tbsclassify locate")
+    text = text.replace("LumbarLocalizer().transform_table", finds)
     if "weights" in options:  # the only option that takes "none"
         text = text.replace("weights=None", "--weights none")
         text = re.sub(r"(Expected weights to be .*?)\bNone\b", r'\1"none"', text)
