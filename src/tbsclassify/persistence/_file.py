@@ -98,6 +98,7 @@ def save_model(
     load_model : Reads the file.
     model_info : Tells what a file holds.
     model_card : The same as a text for people.
+    tbsclassify.persistence.was_trained_on : Tells which scans it was trained on.
     tbsclassify.export_onnx : A file for other languages.
 
     Notes
@@ -215,7 +216,6 @@ def load_model(
     See Also
     --------
     save_model : Writes the file, and has an example.
-    tbsclassify.persistence.was_trained_on : Tells which scans it has seen.
     ModelFileError : What is wrong with a file.
     """
     name = printable_name(path)
@@ -292,6 +292,7 @@ def model_info(path: str | os.PathLike) -> dict[str, Any]:
     See Also
     --------
     model_card : The same as a text for people.
+    tbsclassify.persistence.was_trained_on : Tells which scans it was trained on.
     save_model : Writes the file.
     """
     header, _ = read_model_file(path)
