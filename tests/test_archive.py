@@ -156,7 +156,9 @@ def test_boxes_that_the_cropper_looks_for_come_with_confidences(tmp_path):
     for i in range(2):
         Image.fromarray(scans.images[i]).save(tmp_path / f"{i}.png")
     Image.fromarray(np.full((200, 200), 9, np.uint8)).save(tmp_path / "2.png")
-    predict_archive(model, tmp_path, tmp_path / "scores.csv")
+    with pytest.warns(UserWarning, match="found with a confidence below 0.5") as told:
+        predict_archive(model, tmp_path, tmp_path / "scores.csv")
+    assert len(told) == 1
     table = pd.read_csv(tmp_path / "scores.csv")
     assert table["level_confidence"].notna().all()
     assert table.loc[2, "place_confidence"] < 0.5 < table.loc[0, "place_confidence"]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from tbsclassify import classification_row, format_table
@@ -90,6 +91,27 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         # Two unit normals 1.5 apart have an area of Phi(1.5 / sqrt 2) = 0.8556.
         covered += row["roc_auc_low"] <= 0.8556 <= row["roc_auc_high"]
     assert 180 <= covered <= 200
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_a_share_without_exception_has_the_exact_interval_of_its_patients(found):
+    y = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0])
+    patient = [0, 0, 1, 2, 3, 4, 5, 6, 7]  # three with degraded scans, five without
+    row = classification_row(y, y * 0.9 * found, groups=patient, n_bootstrap=50)
+    for name, k, n in [("sensitivity", 3 * found, 3), ("specificity", 5, 5)]:
+        exact = binomtest(k, n).proportion_ci(0.95, method="exact")
+        assert row[f"{name}_low"] == pytest.approx(exact.low)
+        assert row[f"{name}_high"] == pytest.approx(exact.high)
+
+
+def test_the_shares_of_each_class_have_exact_intervals_where_they_need_them():
+    y = np.array([0, 0, 1, 1, 2, 2])
+    table = multiclass_table(y, np.eye(3)[y], n_bootstrap=50, random_state=0)
+    exact = binomtest(2, 2).proportion_ci(0.95, method="exact")
+    assert table.loc[[0, 1, 2], "sensitivity_low"].tolist() == pytest.approx(
+        [exact.low] * 3
+    )
+    assert table.loc["macro", "accuracy_low"] == pytest.approx(0.025 ** (1 / 6))
 
 
 def test_the_same_seed_gives_the_same_interval():

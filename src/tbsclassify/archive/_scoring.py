@@ -20,6 +20,7 @@ from tbsclassify._boxes import (
 )
 from tbsclassify._scans import plain_name
 from tbsclassify._spacing import SPACING_COLUMNS
+from tbsclassify._warn import warn
 from tbsclassify.archive._names import neutral
 from tbsclassify.archive._reading import Reading
 from tbsclassify.cropping import LumbarCropper
@@ -254,6 +255,12 @@ class ModelScorer:
                 rows[i]["error"] = reason
             elif confidences[i].min() >= least or self._locating.unsure == "warn":
                 boxes[i], wanted[i] = found.boxes[0], True
+                if confidences[i].min() < least:
+                    warn(
+                        f"L1-L4 were found with a confidence below {least:g}, and the "
+                        f"scan is scored all the same. Columns {CONFIDENCES[0]} and "
+                        f"{CONFIDENCES[1]} tell which scans these are: look at them."
+                    )
         if wanted.any():
             table = put_boxes(table, boxes, wanted)
         return table, confidences, rows

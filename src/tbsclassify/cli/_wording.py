@@ -82,7 +82,7 @@ def _reworded(options: dict[str, str], text: str) -> str:
     for name, option in known.items():
         if option.startswith("-"):
             # LumbarCropper(spacing=0.6) is --spacing 0.6.
-            text = re.sub(rf"\b[A-Z]\w*\(({name}=[^()]*)\)", r"\1", text)
+            text = re.sub(rf"\b\w+\(({name}=[^()]*)\)", r"\1", text)
             text = re.sub(rf"\b{name}=None\b", f"no {option}", text)
             text = re.sub(rf"\b{name}=\.\.\.", option, text)
             text = re.sub(rf"\b{name}=", f"{option} ", text)

@@ -12,7 +12,7 @@ from tbsclassify._scores import class_index
 from tbsclassify._validation import check_number, check_option
 from tbsclassify.comparison._fits import THRESHOLD_MEASURES
 from tbsclassify.comparison._models import MODELS_BY_NAME, models_by_name
-from tbsclassify.estimators._weights import check_all_weights
+from tbsclassify.estimators._initial_weights import check_all_weights
 from tbsclassify.metrics._bootstrap import check_bootstrap
 
 CHECKS = ("permuted", "duplicates")

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,60 +30,6 @@ def check_weights(weights: Any) -> None:
             "file, of a state dict that torch.save wrote, or of a folder that has such "
             f"files under torchvision's names, got {weights!r}, which is no file."
         )
-
-
-def check_all_weights(networks: Iterable[tuple[str, str, Any]]) -> None:
-    """Check the initial weights of several networks, once, before any is made.
-
-    ImageNet weights that are not in torchvision's cache are downloaded.
-
-    Parameters
-    ----------
-    networks : iterable of (str, str, object)
-        Name of the model that has it, backbone and weights of each network.
-
-    Raises
-    ------
-    ValueError
-        If some cannot be used. The message has the reason for each.
-    """
-    known = torchvision.models.list_models()  # of others, a fit says that
-    of_files: dict[tuple[str, str], str] = {}
-    faults: list[str] = []
-    offline = ""  # without a connection, a second attempt would wait as long
-    for model, backbone, weights in networks:
-        reason, key = "", (backbone, repr(weights))
-        if backbone not in known or weights is None:
-            continue
-        if weights != "imagenet":
-            if key not in of_files:
-                of_files[key] = _fault_of_file(backbone, weights)
-            reason = of_files[key]
-        elif not _cached(backbone).is_file():
-            offline = offline or _download(backbone)
-            reason = offline and f"{_cached(backbone).name} {offline}"
-        if reason:
-            faults.append(f"  {model}: {reason}")
-    if faults:
-        heading = f"got {len(faults)} that cannot use theirs:"
-        lines = [f"Expected models to have weights to start from, {heading}", *faults]
-        lines.append(
-            "Leave these models out, name a file or a folder by weights=PATH, or start "
-            "from random weights with weights=None."
-        )
-        raise ValueError("\n".join(lines))
-
-
-def _fault_of_file(backbone, weights):
-    """Return why a network cannot start from a file, or an empty text."""
-    try:
-        check_weights(weights)
-        with torch.device("meta"):  # no memory and no random numbers
-            network = torchvision.models.get_model(backbone, weights=None)
-        _fitting_state(network, weights_file(backbone, weights))
-    except (OSError, ValueError) as error:
-        return str(error)
-    return ""
 
 
 def weights_file(name: str, weights: str | os.PathLike) -> Path:
@@ -201,7 +146,7 @@ def _imagenet_model(name):
         raise OSError(
             f"The ImageNet weights of {name} are not in torchvision's cache and could "
             f"not be downloaded ({error}). Put the file {_file_name(entry)} (from "
-            f"{entry.url}) into {_cached(name).parent}, name a file of weights by "
+            f"{entry.url}) into {cached_file(name).parent}, name a file of weights by "
             "weights=PATH, or start from random weights with weights=None."
         ) from error
 
@@ -210,21 +155,9 @@ def _file_name(entry):
     return str(entry.url).rsplit("/", 1)[-1]
 
 
-def _cached(name):
+def cached_file(name: str) -> Path:
     """Return the file of the ImageNet weights of a network in torchvision's cache."""
     return Path(torch.hub.get_dir(), "checkpoints", _file_name(imagenet_weights(name)))
-
-
-def _download(name):
-    """Download ImageNet weights, and return why that fails, or an empty text."""
-    try:
-        imagenet_weights(name).get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no connection, or other bytes
-        return (
-            f"is not in {_cached(name).parent}, torchvision's cache, and cannot be "
-            f"downloaded ({error})"
-        )
-    return ""
 
 
 def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
@@ -255,7 +188,7 @@ def load_weights(model: torch.nn.Module, path: str | os.PathLike) -> None:
     """
     file = Path(path)
     expected = model.state_dict()
-    state = _fitting_state(model, file)
+    state = fitting_state(model, file)
     last_layer = _last_layer(expected)
     state = {k: v for k, v in state.items() if v.shape == expected[k].shape}
     missing = [
@@ -280,7 +213,7 @@ def _last_layer(expected):
     return list(expected)[-1].rpartition(".")[0] + "."
 
 
-def _fitting_state(model, file):
+def fitting_state(model: torch.nn.Module, file: Path) -> dict[str, torch.Tensor]:
     """Return the state dict in a file, which must fit a network."""
     expected = model.state_dict()
     state = {

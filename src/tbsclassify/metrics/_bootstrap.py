@@ -1,6 +1,7 @@
 """Intervals from a bootstrap that draws whole patients."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -92,3 +93,27 @@ def with_intervals(
         for i, name in enumerate(names)
         for suffix, values in parts.items()
     }
+
+
+def widen_where_alike(
+    columns: dict[str, Any], n_patients: dict[str, Any], confidence_level: float
+) -> None:
+    """Give shares of 0 or 1 the exact interval of as many patients, in place.
+
+    Where all scans are alike, so is every draw, and a bootstrap finds no width.
+
+    Parameters
+    ----------
+    columns : dict
+        Measures and the ends of their intervals, if there are any.
+    n_patients : dict
+        By the name of a share, of how many patients it is; infinity leaves it alone.
+    confidence_level : float
+        Confidence level of the intervals.
+    """
+    for name, number in n_patients.items():
+        if f"{name}_low" in columns:
+            bound = ((1 - confidence_level) / 2) ** (1 / np.maximum(number, 1))
+            value, low, high = (columns[name + end] for end in ("", "_low", "_high"))
+            columns[f"{name}_low"] = np.where(value == 1, bound, low)[()]
+            columns[f"{name}_high"] = np.where(value == 0, 1 - bound, high)[()]

@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 
 from tbsclassify._scores import check_scores, scores_of_class
 from tbsclassify._validation import check_folds, check_groups, check_number
-from tbsclassify.metrics._bootstrap import with_intervals
+from tbsclassify.metrics._bootstrap import widen_where_alike, with_intervals
 from tbsclassify.metrics._tallies import (
     COUNTS,
     MEASURES,
@@ -104,6 +104,11 @@ def classification_row(
     Replicates in which a measure is not defined (a draw without a positive
     patient) are left out of that measure's interval.
 
+    Where all scans are alike, such as no degraded scan found, every draw is the same.
+    An accuracy, sensitivity or specificity of 0 or 1 has the exact interval of Clopper
+    and Pearson for its number of patients instead [3]_. F1 and areas keep an interval
+    without width, which is too narrow.
+
     Repeated cross-validation gives several rows for each scan, each with another
     score. Pass `groups` then: a patient is drawn with all rows, so that repetition
     does not narrow the interval. Do not average the scores over the repeats first:
@@ -114,6 +119,8 @@ def classification_row(
     .. [1] Int J Adv Comput Sci Appl 15(6), 2024, pp. 1554 ff., Tables III-V.
     .. [2] Efron B, Tibshirani RJ, "An Introduction to the Bootstrap", chapter
        13, 1993.
+    .. [3] Clopper CJ, Pearson ES, "The use of confidence or fiducial limits
+       illustrated in the case of the binomial", Biometrika 26(4), 1934.
 
     Examples
     --------
@@ -133,6 +140,7 @@ def classification_row(
     row |= with_intervals(
         tallies.measure, MEASURES, patient, n_bootstrap, confidence_level, random_state
     )
+    widen_where_alike(row, tallies.n_patients(patient), confidence_level)
     return pd.Series(row, dtype=object).infer_objects()
 
 
@@ -224,6 +232,7 @@ def multiclass_table(
     columns = with_intervals(
         tallies.measure, MEASURES, patient, n_bootstrap, confidence_level, random_state
     )
+    widen_where_alike(columns, tallies.n_patients(patient), confidence_level)
     return pd.DataFrame(
         sizes | dict(zip(COUNTS, counts.T, strict=True)) | columns,
         index=["macro", *known.tolist()],

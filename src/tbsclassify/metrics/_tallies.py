@@ -1,6 +1,7 @@
 """Counts and measures of scans under many weightings at once."""
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -96,9 +97,18 @@ class Tallies:
             ],
             axis=1,
         ).astype(float)
+        self._positive = positive
         self._folds = roc_by_fold(positive, score, fold)
         is_probability = score.min() >= 0 and score.max() <= 1
         self._error = (score - positive) ** 2 if is_probability else score * np.nan
+
+    def n_patients(self, patient: np.ndarray) -> dict[str, Any]:
+        """Return of how many patients each share is, by its name."""
+        return {
+            "accuracy": len(np.unique(patient)),
+            "sensitivity": len(np.unique(patient[self._positive])),
+            "specificity": len(np.unique(patient[~self._positive])),
+        }
 
     def count(self, weight: np.ndarray) -> np.ndarray:
         """Return `COUNTS`, shape (n_draws, 4)."""
@@ -143,6 +153,13 @@ class MulticlassTallies:
             Tallies(codes == k, score, winner == k, fold)
             for k, score in enumerate(proba.T)
         ]
+
+    def n_patients(self, patient: np.ndarray) -> dict[str, Any]:
+        """Return the numbers of `Tallies`; means over classes are no shares."""
+        each = [one.n_patients(patient) for one in self._by_class]
+        numbers = {name: [np.inf, *(one[name] for one in each)] for name in each[0]}
+        numbers["accuracy"][0] = len(np.unique(patient))
+        return {name: np.array(values) for name, values in numbers.items()}
 
     def count(self, weight: np.ndarray) -> np.ndarray:
         """Return `COUNTS`, shape (n_draws, 1 + n_classes, 4)."""
