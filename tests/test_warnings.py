@@ -131,8 +131,9 @@ def test_a_comparison_warns_of_this_file(spines):
 def test_an_archive_warns_of_this_file(folder, tmp_path, spines):
     model = make_pipeline(LumbarCropper(40), make_texture_classifier())
     model.fit(spines.X, spines.y)
-    told = warned_here("7 more", predict_archive, model, folder, tmp_path / "out.csv")
-    assert len(told) == 1
+    out = tmp_path / "out.csv"
+    told = warned_here("^(0.png|7 more).*coloured", predict_archive, model, folder, out)
+    assert len(told) == 2
 
 
 def test_saving_a_model_warns_of_this_file(tmp_path):

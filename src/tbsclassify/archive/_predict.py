@@ -127,7 +127,7 @@ def predict_archive(
     >>> from tbsclassify import make_dxa_phantoms, make_texture_classifier
     >>> from tbsclassify.archive import predict_archive
     >>> scans = make_dxa_phantoms(12, class_shares=(1, 0, 1), random_state=0)
-    >>> model = make_texture_classifier().fit(scans.frame, scans.tbs < 1.2)
+    >>> model = make_texture_classifier().fit(scans.images, scans.tbs < 1.2)
     >>> with tempfile.TemporaryDirectory() as name:
     ...     folder = pathlib.Path(name)
     ...     for i in range(3):
