@@ -243,6 +243,13 @@ def test_empty_lines_leave_whole_numbers_whole(folder):
     assert frame["accession"].tolist() == table["accession"].tolist()
 
 
+def test_a_line_of_quotation_marks_is_no_row(folder):
+    path, table = folder
+    header, *lines = table.to_csv(index=False).splitlines()
+    (path / "t.csv").write_text("\n".join([header, *lines[:2], '""', *lines[2:]]))
+    assert load_scans(path / "t.csv", path).tbs.tolist() == table["tbs"].tolist()
+
+
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 @pytest.mark.parametrize("decimal", [".", ","])
 def test_numbers_are_numbers_whatever_separates_them(folder, separator, decimal):

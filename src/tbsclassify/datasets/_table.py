@@ -112,7 +112,10 @@ def _read_csv(path: Path, text_columns: list[str]) -> pd.DataFrame:
             "mark that is not closed, or an entry of more than 100 kB."
         ) from None
     frame.columns = frame.columns.astype(str).map(_plain)
-    frame.index = pd.Index(numbers)
+    if len(numbers) == len(frame):
+        frame.index = pd.Index(numbers)
+    else:  # a line of quotation marks alone is empty for one of both readers
+        frame.index += first_row
     if separator != ",":
         # Pandas leaves a column as text if one of its entries has a decimal point.
         for i, column in enumerate(frame.columns):
