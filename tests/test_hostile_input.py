@@ -450,7 +450,7 @@ TABLES = {
     "TBS without end": (HEAD.encode() + b"0.png,a,inf\n", "row 2 .* outside 0.5-2.0"),
     "a number of 400 digits": (
         HEAD.encode() + b"0.png,a," + b"9" * 400 + b"\n",
-        "row 2 .* TBS is not a number",
+        "row 2 .* TBS (is not a number|inf lies outside)",  # pandas 3 or 2
     ),
     "a row in the file name": (
         HEAD.encode() + b'"0.png;Garcia;1.3",,\n',
