@@ -133,7 +133,7 @@ def warn_of_boxes(estimator: Any, is_located: np.ndarray, otherwise: str) -> Non
     with_boxes, without = np.flatnonzero(is_located), np.flatnonzero(~is_located)
     if with_boxes.size and without.size:
         problem = (
-            f"Some scans have boxes of L1-L4 and others none. Those without are "
+            "Some scans have boxes of L1-L4 and others none. Those without are "
             f"{otherwise}"
         )
     elif fitted and without.size:

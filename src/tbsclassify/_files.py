@@ -141,7 +141,7 @@ def write_named(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> No
         If it cannot be written. The message names the argument `path`.
     """
     try:
-        write_whole(as_path(path), write)
+        write_whole(Path(path), write)
     except OSError as error:
         raise OSError(
             error.errno,

@@ -166,9 +166,8 @@ def _may_be_scan(path: str) -> bool:
 
 def _of_table(table: Any, image_dir: Any, file_column: str) -> Listing:
     frame = read_table(table, [file_column]).reset_index(drop=True)
-    file_column = find_columns(frame.columns, {"file_column": file_column})[
-        "file_column"
-    ]
+    found = find_columns(frame.columns, {"file_column": file_column})
+    file_column = found["file_column"]
     if image_dir is None:
         image_dir = Path(table).parent if isinstance(table, str | os.PathLike) else "."
     names = [

@@ -89,12 +89,11 @@ def evaluate_model(
 
 def warn_of_training_scans(model: Path, scans: Any) -> None:
     """Warn that a score is no estimate for new scans, if some are not new."""
-    from tbsclassify.persistence import was_trained_on
-    from tbsclassify.persistence._container import read_model_file
+    from tbsclassify.persistence._seen import seen_scans
 
-    if "scan_hashes" not in read_model_file(model)[0]:
+    seen = seen_scans(model, scans.frame)
+    if seen is None:
         return  # saved without scans
-    seen = was_trained_on(model, scans.frame)
     n_scans, n_seen = len(seen), seen.sum()
     if n_seen:
         some = "All" if n_seen == n_scans else f"{n_seen} of"

@@ -20,7 +20,8 @@ _PARTS = {
 _HEADER_WORDS = frozenset(
     [
         *map(plain_name, (*BOX_COLUMNS, *BOX_SIDES, *SPACING_COLUMNS)),
-        *("age", "bmd", "bmi", "file", "filename", "image", "imagename", "imagefile"),
+        *CLINICAL_NUMBERS,
+        *("file", "filename", "image", "imagename", "imagefile"),
         *("patient", "patientid", "pid", "scan", "scanid", "sex", "spacing"),
         *("subject", "subjectid", "tbs", "tbsl1l4", "tbsvalue"),
     ]

@@ -223,8 +223,9 @@ def fitting_state(model: torch.nn.Module, file: Path) -> dict[str, torch.Tensor]
     if _has_grey_stem(state, model):
         key = _stem_key(model)
         state[key] = state[key].float().repeat(1, 3, 1, 1) / 3
+    last_layer = _last_layer(expected)
     for key, value in state.items():
-        _check_entry(key, value, expected, _last_layer(expected), model, file)
+        _check_entry(key, value, expected, last_layer, model, file)
     return state
 
 

@@ -100,14 +100,22 @@ def was_trained_on(path: str | os.PathLike, X: Any) -> np.ndarray:
     ...     was_trained_on(path, new).tolist()
     [True, True, False, False, False, False]
     """
-    header, _ = read_model_file(path)
-    text = header.get("scan_hashes")
-    if not isinstance(text, str):
+    seen = seen_scans(path, X)
+    if seen is None:
         raise ValueError(
             "Expected path to be a model file that knows the scans of its training, "
             f"got {printable_name(path)}, which does not. Save the model with these "
             "scans: save_model(model, path, X=X)."
         )
+    return seen
+
+
+def seen_scans(path: str | os.PathLike, X: Any) -> np.ndarray | None:
+    """Return the mask of `was_trained_on`, or None if the file knows no scans."""
+    header, _ = read_model_file(path)
+    text = header.get("scan_hashes")
+    if not isinstance(text, str):
+        return None
     digests = scan_digests(X)
     if digests is None:
         raise ValueError(
